@@ -1,0 +1,46 @@
+# make demo   make test   make lint   ARGS is handed on: make test ARGS="-k ladder", make demo ARGS="--seconds 60"
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint clean
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+help:
+	@echo "make demo    show it: production, best-effort tasks that hurt it, and what Serenity does (three minutes)"
+	@echo "make test    run the tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make venv    only make .venv with all of it installed (the others do it too)"
+	@echo "make clean   remove .venv and everything built"
+
+demo: venv
+	@$(BIN)/serenity demo $(ARGS)
+
+test: venv
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: venv
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+
+clean:
+	@rm -rf .venv build dist src/*.egg-info wire/_vendor* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv: $(INSTALLED)
+	@:
+
+# The first python that is new enough; `make PYTHON=/path/to/python` chooses another.
+PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+$(INSTALLED): setup.cfg pyproject.toml $(wildcard build_backend/*.py)
+	@python='$(PYTHON)'; \
+	test -n "$$python" || { echo "Serenity needs Python 3.11 or newer, and found none on PATH." >&2; exit 1; }; \
+	$$python -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; \
+	echo "Installing Serenity into .venv with $$($$python --version) (a minute the first time)"; \
+	$(BIN)/python -c 'import pip' 2>/dev/null || $$python -m venv --clear .venv
+	@$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@touch $@
