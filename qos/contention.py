@@ -1,0 +1,62 @@
+"""What detectors say and strategies rank: contentions and suspects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from serenity.qos.frame import Container
+
+Cause = Literal["cpu", "llc", "memory_bandwidth", "memory", "io", "slo", "overload", "unknown"]
+CAUSES: tuple[str, ...] = get_args(Cause)
+Parameters = Mapping[str, float | int | str | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen on the protected container.
+
+    `deviation` is (observed - baseline) / baseline, signed; `threshold` is the deviation at
+    which the detector fires.  The window is in seconds of the frames' time.
+    """
+
+    signal: str  # A column, or an indicator's own name.
+    unit: str
+    observed: float
+    baseline: float
+    deviation: float
+    threshold: float
+    window_start: float
+    window_end: float
+    samples: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contention:
+    """A production container suffers.  Said again at every frame for as long as it holds."""
+
+    cause: Cause
+    protected: Container
+    severity: float  # 0 (at the threshold) to 1 (nothing left).
+    evidence: Evidence
+    detector: str
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A best-effort row that may be the cause; `score` is comparable within one ranking only."""
+
+    container: Container
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One contention with its ranking, most suspicious first; what the ladder acts on."""
+
+    contention: Contention
+    strategy: str
+    suspects: tuple[Suspect, ...]

@@ -1,0 +1,211 @@
+"""The frame: one sample of every container on the agent, as a struct of numpy arrays.
+
+One row a container (of a best-effort executor: one row a task), one float64 column a
+metric.  NaN means "not measured", and only that; every stage must let a NaN stay in its
+own row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Json = dict[str, Any]
+Role = Literal["production", "best_effort"]
+
+PRODUCTION: Role = "production"
+BEST_EFFORT: Role = "best_effort"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    unit: str
+    meaning: str
+
+
+# Every column that a source may fill; a filter may add others, and documents them.
+COLUMNS: Mapping[str, Column] = {
+    "cpu": Column("cores", "CPU used"),
+    "cycles": Column("1/s", "CPU cycles"),
+    "instructions": Column("1/s", "instructions retired"),
+    "llc_misses": Column("1/s", "last-level cache misses"),
+    "llc_bytes": Column("bytes", "last-level cache occupied"),
+    "mem_bw": Column("bytes/s", "memory bandwidth"),
+    "run_delay": Column("s/s", "time that its threads waited to run, summed over threads"),
+    "throttled": Column("s/s", "time throttled by a CFS quota"),
+    "rss_bytes": Column("bytes", "resident memory"),
+    "io_bytes": Column("bytes/s", "read from and written to disks"),
+    "psi_cpu": Column("share of time", "some task waited for CPU"),
+    "psi_memory": Column("share of time", "some task waited for memory"),
+    "psi_io": Column("share of time", "some task waited for a disk"),
+    "sli": Column("its own", "the application's own indicator"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """What a production task's `sli` column means."""
+
+    name: str
+    unit: str
+    better: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Who a row is.  `id` is the Mesos container id, or the task id of a best-effort task."""
+
+    id: str
+    role: Role
+    job: str
+    cpus: float  # Allocated.
+    mem_bytes: float  # Allocated.
+    framework: str = ""
+    executor: str = ""
+    task: str = ""
+    container: str = ""
+    indicator: Indicator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The machine.  Capacities are NaN where they are not known."""
+
+    cpus: float = math.nan
+    mem_bytes: float = math.nan
+    llc_bytes: float = math.nan
+    mem_bw: float = math.nan
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sample.  `t`: seconds since the epoch (of a trace: since its start).
+
+    Every array in `columns` has shape (len(containers),).  `readings` are node-level values
+    by name, such as ``psi_cpu``; a name that is missing was not measured.
+    """
+
+    t: float
+    containers: tuple[Container, ...]
+    columns: Mapping[str, Floats]
+    node: Node = Node()
+    readings: Mapping[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.containers)
+
+    def column(self, name: str) -> Floats:
+        """The column, all NaN if nothing filled it."""
+        found = self.columns.get(name)
+        return found if found is not None else np.full(len(self), np.nan)
+
+    @property
+    def production(self) -> Bools:
+        return np.fromiter((c.role == PRODUCTION for c in self.containers), dtype=np.bool_, count=len(self))
+
+    @property
+    def allocated_cpus(self) -> Floats:
+        return np.fromiter((c.cpus for c in self.containers), dtype=np.float64, count=len(self))
+
+    @property
+    def allocated_mem_bytes(self) -> Floats:
+        return np.fromiter((c.mem_bytes for c in self.containers), dtype=np.float64, count=len(self))
+
+    def index(self, container_id: str) -> int | None:
+        return next((i for i, c in enumerate(self.containers) if c.id == container_id), None)
+
+    def select(self, rows: Bools) -> Frame:
+        """The rows where `rows` is true."""
+        kept = tuple(c for c, keep in zip(self.containers, rows, strict=True) if keep)
+        return replace(self, containers=kept, columns={name: values[rows] for name, values in self.columns.items()})
+
+    def with_column(self, name: str, values: Floats) -> Frame:
+        """Raises ValueError when `values` has not one value a row."""
+        if values.shape != (len(self),):
+            raise ValueError(f"column {name} has shape {values.shape}; {len(self)} rows need one value each")
+        return replace(self, columns={**self.columns, name: values})
+
+    # -- frame traces (docs/traces.md): a line of JSON a frame ---------------------------------
+
+    def to_json(self) -> Json:
+        """A line of a frame trace; what was not measured is left out."""
+        rows = []
+        for i, container in enumerate(self.containers):
+            row: Json = {
+                "id": container.id,
+                "role": container.role,
+                "job": container.job,
+                "cpus": container.cpus,
+                "mem_bytes": container.mem_bytes,
+            }
+            for name in ("framework", "executor", "task", "container"):
+                if getattr(container, name):
+                    row[name] = getattr(container, name)
+            if container.indicator is not None:
+                ind = container.indicator
+                row["indicator"] = {"name": ind.name, "unit": ind.unit, "better": ind.better}
+            row.update((name, float(v[i])) for name, v in self.columns.items() if math.isfinite(v[i]))
+            rows.append(row)
+        return {"t": self.t, "containers": rows, "node": _finite(_fields(self.node)), "readings": dict(self.readings)}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any], node: Node | None = None) -> Frame:
+        """Reads a line of a frame trace.  `node` is the header's, for traces that say it only there.
+
+        Raises:
+            ValueError: no frame; the text says what is missing.
+        """
+        try:
+            rows: Sequence[Mapping[str, Any]] = line["containers"]
+            containers = tuple(_container(row) for row in rows)
+            names = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+            columns = {name: _column(rows, name) for name in names}
+            said = line.get("node") or {}
+            return cls(
+                t=float(line["t"]),
+                containers=containers,
+                columns=columns,
+                node=node_from_json(said) if said or node is None else node,
+                readings={name: float(value) for name, value in (line.get("readings") or {}).items()},
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no frame: {error!r}") from error
+
+
+def node_from_json(fields: Mapping[str, Any]) -> Node:
+    return Node(**{name: float(fields[name]) for name in Node.__slots__ if fields.get(name) is not None})
+
+
+def _fields(node: Node) -> dict[str, float]:
+    return {name: getattr(node, name) for name in Node.__slots__}
+
+
+def _container(row: Mapping[str, Any]) -> Container:
+    indicator = row.get("indicator")
+    return Container(
+        id=str(row["id"]),
+        role=PRODUCTION if row["role"] == PRODUCTION else BEST_EFFORT,
+        job=str(row.get("job", "")),
+        cpus=float(row.get("cpus") or 0.0),
+        mem_bytes=float(row.get("mem_bytes") or 0.0),
+        framework=str(row.get("framework", "")),
+        executor=str(row.get("executor", "")),
+        task=str(row.get("task", "")),
+        container=str(row.get("container", "")),
+        indicator=Indicator(**indicator) if indicator else None,
+    )
+
+
+def _column(rows: Iterable[Mapping[str, Any]], name: str) -> Floats:
+    return np.array([math.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}

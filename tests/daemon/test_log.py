@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+PROGRAM = """
+import logging, sys
+from serenity.daemon.log import set_up
+set_up(verbose="verbose" in sys.argv)
+logging.getLogger("serenity.executor.ladder").info("throttled %s", "t1")
+logging.getLogger("serenity.executor.ladder").debug("looked")
+logging.getLogger("kazoo").info("chatter")
+"""
+LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} %s serenity\.executor\.ladder: %s"
+
+
+def run(*arguments: str) -> tuple[str, list[str]]:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr.splitlines()
+
+
+def test_one_line_an_entry_on_stderr() -> None:
+    out, (line,) = run()
+    assert out == ""
+    assert re.fullmatch(LINE % ("INFO   ", "throttled t1"), line)
+
+
+def test_verbose_says_more_of_ours_and_not_of_others() -> None:
+    _, lines = run("verbose")
+    assert [line.split(": ")[1] for line in lines] == ["throttled t1", "looked"]

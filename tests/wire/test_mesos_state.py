@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from serenity.wire.http import HttpError, Unreachable
+from serenity.wire.mesos_state import AgentReader, MasterReader, join_containers
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def state(shape: Callable[[str], Any]) -> Any:
+    return shape("agent_state.json")
+
+
+@pytest.fixture
+def containers(shape: Callable[[str], Any]) -> Any:
+    return shape("agent_containers.json")
+
+
+def serve(peer: Any, *answers: Any) -> None:
+    for each in answers:
+        body = each if isinstance(each, bytes) else json.dumps(each).encode()
+        peer.calls.append(lambda answer, body=body: answer.whole(200, body))
+
+
+def test_who_runs_with_which_resources(state: Any, containers: Any) -> None:
+    best_effort, production = join_containers(state, containers)
+    assert (production.executor_id, production.revocable, production.cpus) == ("memcached", False, 2.1)
+    assert (production.mem_bytes, production.pid) == (288 * MIB, 29755)
+    assert production.framework_name == "mesos-execute instance"
+    assert [task.task_id for task in production.tasks] == ["memcached"]
+    assert (best_effort.executor_id, best_effort.revocable, best_effort.cpus) == ("serenity-probe", True, 0.6)
+    assert (best_effort.mem_bytes, best_effort.pid) == (96 * MIB, 29813)
+    assert best_effort.container_id == "d25bbdfb-c623-4833-a1cb-3b64b7b8b103"
+    # Those that ended are not there.
+    assert [(task.task_id, dict(task.labels)) for task in best_effort.tasks] == [("kill-me", {"job": "j1"})]
+
+
+def test_an_executor_that_just_starts_has_no_pid_but_counts(state: Any, containers: Any) -> None:
+    assert [each.pid for each in join_containers(state, [])] == [None, None]
+    del containers[0]["status"]["executor_pid"]
+    del containers[1]["status"]
+    joined = join_containers(state, containers)
+    assert [(each.pid, each.cpus) for each in joined] == [(None, 0.6), (None, 2.1)]
+
+
+def test_the_pid_of_an_earlier_life_of_the_executor_is_not_its_own(state: Any, containers: Any) -> None:
+    containers[0]["container_id"] = "an-older-one"
+    assert [each.pid for each in join_containers(state, containers)] == [None, 29755]
+
+
+def test_reading_an_agent(peer: Any, state: Any, containers: Any) -> None:
+    reader = AgentReader(peer.address)
+    serve(peer, state, {"flags": {"isolation": "posix/cpu"}}, {"version": "1.12.0-rc1"}, state, containers)
+    who = reader.identity()
+    assert who.agent_id.endswith("-S0") and (who.hostname, who.version) == ("127.0.0.1", "1.12.0")
+    assert (who.cpus, who.mem_bytes, who.ip) == (4.0, 4096 * MIB, "127.0.0.1")
+    assert reader.flags() == {"isolation": "posix/cpu"}
+    assert reader.version() == "1.12.0-rc1"
+    assert [each.executor_id for each in reader.containers()] == ["serenity-probe", "memcached"]
+    assert [each.path for each in peer.requests] == ["/state", "/flags", "/version", "/state", "/containers"]
+
+
+def test_a_look_asks_for_pids_only_when_it_sees_somebody_new(peer: Any, state: Any, containers: Any) -> None:
+    reader = AgentReader(peer.address)
+    serve(peer, state, containers, state)
+    first = reader.look()
+    second = reader.look(first.containers)
+    assert [each.pid for each in second.containers] == [29813, 29755]
+    assert first == second
+    assert [each.path for each in peer.requests] == ["/state", "/containers", "/state"]
+
+
+def test_reading_a_master(peer: Any, shape: Callable[[str], Any]) -> None:
+    serve(peer, shape("master_slaves.json"), {"version": "1.11.0"})
+    reader = MasterReader(peer.address)
+    (agent,) = reader.agents()
+    assert agent["hostname"] == "127.0.0.1" and agent["active"]
+    assert reader.version() == "1.11.0"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"{}", b'"x"', b"<html>", b'{"frameworks": [{}], "id": 1}'])
+def test_an_answer_that_is_not_mesos_own_is_an_http_error(peer: Any, body: bytes) -> None:
+    agent, master = AgentReader(peer.address), MasterReader(peer.address)
+    reads = [agent.identity, agent.flags, agent.version, agent.look, master.agents, master.version]
+    for read in reads:
+        serve(peer, body, b"[]")
+        with pytest.raises(HttpError):
+            read()
+        peer.calls.clear()
+
+
+def test_an_executor_of_an_odd_shape_is_not_taken_for_nothing(peer: Any, state: Any, containers: Any) -> None:
+    broken = copy.deepcopy(state)
+    del broken["frameworks"][0]["executors"][0]["resources"]
+    serve(peer, broken, containers)
+    with pytest.raises(HttpError, match="does not answer as Mesos does"):
+        AgentReader(peer.address).containers()
+
+
+def test_an_agent_that_is_away_or_not_ready(peer: Any) -> None:
+    peer.calls.append(lambda answer: answer.whole(503, b"Agent has not finished recovery"))
+    with pytest.raises(HttpError, match="Agent has not finished recovery"):
+        AgentReader(peer.address).identity()
+    with pytest.raises(Unreachable):
+        AgentReader("127.0.0.1:1").identity()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serenity.wire import node
+from serenity.wire.node import (
+    Hello,
+    History,
+    Lease,
+    LineReader,
+    NodeProtocolError,
+    Overcommitment,
+    Release,
+    Sample,
+    TaskOnNode,
+    Tasks,
+    Welcome,
+    decode_to_estimator,
+    decode_to_executor,
+    encode_history,
+    encode_line,
+)
+
+TASK = TaskOnNode(task_id="t", job="j", pid=7, cpus=0.5, mem_bytes=1 << 20, started_at=1.0, cgroup="/a/b")
+TO_ESTIMATOR = [
+    Hello(framework_id="f", executor_id="e", container_id="c", pid=1),
+    Tasks(tasks=(TASK,)),
+    Lease(holder="e", reason="llc", ttl_s=10.0),
+    Release(holder="e"),
+]
+TO_EXECUTOR = [
+    Welcome(agent_id="S0", hostname="h7", interval_s=1.0),
+    Sample(frame={"t": 1.0, "containers": []}, overcommitment=Overcommitment(cpus=0.5)),
+    History(frames=({"t": 0.0},)),
+]
+
+
+def test_every_message_comes_through() -> None:
+    assert [decode_to_estimator(encode_line(each)) for each in TO_ESTIMATOR] == TO_ESTIMATOR
+    assert [decode_to_executor(encode_line(each)) for each in TO_EXECUTOR] == TO_EXECUTOR
+
+
+def test_fields_and_types_of_a_newer_peer_are_ignored() -> None:
+    assert decode_to_estimator(b'{"type":"release","holder":"e","mood":1}') == Release(holder="e")
+    for decode in (decode_to_estimator, decode_to_executor):
+        assert decode(b'{"type":"advice","text":"sleep"}') is None
+
+
+def test_a_message_of_the_other_direction_is_one_that_this_side_does_not_know() -> None:
+    assert decode_to_estimator(encode_line(TO_EXECUTOR[0])) is None
+    assert decode_to_executor(encode_line(TO_ESTIMATOR[0])) is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"", b"[]", b"1", b"{}", b'{"type":1}', b'{"type":"lease"}', b"\xff", b"[" * 100_000]
+)
+def test_what_is_not_this_protocol(line: bytes) -> None:
+    with pytest.raises(NodeProtocolError):
+        decode_to_estimator(line)
+
+
+def test_the_field_that_is_wrong_is_named() -> None:
+    with pytest.raises(NodeProtocolError, match=r"ttl_s"):
+        decode_to_estimator(b'{"type":"lease","holder":"e","reason":"x","ttl_s":"long"}')
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50).filter(lambda line: b"\n" not in line)), st.integers(1, 20))
+def test_chunk_boundaries_mean_nothing(lines: list[bytes], size: int) -> None:
+    stream = b"".join(line + b"\n" for line in lines)
+    reader = LineReader()
+    found = [line for at in range(0, len(stream), size) for line in reader.feed(stream[at : at + size])]
+    assert found == lines
+
+
+def test_a_line_may_be_as_long_as_the_limit_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "MAX_LINE_BYTES", 10)
+    assert list(LineReader().feed(b"0123456789\nab\n")) == [b"0123456789", b"ab"]
+    for stream in (b"0123456789a", b"0123456789a\n", b"ab\n0123456789a\n"):
+        with pytest.raises(NodeProtocolError, match="a line of more than 10 bytes"):
+            list(LineReader().feed(stream))
+
+
+def test_a_history_too_long_for_one_line_is_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "MAX_LINE_BYTES", 200)
+    frames = [{"t": float(n), "containers": []} for n in range(50)]
+    lines = list(encode_history(frames))
+    assert len(lines) > 1 and all(len(line) <= 201 for line in lines)
+    messages = [decode_to_executor(line) for line in lines]
+    assert [frame for each in messages if isinstance(each, History) for frame in each.frames] == frames
+    assert [decode_to_executor(line) for line in encode_history([])] == [History(frames=())]
+    with pytest.raises(NodeProtocolError, match="a History of"):
+        list(encode_history([{"x": "y" * 300}]))
+
+
+def test_no_line_is_made_that_the_peer_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "MAX_LINE_BYTES", 100)
+    with pytest.raises(NodeProtocolError, match="a Sample of"):
+        encode_line(Sample(frame={"x": "y" * 100}))
+
+
+@pytest.mark.parametrize(
+    ("euid", "environ", "expected"),
+    [
+        (0, {}, "/run/serenity"),
+        (0, {"XDG_RUNTIME_DIR": "/run/user/0"}, "/run/serenity"),
+        (1000, {"XDG_RUNTIME_DIR": "/run/user/1000"}, "/run/user/1000/serenity"),
+        (1000, {"SERENITY_RUN_DIR": "/x", "XDG_RUNTIME_DIR": "/run/user/1000"}, "/x"),
+    ],
+)
+def test_where_the_socket_is(
+    monkeypatch: pytest.MonkeyPatch, euid: int, environ: dict[str, str], expected: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    assert node.run_dir(environ) == Path(expected)
+
+
+def test_a_path_that_no_unix_socket_can_have_is_said_beforehand(tmp_path: Path) -> None:
+    agent_id = "f5c12b08-a7cd-4c4d-8213-146dc85527ee-S0"
+    assert node.socket_path(agent_id, Path("/run/serenity")) == Path(f"/run/serenity/{agent_id}.sock")
+    with pytest.raises(ValueError, match="set SERENITY_RUN_DIR to a shorter folder"):
+        node.socket_path(agent_id, Path("/" + "long" * 20))
+
+
+def test_no_two_messages_of_a_direction_have_one_type() -> None:
+    def tags(messages: list[Any]) -> list[str]:
+        return [each.__struct_config__.tag for each in messages]
+
+    assert sorted(tags(TO_ESTIMATOR)) == ["hello", "lease", "release", "tasks"]
+    assert sorted(tags(TO_EXECUTOR)) == ["history", "sample", "welcome"]

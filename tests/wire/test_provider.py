@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from serenity.wire import provider as module
+from serenity.wire.http import HttpError, Unreachable
+from serenity.wire.provider import ProviderDriver, new_version, slack
+from serenity.wire.resources import Resources
+from serenity.wire.subscription import Backoff
+
+INFO = {"type": "org.serenity.slack", "name": "slack"}
+
+
+@pytest.fixture
+def events(shape: Callable[[str], Any]) -> dict[str, Any]:
+    return {each["type"]: each for each in shape("provider_events.json")}
+
+
+@pytest.fixture
+def provider_id(events: Any) -> str:
+    return str(events["SUBSCRIBED"]["subscribed"]["provider_id"]["value"])
+
+
+@pytest.fixture
+def make(
+    peer: Any, recorder: Any, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., ProviderDriver]]:
+    monkeypatch.setattr(module, "_NOTICE_S", 0.05)
+    peer.greeting = events["SUBSCRIBED"]
+    made: list[ProviderDriver] = []
+
+    def build(known_id: str | None = None) -> ProviderDriver:
+        driver = ProviderDriver(recorder, peer.address, INFO, known_id)
+        driver._subscription._backoff = Backoff(first_s=0.01, max_s=0.05)
+        made.append(driver)
+        return driver
+
+    yield build
+    for driver in made:
+        driver.stop()
+
+
+@pytest.fixture
+def driver(make: Callable[..., ProviderDriver], recorder: Any, eventually: Callable[..., Any]) -> ProviderDriver:
+    """One that is subscribed."""
+    started = make()
+    started.start()
+    eventually(lambda: "subscribed" in recorder.names())
+    return started
+
+
+def ids(peer: Any) -> list[str | None]:
+    """The provider id of each SUBSCRIBE."""
+    infos = [each["subscribe"]["resource_provider_info"] for each in peer.sent("SUBSCRIBE")]
+    return [info.get("id", {}).get("value") for info in infos]
+
+
+def test_it_subscribes_reports_and_leaves(
+    driver: ProviderDriver, peer: Any, recorder: Any, provider_id: str, eventually: Callable[..., Any]
+) -> None:
+    assert ids(peer) == [None]
+    assert recorder.told == [("subscribed", provider_id)] and driver.provider_id == provider_id
+    driver.update_state(slack("be", cpus=2.5, mem=1024), b"0123456789abcdef")
+    (call,) = peer.sent("UPDATE_STATE")
+    assert call["resource_provider_id"] == {"value": provider_id}
+    assert peer.requests[-1].headers["mesos-stream-id"] == "stream-0"
+    assert call["update_state"]["resource_version_uuid"] == {"value": "MDEyMzQ1Njc4OWFiY2RlZg=="}
+    cpus = next(each for each in call["update_state"]["resources"] if each["name"] == "cpus")
+    assert cpus == {
+        "name": "cpus",
+        "type": "SCALAR",
+        "scalar": {"value": 2.5},
+        "revocable": {},
+        "reservations": [{"type": "STATIC", "role": "be"}],  # Mesos launches nothing on DYNAMIC revocable ones.
+        "provider_id": {"value": provider_id},
+    }
+    driver.stop()
+    eventually(lambda: peer.streams[0].left)
+    assert recorder.names() == ["subscribed"]
+
+
+def test_a_publish_is_answered_ok_before_anything_else(
+    driver: ProviderDriver, peer: Any, recorder: Any, events: Any, eventually: Callable[..., Any]
+) -> None:
+    publish = events["PUBLISH_RESOURCES"]["publish_resources"]
+    told_at_answer: list[list[str]] = []
+    peer.calls.append(lambda answer: (told_at_answer.append(recorder.names()), answer.whole(202)))
+    peer.streams[0].event(events["PUBLISH_RESOURCES"])
+    eventually(lambda: "published" in recorder.names())
+    (call,) = peer.sent("UPDATE_PUBLISH_RESOURCES_STATUS")
+    assert call["update_publish_resources_status"] == {"uuid": publish["uuid"], "status": "OK"}
+    assert told_at_answer == [["subscribed"]]
+    held = recorder.told[-1][1]
+    assert (held.cpus, held.mem_mb) == (0.6, 96.0)
+
+
+def test_a_publish_is_answered_again_when_the_connection_breaks_and_the_stream_stays(
+    driver: ProviderDriver, peer: Any, recorder: Any, events: Any, eventually: Callable[..., Any]
+) -> None:
+    peer.calls.extend([lambda answer: answer.cut(), lambda answer: answer.cut()])
+    peer.streams[0].event(events["PUBLISH_RESOURCES"])
+    eventually(lambda: "published" in recorder.names())
+    assert len(peer.sent("UPDATE_PUBLISH_RESOURCES_STATUS")) == 3
+    assert len(peer.streams) == 1 and driver.subscribed
+
+
+def test_a_publish_of_nonsense_is_answered_too(
+    driver: ProviderDriver, peer: Any, events: Any, eventually: Callable[..., Any]
+) -> None:
+    events["PUBLISH_RESOURCES"]["publish_resources"]["resources"] = [{"name": "cpus"}]
+    for event in ({"no": "type"}, [], {"type": "SURPRISE"}, events["PUBLISH_RESOURCES"]):
+        peer.streams[0].event(event)
+    eventually(lambda: len(peer.sent("UPDATE_PUBLISH_RESOURCES_STATUS")) == 1)
+    assert len(peer.streams) == 1
+
+
+def test_it_comes_back_under_its_id_when_the_old_stream_is_over(
+    driver: ProviderDriver, peer: Any, recorder: Any, provider_id: str, eventually: Callable[..., Any]
+) -> None:
+    left_before: list[bool] = []
+
+    def look(answer: Any) -> None:
+        left_before.append(peer.streams[0].left)
+        peer.streams.append(answer)
+        answer.begin_stream("stream-1")
+        answer.event(peer.greeting)
+
+    peer.subscribes.append(look)
+    driver.reopen()
+    eventually(lambda: recorder.names() == ["subscribed", "unsubscribed", "subscribed"])
+    assert ids(peer) == [None, provider_id]
+    assert left_before == [True]
+    driver.update_state(Resources(), new_version())
+    assert peer.requests[-1].headers["mesos-stream-id"] == "stream-1"
+
+
+def test_with_a_known_id_the_agent_must_be_awake_before_it_is_asked(
+    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, eventually: Callable[..., Any]
+) -> None:
+    """A SUBSCRIBE in a hanging agent's queue and a second one behind it would abort the agent when it wakes."""
+    asleep = threading.Event()
+    peer.calls.append(lambda answer: (asleep.wait(0.3), answer.whole(404)))
+    make("p1").start()
+    eventually(lambda: peer.requests)
+    assert (peer.requests[0].method, peer.requests[0].path) == ("GET", "/version")
+    assert not asleep.wait(0.1) and peer.sent("SUBSCRIBE") == []
+    eventually(lambda: ids(peer) == ["p1"])
+
+
+def test_an_id_that_the_agent_does_not_know_is_given_up(
+    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, provider_id: str, eventually: Callable[..., Any]
+) -> None:
+    peer.subscribes.append(lambda answer: (answer.begin_stream(), answer.end()))
+    driver = make("old-work-dir")
+    driver.start()
+    eventually(lambda: ("subscribed", provider_id) in recorder.told)
+    assert ids(peer) == ["old-work-dir", None]
+    assert driver.provider_id == provider_id
+
+
+def test_an_agent_that_dies_before_its_first_event_does_not_cost_the_id(
+    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, eventually: Callable[..., Any]
+) -> None:
+    peer.subscribes.extend(
+        [lambda answer: (answer.begin_stream(), answer.cut()), lambda answer: answer.whole(503, b"recovering")]
+    )
+    make("p1").start()
+    eventually(lambda: "subscribed" in recorder.names())
+    assert ids(peer) == ["p1", "p1", "p1"]
+
+
+def test_an_agent_that_just_starts_has_no_route_yet(
+    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, eventually: Callable[..., Any]
+) -> None:
+    peer.subscribes.extend([lambda answer: answer.whole(404, b"404 Not Found.")] * 3)
+    make().start()
+    eventually(lambda: "subscribed" in recorder.names())
+    assert "failed" not in recorder.names()
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(401, 1), (403, 1), (404, 10)])
+def test_an_agent_that_will_not_have_it_ends_it(
+    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, status: int, attempts: int
+) -> None:
+    peer.subscribes.extend([lambda answer: answer.whole(status)] * 20)
+    driver = make()
+    driver.start()
+    driver._subscription.join(5)
+    name, reason = recorder.told[-1]
+    assert name == "failed" and f"HTTP {status}" in reason and "Mesos 1.8 or newer" in reason
+    assert len(peer.sent("SUBSCRIBE")) == attempts
+
+
+def test_reports_need_a_subscription(
+    peer: Any, make: Callable[..., ProviderDriver], driver: ProviderDriver, recorder: Any
+) -> None:
+    total = slack(None, cpus=1)
+    with pytest.raises(Unreachable, match="UPDATE_STATE was not sent"):
+        make("p1").update_state(total, new_version())
+    peer.calls.append(lambda answer: answer.whole(400, b"wrong stream"))
+    with pytest.raises(HttpError, match="UPDATE_STATE: HTTP 400: wrong stream"):
+        driver.update_state(total, new_version())
+    driver.stop()
+    with pytest.raises(Unreachable):
+        driver.update_state(total, new_version())
+
+
+def test_slack_of_nothing_is_an_empty_total() -> None:
+    assert slack("be", cpus=0, mem=0).to_json() == []
+    assert len(new_version()) == 16 and new_version() != new_version()

@@ -1,0 +1,46 @@
+"""What the framework tells the executor about one task: the content of ``TaskInfo.data``."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TaskSpecError(ValueError):
+    """The task cannot be run as it is described; the text names the field."""
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of one instance of a job.
+
+    Unknown fields are ignored, so that an executor of an older version runs what it can;
+    a change that it must not ignore raises `schema`.
+    """
+
+    job_id: str
+    job_name: str
+    instance: int
+    attempt: int
+    argv: tuple[str, ...]
+    cpus: float
+    mem_bytes: int
+    env: dict[str, str] = {}
+    user: str | None = None
+    max_runtime_s: float | None = None
+    grace_s: float = 5.0  # Between SIGTERM and SIGKILL.
+    schema: int = 1
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> TaskSpec:
+        """Raises TaskSpecError."""
+        try:
+            spec = msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise TaskSpecError(f"no task description: {error}") from error
+        if spec.schema != 1:
+            raise TaskSpecError(f"a task description of schema {spec.schema}; this executor knows 1")
+        if not spec.argv:
+            raise TaskSpecError("the task has no command")
+        return spec
