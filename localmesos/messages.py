@@ -1,0 +1,166 @@
+"""What master and agent say to one another, and what either wants done in the world.
+
+Both are state machines without I/O: calls, messages and the clock go in, these come out
+(`Outbox`).  `embedded.EmbeddedMesos` carries them out.  The messages to the other side are
+those of Mesos' own ``src/messages/messages.proto``, cut down to what is used here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serenity.wire.resources import Json, Resources
+
+# -- master to agent ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    framework_info: Json
+    task: Json
+    # Of the providers as the master knows them: a launch on older ones is dropped.
+    provider_versions: Mapping[str, str]
+    launch_executor: bool  # The master expects no such executor to run.
+
+
+@dataclass(frozen=True, slots=True)
+class KillTask:
+    framework_id: str
+    task_id: str
+    kill_policy: Json | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownExecutor:
+    framework_id: str
+    executor_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownFramework:
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFramework:
+    """The framework has subscribed anew: its unacknowledged updates are due at once."""
+
+    framework_info: Json
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeUpdate:
+    framework_id: str
+    task_id: str
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageToExecutor:
+    framework_id: str
+    executor_id: str
+    data: str
+
+
+ToAgent = (
+    RunTask | KillTask | ShutdownExecutor | ShutdownFramework | UpdateFramework | AcknowledgeUpdate | MessageToExecutor
+)
+
+# -- agent to master ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """A resource provider as its agent knows it."""
+
+    info: Json
+    total: Resources
+    version: str  # Opaque; another one means that launches on earlier offers are outdated.
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAgent:
+    agent_info: Json
+    total: Resources  # The agent's own, without those of providers.
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateProviders:
+    """All resource providers that are there now."""
+
+    providers: Mapping[str, ProviderState]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStatus:
+    framework_id: str
+    status: Json
+    latest_state: str  # Of the task; `status` may be an older update that waited its turn.
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorExited:
+    framework_id: str
+    executor_id: str
+    wait_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageToFramework:
+    framework_id: str
+    executor_id: str
+    data: str
+
+
+ToMaster = RegisterAgent | UpdateProviders | UpdateStatus | ExecutorExited | MessageToFramework
+
+# -- into the world ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One event to the subscriber of an event stream."""
+
+    stream_id: str
+    event: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Ends an event stream."""
+
+    stream_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchContainer:
+    """Starts the first process of a container; answered by `Agent.container_launched` or `container_ended`."""
+
+    container_id: str
+    sandbox: Path
+    argv: tuple[str, ...]
+    program: str
+    environment: Mapping[str, str] = field(repr=False)
+    user: str | None
+    uris: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyContainer:
+    """Kills every process of a container; answered by `Agent.container_ended`."""
+
+    container_id: str
+
+
+Effect = Send | Close | LaunchContainer | DestroyContainer | ToAgent | ToMaster
+Outbox = list[Effect]
+
+
+class CallRefused(Exception):  # noqa: N818 - reads as what it says
+    """A call is answered with this HTTP status and text, and changed nothing."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status

@@ -1,0 +1,190 @@
+"""Starting and stopping a Mesos: ports, signals, what is left behind, and which one is found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import serenity
+from serenity.localmesos import processes
+from serenity.localmesos.cluster import Cluster, ClusterError, ClusterOptions, find_mesos
+from serenity.localmesos.real_mesos import RealMesos
+
+IMPORTS = str(Path(serenity.__file__).resolve().parent.parent)
+
+
+def of_sandboxes_in(work_dir: Path) -> set[int]:
+    return processes.members(processes.snapshot(), None, f"MESOS_SANDBOX={work_dir}/".encode())
+
+
+def localmesos(work_dir: Path, *arguments: str, **options) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "serenity.localmesos", "--work-dir", str(work_dir), *arguments],
+        env={**os.environ, "PYTHONPATH": IMPORTS},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_it_says_what_it_is_and_when_it_is_ready(tmp_path):
+    with localmesos(tmp_path, "--master-port", "0", "--agent-port", "0") as process:
+        assert "not for production" in process.stdout.readline()
+        assert process.stdout.readline().startswith("ready: master 127.0.0.1:")
+        process.terminate()
+        assert process.wait(10) == 0
+        assert process.stdout.read() == ""
+
+
+def test_a_port_in_use_is_one_line_and_exit_4(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = localmesos(tmp_path, "--master-port", str(port), "--agent-port", "0")
+        output, errors = process.communicate(timeout=10)
+    assert process.returncode == 4
+    assert output == ""
+    assert errors == f"cannot listen at 127.0.0.1:{port}: Address already in use\n"
+
+
+@pytest.mark.parametrize("resources", ["cpus", "cpus:-1;mem:100", "cpus:1", "cpus:1;mem:x", ""])
+def test_resources_that_make_no_sense_are_one_line_and_exit_2(tmp_path, resources):
+    process = localmesos(tmp_path, "--master-port=0", "--agent-port=0", f"--resources={resources}")
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 2
+    assert errors.startswith("--resources: ") and errors.count("\n") == 1
+
+
+def test_stop_leaves_no_process(own_cluster, tools):
+    scheduler = tools.scheduler(own_cluster)
+    # Two that do not go by themselves: one ignores SIGTERM, one left session and tree.
+    stubborn = scheduler.run("trap '' TERM; (setsid sleep 1000 &); while :; do sleep 0.1; done")
+    scheduler.update(stubborn, "TASK_RUNNING")
+    work_dir = own_cluster.options.work_dir / "agent"
+    tools.eventually(lambda: len(of_sandboxes_in(work_dir)) >= 3)
+    own_cluster.stop()
+    assert not of_sandboxes_in(work_dir)
+    own_cluster.stop()  # A second time is no error.
+
+
+def test_it_stops_when_its_starter_dies(tmp_path, tools):
+    script = (
+        "import os, sys, pathlib\n"
+        "from serenity.localmesos.cluster import Cluster, ClusterOptions\n"
+        "cluster = Cluster(ClusterOptions(pathlib.Path(sys.argv[1])))\n"
+        "cluster.start()\n"
+        "print(cluster._backend._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    starter = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": IMPORTS}, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert starter.returncode == -signal.SIGKILL
+    tools.eventually(lambda: not tools.alive(int(starter.stdout)), 10)
+
+
+def test_a_port_in_use_is_said_before_anything_runs(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ClusterError, match=f"cannot listen at 127.0.0.1:{port}: Address already in use"):
+            Cluster(ClusterOptions(tmp_path, agent_port=port)).start()
+        with pytest.raises(ClusterError, match=f"cannot listen at 127.0.0.1:{port}: Address already in use"):
+            RealMesos(ClusterOptions(tmp_path, master_port=port), tmp_path).start()
+
+
+def test_the_embedded_one_cannot_lose_its_agent(tmp_path):
+    with pytest.raises(ClusterError, match="one process"):
+        Cluster(ClusterOptions(tmp_path)).kill_agent()
+
+
+# -- which Mesos ---------------------------------------------------------------------------
+
+
+def fake_mesos(folder: Path, *names: str) -> Path:
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_a_named_folder_prevails(tmp_path, monkeypatch):
+    named = fake_mesos(tmp_path / "named", "mesos-master", "mesos-agent")
+    other = fake_mesos(tmp_path / "other", "mesos-master", "mesos-agent")
+    monkeypatch.setenv("SERENITY_MESOS_BIN", str(other))
+    assert find_mesos(str(named)) == named
+    assert find_mesos(None) == other
+    monkeypatch.delenv("SERENITY_MESOS_BIN")
+    monkeypatch.setenv("PATH", f"{named}:/usr/bin:/bin")
+    assert find_mesos(None) == named
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert find_mesos(None) is None
+
+
+def test_a_named_folder_without_the_binaries_is_an_error(tmp_path, monkeypatch):
+    folder = fake_mesos(tmp_path / "half", "mesos-master")
+    with pytest.raises(ClusterError, match=r"no mesos-agent in .*half \(--mesos-bin\)"):
+        find_mesos(str(folder))
+    monkeypatch.setenv("SERENITY_MESOS_BIN", str(tmp_path))
+    with pytest.raises(ClusterError, match=r"no mesos-master and no mesos-agent in .* \(SERENITY_MESOS_BIN\)"):
+        find_mesos(None)
+
+
+# -- the real one alone --------------------------------------------------------------------
+
+
+@pytest.fixture
+def mesos_bin():
+    return find_mesos(None) or pytest.skip("no mesos-master and mesos-agent")
+
+
+@pytest.mark.real_mesos
+def test_a_real_agent_is_killed_and_started_again(tmp_path, tools, mesos_bin):
+    with Cluster(ClusterOptions(tmp_path, mesos_bin)) as cluster:
+        scheduler = tools.scheduler(cluster)
+        task = scheduler.run("exec sleep 1000")
+        pid = scheduler.update(task, "TASK_RUNNING")["container_status"]["executor_pid"]
+        cluster.kill_agent()
+        assert tools.alive(pid)
+        cluster.start_agent()
+        assert tools.alive(pid)
+        cluster.kill_agent()
+    assert not tools.alive(pid)  # Nobody shut it down: it was swept.
+
+
+@pytest.mark.real_mesos
+@pytest.mark.root
+def test_a_real_one_with_cgroups_leaves_none(tmp_path, tools, mesos_bin):
+    if os.geteuid() != 0 or not Path("/sys/fs/cgroup/memory").is_dir():
+        pytest.skip("needs root and cgroups v1")
+    options = ClusterOptions(tmp_path, mesos_bin, cgroups=True, agent_flags={"no-revocable_cpu_low_priority": None})
+    with Cluster(options) as cluster:
+        scheduler = tools.scheduler(cluster)
+        task = scheduler.run("exec sleep 1000")
+        scheduler.update(task, "TASK_RUNNING")
+        flags = tools.get(cluster.agent, "/flags")["flags"]
+        assert flags["launcher"] == "linux" and flags["revocable_cpu_low_priority"] == "false"
+        root = flags["cgroups_root"]
+        assert list(Path("/sys/fs/cgroup").glob(f"*/{root}"))
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/{root}"))
+
+
+@pytest.mark.real_mesos
+def test_a_real_one_that_cannot_start_says_why(tmp_path, mesos_bin):
+    with pytest.raises(ClusterError, match="mesos-agent ended: "):
+        Cluster(ClusterOptions(tmp_path, mesos_bin, agent_flags={"isolation": "nonsense"})).start()
+    assert not [p for p in processes.snapshot().values() if _runs_in(p.pid, tmp_path)]
+
+
+def _runs_in(pid: int, folder: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == folder
+    except OSError:
+        return False

@@ -1,0 +1,61 @@
+"""Process trees, with real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from serenity.localmesos import processes
+
+MARK = "SERENITY_TEST_MARK"
+
+
+def spawn(script: str) -> subprocess.Popen[str]:
+    """A shell in a session of its own, marked in its environment, that tells a line when it is set up."""
+    return subprocess.Popen(
+        ["sh", "-c", script],
+        env={"PATH": os.environ["PATH"], MARK: str(os.getpid())},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def mark() -> bytes:
+    return f"{MARK}={os.getpid()}".encode()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "sleep 1000 & echo; wait",
+        "setsid sleep 1000 & echo; wait",  # In another session, still a child.
+        "(setsid sh -c 'echo; exec sleep 1000' &) ; exec sleep 1000",  # Of another session and nobody's child.
+    ],
+)
+def test_all_of_a_tree_is_found_and_killed(script):
+    with spawn(script) as root:
+        root.stdout.readline()
+        find = lambda: processes.members(processes.snapshot(), root.pid, mark())  # noqa: E731
+        deadline = time.monotonic() + 5
+        while len(find()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(find()) >= 2 and root.pid in find()
+        assert processes.kill_all(find) == set()
+        assert find() == set()
+
+
+def test_the_ended_do_not_count():
+    with spawn("exit 3") as root:
+        os.waitid(os.P_PID, root.pid, os.WEXITED | os.WNOWAIT)
+        assert root.pid in processes.snapshot()
+        assert processes.members(processes.snapshot(), root.pid, mark()) == set()
+
+
+def test_one_process_is_read_right():
+    me = processes.snapshot()[os.getpid()]
+    assert (me.parent, me.session) == (os.getppid(), os.getsid(0))
+    assert me.rss_bytes > 5_000_000 and me.user_s > 0 and me.threads >= 1
