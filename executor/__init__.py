@@ -1,0 +1,11 @@
+"""Runs best-effort tasks on one agent; carries corrections out and verifies them.
+
+Threads, joined by queues (docs: design, "Concurrency"):
+
+    main     forks, reaps, signals; owns every task's state     executor.py
+    stream   the agent's events, put into main's inbox          agent_link.py
+    sender   status updates and messages: the network may be    agent_link.py
+             slow, and main must not wait for it
+    node     the estimator's socket                             node_client.py
+    tick     frame → pipeline → guard, once a second            tick.py
+"""

@@ -1,0 +1,110 @@
+"""What runs between the executor's spawn and the task's command, in the process that becomes the command.
+
+A program of its own, run by path with the standard library alone: code after a fork in a
+process with threads can deadlock, and a fresh interpreter cannot.  Reads its plan (JSON, see
+`launch.Plan`) from file 0; on failure writes one JSON object to file 3, which an ``exec``
+that works closes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import signal
+
+TYPE_CHECKING = False  # As typing's own, which takes its time to import.
+if TYPE_CHECKING:
+    from typing import Any
+
+_PLAN_FILE = 0
+_FAILURE_FILE = 3
+_PR_SET_PDEATHSIG = 1
+_AUTOGROUP_TRIES = 5
+
+
+def main() -> None:
+    os.set_inheritable(_FAILURE_FILE, False)
+    os.closerange(_FAILURE_FILE + 1, 1 << 20)  # What the executor itself was given without close-on-exec.
+    doing = "prepare"
+    try:
+        with os.fdopen(os.dup(_PLAN_FILE)) as file:
+            plan = json.load(file)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), _PLAN_FILE)
+        become(plan)
+        doing = "run"
+        execute(plan["argv"], plan["env"])
+    except Exception as error:  # noqa: BLE001 - whatever it is, the executor must hear it
+        failure: dict[str, Any] = {"doing": doing, "errno": None, "text": str(error), "file": None}
+        if isinstance(error, OSError):
+            named = error.filename and os.fsdecode(error.filename)
+            failure |= {"errno": error.errno, "text": error.strerror, "file": named}
+        os.write(_FAILURE_FILE, json.dumps(failure).encode())
+    os._exit(127)
+
+
+def become(plan: dict[str, Any]) -> None:
+    """Everything that must be so before the command's first instruction."""
+    for path in plan["cgroups"]:
+        write(path, "0")
+    write("/proc/self/oom_score_adj", "1000")
+    os.setpriority(os.PRIO_PROCESS, 0, plan["nice"])
+    if plan["lowest_priority"]:
+        lowest_priority()
+    if plan["user"] is not None:
+        user = plan["user"]
+        os.setgroups(user["groups"])
+        os.setgid(user["gid"])
+        os.setuid(user["uid"])
+    # After setuid, which clears it.  The executor may have ended before: then nobody is told.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != plan["parent"]:
+        os._exit(127)
+    os.chdir(plan["cwd"])
+    os.umask(0o022)
+    # Python ignores these two; a command expects the defaults.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def lowest_priority() -> None:
+    """Rung 0 without cgroups: runs when nobody else wants to."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:
+        os.setpriority(os.PRIO_PROCESS, 0, 19)
+    # In the root cgroup each session is a group of its own with a weight of its own, and the
+    # scheduling class counts within it only.
+    for _ in range(_AUTOGROUP_TRIES):
+        try:
+            write("/proc/self/autogroup", "19")
+            return
+        except BlockingIOError:  # Without root the kernel takes one of these in 100 ms.
+            signal.sigtimedwait([], 0.1)
+        except OSError:  # No autogroups.
+            return
+
+
+def execute(argv: list[str], env: dict[str, str]) -> None:
+    """As ``os.execvpe``, which imports more of the library; the task's user may not be able to read that."""
+    if "/" in argv[0]:
+        os.execve(argv[0], argv, env)
+    denied = None
+    for folder in env["PATH"].split(":"):
+        try:
+            os.execve(f"{folder or '.'}/{argv[0]}", argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            denied = error
+    raise denied or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+
+
+def write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    main()

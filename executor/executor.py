@@ -1,0 +1,288 @@
+"""The executor's main thread: one inbox in, updates and corrections out; it owns all there is to know of the tasks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from serenity.daemon.clock import Clock
+from serenity.executor import updates
+from serenity.executor.actions import (
+    Action,
+    CloseValve,
+    Evict,
+    OpenValve,
+    Release,
+    TaskView,
+    Throttle,
+    name_of,
+)
+from serenity.executor.actuators.duty_cycle import DutyCycle
+from serenity.executor.corrector import Corrector
+from serenity.executor.inbox import Acknowledged, Decided, Event, Inbox, Kill, Launch, Shutdown, Subscribed
+from serenity.executor.records import AgentName, Journal, record_of
+from serenity.executor.runner import TaskRunner
+from serenity.executor.settings import ExecutorSettings
+from serenity.executor.task import Ending, Instruction, State, Task
+from serenity.qos.contention import Finding
+from serenity.wire import corrections
+from serenity.wire.corrections import Correction
+from serenity.wire.kill_record import RecordError
+from serenity.wire.node import TaskOnNode
+from serenity.wire.reasons import REASON_OF_CAUSE, Reason
+from serenity.wire.task_spec import TaskSpec, TaskSpecError
+
+logger = logging.getLogger(__name__)
+
+# Of the agent's grace for our shutdown: kept back for SIGKILL, the last updates and their acknowledgement.
+_KEPT_BACK_S = 1.5
+_LEAST_TASK_GRACE_S = 0.5
+_ACKNOWLEDGED_WITHIN_S = 1.0
+# A cgroup can be removed a moment after its last process has been reaped.
+_REMOVE_AGAIN_S = 0.1
+
+
+class Link(Protocol):
+    """The agent, as main uses it."""
+
+    @property
+    def subscribed(self) -> bool: ...
+    @property
+    def settled(self) -> bool: ...
+    @property
+    def shutdown_grace_s(self) -> float: ...
+    def update(self, status: dict[str, Any]) -> None: ...
+    def message(self, data: str) -> None: ...
+
+
+@dataclass
+class _Stopping:
+    """The executor is ending: its tasks have until `deadline_s`, the updates a little longer."""
+
+    why: str
+    deadline_s: float
+
+
+class Executor:
+    """`run` returns when the executor has been told to end, and nothing of it is left."""
+
+    def __init__(
+        self,
+        link: Link,
+        inbox: Inbox,
+        settings: ExecutorSettings,
+        clock: Clock,
+        sandbox: Path,
+        make_runner: Callable[[Callable[[Task, Instruction], None]], TaskRunner],
+        corrector: Corrector,
+        duty_cycle: DutyCycle,
+    ) -> None:
+        self._link = link
+        self._inbox = inbox
+        self._settings = settings
+        self._clock = clock
+        self._runner = make_runner(self._task_says)
+        self._corrector = corrector
+        self._duty_cycle = duty_cycle
+        self._journal = Journal(sandbox)
+        self._agent = AgentName("", "")
+        self._knows_killing = False
+        self._refusing: str | None = None  # Why no launches are taken: the valve is closed.
+        self._corrections: dict[str, str] = {}
+        self._stopping: _Stopping | None = None
+        self.views: Mapping[str, TaskView] = {}  # Replaced as a whole; other threads may read it.
+        self.on_subscribed: Callable[[Subscribed], None] = lambda _event: None
+        self.on_tasks: Callable[[tuple[TaskOnNode, ...]], None] = lambda _tasks: None
+
+    def run(self) -> None:
+        try:
+            while not self._done():
+                events, ready = self._inbox.wait(self._timeout_s())
+                for event in events:
+                    self._handle(event)
+                for file in ready:
+                    self._runner.reported(file)
+                self._runner.reap()
+                self._runner.due()
+                self._duty_cycle.turn()
+                self._show_tasks()
+        finally:
+            self._corrector.release_all()
+            self._runner.leave_nothing()
+
+    # -- events --------------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Subscribed():
+                logger.info("subscribed to agent %s (%s)", event.hostname, event.agent_id)
+                self._agent = AgentName(event.agent_id, event.hostname)
+                self._knows_killing = event.knows_killing
+                self.on_subscribed(event)
+            case Launch():
+                self._launch(event.task)
+            case Kill():
+                self._kill(event)
+            case Shutdown():
+                self._stop(event.why)
+            case Decided():
+                for action in event.actions:
+                    self._act(action)
+            case Acknowledged():
+                pass  # It has woken us, and `_done` looks.
+
+    def _launch(self, info: Mapping[str, Any]) -> None:
+        task_id = info["task_id"]["value"]
+        if self._runner.task(task_id) is not None:
+            logger.warning("%s runs already; its second launch is ignored", task_id)
+            return
+        if self._stopping is not None or self._refusing is not None:
+            why = self._refusing or "the executor is ending"
+            self._link.update(updates.refused(task_id, Reason.LAUNCH_REFUSED, f"{Reason.LAUNCH_REFUSED.text}: {why}"))
+            return
+        try:
+            spec = TaskSpec.decode(base64.b64decode(info.get("data", "")))
+        except (TaskSpecError, binascii.Error) as error:
+            self._link.update(updates.refused(task_id, Reason.LAUNCH_FAILED, str(error)))
+            return
+        logger.info("launching %s of job %s", task_id, spec.job_name)
+        self._runner.launch(task_id, spec)
+
+    def _kill(self, event: Kill) -> None:
+        task = self._runner.task(event.task_id)
+        if task is None:
+            # It has ended, and its terminal update is on its way; or it never was here, and the agent knows.
+            logger.info("told to kill %s, which does not run here", event.task_id)
+            return
+        grace_s = event.grace_s if event.grace_s is not None else task.spec.grace_s
+        self._runner.end(task.id, Ending(Reason.KILLED_BY_USER, self._clock.now_s(), grace_s))
+
+    def _stop(self, why: str) -> None:
+        if self._stopping is not None:
+            return
+        grace_s = max(_LEAST_TASK_GRACE_S, self._link.shutdown_grace_s - _KEPT_BACK_S)
+        logger.info("told to end by %s: %d tasks have %.1f s", why, len(self._runner.tasks), grace_s)
+        self._stopping = _Stopping(why, self._clock.monotonic_s() + grace_s)
+        for task in self._runner.tasks:
+            ending = Ending(Reason.EXECUTOR_LOST, self._clock.now_s(), min(grace_s, task.spec.grace_s))
+            self._runner.end(task.id, ending)
+
+    # -- corrections -----------------------------------------------------------------------------
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case CloseValve():
+                self._refusing = action.reason
+            case OpenValve():
+                self._refusing = None
+            case Throttle():
+                self._throttle(action)
+            case Release():
+                self._release(action)
+            case Evict():
+                self._evict(action)
+
+    def _throttle(self, action: Throttle) -> None:
+        task = self._runner.task(action.task)
+        if task is None or task.being_ended:
+            return
+        if self._settings.dry_run:
+            outcome = f"would be throttled to {action.cores:.2f} cores"
+        else:
+            outcome = self._corrector.throttle(self._runner.target(task.id), action.cores, action.use_cores)
+        self._corrections[task.id] = outcome
+        if not action.easing:
+            self._report("throttle", task.id, outcome, action.finding)
+
+    def _release(self, action: Release) -> None:
+        if self._corrections.pop(action.task, None) is not None:
+            self._corrector.release(action.task)
+            self._report("release", action.task, action.outcome, None)
+
+    def _evict(self, action: Evict) -> None:
+        task = self._runner.task(action.task)
+        if task is None or task.being_ended:
+            return
+        finding = action.decision.finding
+        if self._settings.dry_run:
+            self._report("evict", task.id, "would be evicted", finding)
+            return
+        reason = REASON_OF_CAUSE[finding.contention.cause]
+        grace_s = min(task.spec.grace_s, self._settings.evict_grace_s)
+        self._report("evict", task.id, f"SIGTERM, grace {grace_s:.1f} s", finding)
+        self._runner.end(task.id, Ending(reason, self._clock.now_s(), grace_s, action.decision))
+
+    def _report(self, action: corrections.Action, task_id: str, outcome: str, finding: Finding | None) -> None:
+        correction = Correction(
+            at=self._clock.now_s(),
+            action=action,
+            task=task_id,
+            outcome=outcome,
+            protected=name_of(finding.contention.protected) if finding is not None else None,
+            cause=finding.contention.cause if finding is not None else None,
+            dry_run=self._settings.dry_run,
+        )
+        logger.info("%s %s for %s: %s", action, task_id, correction.protected or "-", outcome)
+        self._link.message(correction.encode())
+
+    # -- what becomes of tasks -------------------------------------------------------------------
+
+    def _task_says(self, task: Task, instruction: Instruction) -> None:
+        if instruction is Instruction.SAY_RUNNING:
+            self._link.update(updates.simple(task.id, "TASK_RUNNING"))
+        elif instruction is Instruction.SAY_KILLING and self._knows_killing:
+            self._link.update(updates.simple(task.id, "TASK_KILLING"))
+        elif instruction is Instruction.FINISH:
+            self._corrections.pop(task.id, None)
+            self._link.update(self._terminal(task))
+
+    def _terminal(self, task: Task) -> dict[str, Any]:
+        if task.failure is not None:
+            logger.info("%s could not be started: %s", task.id, task.failure)
+            return updates.refused(task.id, Reason.LAUNCH_FAILED, task.failure)
+        if task.ending is None:
+            assert task.exit is not None
+            logger.info("%s %s", task.id, updates.exit_text(task.exit))
+            return updates.exited(task)
+        record = record_of(task, uuid.uuid4().hex, self._agent, self._clock.monotonic_s())
+        logger.info("%s: %s", task.id, record.line())
+        try:
+            self._journal.append(record)
+        except (OSError, RecordError) as error:
+            logger.error("the record of %s is not in the journal: %s", task.id, error)
+        return updates.killed(task, record)
+
+    def _show_tasks(self) -> None:
+        """To the guard, and to the estimator when they have changed."""
+        views = {
+            task.id: TaskView(task.id, task.spec.cpus, task.being_ended, self._corrections.get(task.id, ""))
+            for task in self._runner.tasks
+            if task.state is not State.STARTING
+        }
+        if views.keys() != self.views.keys():
+            self.on_tasks(self._runner.on_node())
+        self.views = views
+
+    # -- the loop's time -------------------------------------------------------------------------
+
+    def _timeout_s(self) -> float | None:
+        now_s = self._clock.monotonic_s()
+        times = [self._runner.next_s, self._duty_cycle.next_s]
+        if self._stopping is not None:
+            times.append(now_s + _REMOVE_AGAIN_S)
+        return min((max(0.0, each - now_s) for each in times if each is not None), default=None)
+
+    def _done(self) -> bool:
+        if self._stopping is None or self._runner.tasks:
+            return False
+        if not self._runner.remove_cgroups() and self._clock.monotonic_s() < self._stopping.deadline_s:
+            return False
+        if self._link.settled or not self._link.subscribed:
+            return True
+        return self._clock.monotonic_s() > self._stopping.deadline_s + _ACKNOWLEDGED_WITHIN_S

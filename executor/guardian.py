@@ -1,0 +1,120 @@
+"""Ends what a killed executor leaves: a small process beside it that waits for its end.
+
+PR_SET_PDEATHSIG reaches only a task's first process, and without a cgroup of its own nobody
+ends the others when the executor gets SIGKILL: the job would go on here while the framework
+runs it again elsewhere.
+
+This file is both sides: `Guardian` is the executor's; run by path, with the standard
+library alone, it is the process.  That one reads file 0, of which the executor holds the
+other end, until it closes, then kills every process whose environment bears the mark, and
+removes the executor's cgroups.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # As typing's own, which takes its time to import.
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# In the environment of every task; its value names the executor's container.
+MARK = "SERENITY_CONTAINER"
+# Of the name of every cgroup that the executor makes.
+CGROUP_PREFIX = "serenity-"
+_ROUNDS = 50
+_REMOVE_TRIES = 50
+
+
+class Guardian:
+    """One for the life of the executor."""
+
+    def __init__(self, container_id: str, cgroup_parents: Iterable[str]) -> None:
+        """`cgroup_parents`: folders below which the executor makes cgroups named for its container.
+
+        Raises OSError when the process cannot be started.
+        """
+        reader, self._writer = os.pipe()
+        try:
+            self.pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", __file__, container_id, *cgroup_parents],
+                {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
+                file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+            )
+        finally:
+            os.close(reader)
+
+    def end(self) -> None:
+        """Waits until it has looked a last time."""
+        os.close(self._writer)
+        with contextlib.suppress(ChildProcessError):  # It was killed, and reaped with the others.
+            os.waitpid(self.pid, 0)
+
+
+def kill_marked(mark: bytes) -> None:
+    """Stops all of them before it kills any: what is stopped cannot fork away."""
+    found: set[int] = set()
+    for _ in range(_ROUNDS):
+        new = [pid for pid in _pids() if pid not in found and _is_marked(pid, mark)]
+        if not new:
+            break
+        found.update(new)
+        for pid in new:
+            _send(pid, signal.SIGSTOP)
+    for pid in found:
+        if _is_marked(pid, mark):  # Still the same: pids are reused.
+            _send(pid, signal.SIGKILL)
+
+
+def remove_cgroups(container_id: str, parents: list[str]) -> None:
+    """Those named for the container; the kernel may take a moment to let go of the last process."""
+    for _ in range(_REMOVE_TRIES):
+        left = [os.path.join(each, name) for each in parents for name in _names(each) if container_id in name]
+        for folder in left:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        if not left:
+            return
+        time.sleep(0.02)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.startswith(CGROUP_PREFIX)]
+    except OSError:  # The container's own cgroup, gone with it.
+        return []
+
+
+def _pids() -> list[int]:
+    own = os.getpid()
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != own]
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read().split(b"\0")
+    except OSError:  # Gone, or another user's.
+        return False
+
+
+def _send(pid: int, signum: signal.Signals) -> None:
+    with contextlib.suppress(OSError):  # Gone meanwhile, or become another user's.
+        os.kill(pid, signum)
+
+
+if __name__ == "__main__":
+    os.closerange(1, 1 << 20)
+    while os.read(0, 4096):
+        pass
+    container, *cgroup_folders = sys.argv[1:]
+    kill_marked(f"{MARK}={container}".encode())
+    remove_cgroups(container, cgroup_folders)

@@ -1,0 +1,186 @@
+"""Starts a task's command: its sandbox, environment, user; then `child` takes over in a process of its own."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pwd
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from serenity.executor.guardian import MARK
+from serenity.executor.trees import TASK_VARIABLE
+from serenity.wire.sandbox import output_file, task_folder
+from serenity.wire.task_spec import TaskSpec
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CHILD = Path(__file__).with_name("child.py")
+# A folder without read permission still lets a user through to the task folder that is its own.
+_TASKS_MODE = 0o711
+_FAILURE_BYTES = 4096
+
+
+class LaunchError(Exception):
+    """The command could not be started; the text is for the job's owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `child` does, in this order, to become the command."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    cgroups: tuple[str, ...]  # ``cgroup.procs`` files to write itself into.
+    nice: int
+    lowest_priority: bool
+    user: User | None
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """`report` is a pipe: it ends without a word when the command runs, and says what is wrong when it does not."""
+
+    pid: int
+    report: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is the same for all tasks of this executor."""
+
+    container_id: str
+    sandbox: Path  # The executor's own.
+    nice: int
+    lowest_priority: bool  # Rung 0.
+
+
+def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence[str]) -> Launched:
+    """Must be called in the main thread: the child dies when the thread that made it ends.
+
+    Raises:
+        LaunchError
+    """
+    user = _user(spec.user)
+    try:
+        folder = _make_sandbox(around.sandbox, task_id, user)
+        plan = Plan(
+            argv=spec.argv,
+            env=environment(task_id, spec, folder, around.container_id),
+            cwd=str(folder),
+            cgroups=tuple(cgroups),
+            nice=around.nice,
+            lowest_priority=around.lowest_priority,
+            user=user,
+            parent=os.getpid(),
+        )
+        return _spawn(plan, around.sandbox, task_id, user)
+    except OSError as error:
+        raise LaunchError(f"the task could not be started: {error}") from error
+
+
+def environment(task_id: str, spec: TaskSpec, folder: Path, container_id: str) -> dict[str, str]:
+    """All that a task is told; nothing of the executor's own environment."""
+    return {
+        "PATH": _PATH,
+        **spec.env,
+        "MESOS_SANDBOX": str(folder),
+        "SERENITY_JOB": spec.job_id,
+        "SERENITY_INSTANCE": str(spec.instance),
+        "SERENITY_ATTEMPT": str(spec.attempt),
+        TASK_VARIABLE: task_id,
+        MARK: container_id,
+    }
+
+
+def read_report(report: int, argv: Sequence[str]) -> str | None:
+    """What went wrong, in words; None when the command runs.  Closes the pipe.  Blocks until there is an answer."""
+    with os.fdopen(report, "rb") as pipe:
+        text = pipe.read(_FAILURE_BYTES)
+    if not text:
+        return None
+    failure, command = json.loads(text), argv[0]
+    if failure["doing"] == "run" and failure["errno"] == errno.ENOENT and "/" not in command:
+        return f"command not found: {command}"
+    if failure["doing"] == "run" and failure["errno"] == errno.EACCES:
+        return f"cannot run {command}: not executable ({failure['text']})"
+    about = command if failure["file"] in (None, command) else f"{command} ({failure['file']})"
+    return f"cannot {failure['doing']} {about}: {failure['text']}"
+
+
+def _user(name: str | None) -> User | None:
+    """None: the executor's own."""
+    if name is None:
+        return None
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise LaunchError(f"no user {name} on this agent") from None
+    if os.geteuid() == 0:
+        return User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
+    if entry.pw_uid != os.geteuid():
+        raise LaunchError(f"the executor on this agent is not root, and cannot run a task as {name}")
+    return None
+
+
+def _make_sandbox(executor_sandbox: Path, task_id: str, user: User | None) -> Path:
+    if task_id in ("", ".", "..") or "/" in task_id or "\0" in task_id:
+        raise LaunchError(f"{task_id!r} is no name for a sandbox")
+    folder = executor_sandbox / task_folder(task_id)
+    if not folder.parent.exists():
+        folder.parent.mkdir()
+        folder.parent.chmod(_TASKS_MODE)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if user is not None:
+        os.chown(folder, user.uid, user.gid)
+    return folder
+
+
+def _spawn(plan: Plan, sandbox: Path, task_id: str, user: User | None) -> Launched:
+    opened: list[int] = []
+    try:
+        plan_file = os.memfd_create("plan")  # Not on disk, and not in the command line: the environment may be secret.
+        opened.append(plan_file)
+        os.write(plan_file, json.dumps(asdict(plan)).encode())
+        os.lseek(plan_file, 0, os.SEEK_SET)
+        outputs = []
+        for name in ("stdout", "stderr"):
+            path = sandbox / output_file(task_id, name)
+            outputs.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644))
+            opened.append(outputs[-1])
+            if user is not None:
+                os.fchown(outputs[-1], user.uid, user.gid)
+        report, failure = os.pipe()
+        opened.append(failure)
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-X", "utf8", str(_CHILD)],
+                {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, source, target)
+                    for target, source in enumerate((plan_file, outputs[0], outputs[1], failure))
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+            )
+        except OSError:
+            os.close(report)
+            raise
+        return Launched(pid, report)
+    finally:
+        for each in opened:
+            os.close(each)

@@ -1,0 +1,81 @@
+"""The control process' own share of the CPU: it must act just when everybody wants CPU.
+
+Its container has ten shares a revocable cpu, production 1024 a cpu.  So as root it moves,
+without its tasks, into a cpu cgroup of its own outside the container's, keeping every other
+membership (memory, freezer), and moves back before it ends; a process cannot remove the
+cgroup that it sits in.  In the root cgroup a better nice value does, if it may have one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import posixpath
+from pathlib import Path
+
+from serenity.executor.cgroups import CpuCgroup, CpuHierarchy
+from serenity.executor.guardian import CGROUP_PREFIX
+
+logger = logging.getLogger(__name__)
+
+_SHARES = 256  # A quarter of a cpu's worth where every core is wanted; it uses some hundredths.
+_NICE = -10
+_AUTOGROUP = Path("/proc/self/autogroup")
+
+
+class OwnPriority:
+    """`raise_up` once at the start, `undo` at the end."""
+
+    def __init__(self, hierarchy: CpuHierarchy | None, container_id: str) -> None:
+        self._hierarchy = hierarchy
+        self._name = f"{CGROUP_PREFIX}control-{container_id}"
+        self._cgroup: CpuCgroup | None = None
+        self.nice_before = os.getpriority(os.PRIO_PROCESS, 0)
+        self.moved = False
+
+    def raise_up(self) -> str:
+        """Says what was possible."""
+        hierarchy = self._hierarchy
+        if hierarchy is not None and not hierarchy.v2 and hierarchy.own != hierarchy.top:
+            cgroup = CpuCgroup(hierarchy, posixpath.join(hierarchy.top, self._name), accounted=False)
+            try:
+                cgroup.make()
+                self._cgroup = cgroup
+                cgroup.set_shares(_SHARES)
+                _join(cgroup.folder)
+                self.moved = True
+                return f"in cpu cgroup {cgroup.path} with {_SHARES} shares"
+            except OSError as error:
+                logger.debug("no cpu cgroup of our own: %s", error)
+                self.undo()
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        except PermissionError:
+            return "as started: no right to a better one"
+        try:
+            # Nice values count only within the session's autogroup, where there are such.
+            _AUTOGROUP.write_text(str(_NICE))
+        except OSError as error:
+            logger.debug("no autogroup: %s", error)
+        return f"nice {_NICE}"
+
+    @property
+    def procs_files_before(self) -> list[str]:
+        """Where a task must go that has no cgroup of its own, lest it inherit ours."""
+        if not self.moved or self._hierarchy is None:
+            return []
+        return [str(self._hierarchy.folder(self._hierarchy.own) / "cgroup.procs")]
+
+    def undo(self) -> None:
+        if self._cgroup is not None and self._hierarchy is not None:
+            try:
+                if self.moved:
+                    _join(self._hierarchy.folder(self._hierarchy.own))
+                self._cgroup.remove()
+            except OSError as error:
+                logger.warning("%s is left behind: %s", self._cgroup.folder, error)
+        self.moved, self._cgroup = False, None
+
+
+def _join(folder: Path) -> None:
+    (folder / "cgroup.procs").write_text("0")

@@ -1,0 +1,113 @@
+"""Processes as /proc shows them, by pid and start time: a reused pid is never taken for the old process.
+
+Every function takes a process that ends while it is looked at as gone; that is the
+normal course of things here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_GONE = (FileNotFoundError, ProcessLookupError)
+# A kernel without CONFIG_PROC_CHILDREN lacks the file; then all of /proc is read instead.
+_HAS_CHILDREN_FILE = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    start_ticks: int  # Since boot; with the pid it identifies a process.
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    process: Process
+    state: str  # As in proc(5): R, S, D, Z, T, …
+    parent: int
+    session: int
+
+    @property
+    def alive(self) -> bool:
+        """A zombie runs nothing and takes no signal."""
+        return self.state not in ("Z", "X")
+
+
+def read(pid: int) -> Status | None:
+    """None when there is no such process."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except _GONE:
+        return None
+    # The command's name stands in parentheses, and may hold spaces and parentheses itself.
+    fields = text[text.rindex(")") + 2 :].split()
+    return Status(Process(pid, int(fields[19])), fields[0], int(fields[1]), int(fields[3]))
+
+
+def children(pid: int) -> list[int]:
+    """Pids of the direct children, zombies included."""
+    if not _HAS_CHILDREN_FILE:
+        found = (read(int(entry.name)) for entry in _PROC.iterdir() if entry.name.isdigit())
+        return [each.process.pid for each in found if each is not None and each.parent == pid]
+    pids: list[int] = []
+    try:
+        threads = list((_PROC / str(pid) / "task").iterdir())
+    except _GONE:
+        return []
+    for thread in threads:
+        try:
+            pids += map(int, (thread / "children").read_text().split())
+        except _GONE:
+            continue
+    return pids
+
+
+def with_descendants(pid: int) -> list[Status]:
+    """The process and all below it, zombies left out."""
+    found = []
+    pending = [pid]
+    while pending:
+        status = read(pending.pop())
+        if status is not None:
+            if status.alive:
+                found.append(status)
+            pending += children(status.process.pid)
+    return found
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of the environment that the process was started with; None also when it may not be read."""
+    try:
+        environment = (_PROC / str(pid) / "environ").read_bytes()
+    except (*_GONE, PermissionError):
+        return None
+    prefix = f"{name}=".encode()
+    for entry in environment.split(b"\0"):
+        if entry.startswith(prefix):
+            return entry[len(prefix) :].decode(errors="replace")
+    return None
+
+
+def send(process: Process, signum: signal.Signals) -> bool:
+    """Signals exactly this process; False when it is gone.
+
+    Raises:
+        PermissionError: it has become another user's (a set-user-id program).
+    """
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        status = read(process.pid)
+        if status is None or status.process != process:
+            return False
+        signal.pidfd_send_signal(handle, signum)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)

@@ -1,0 +1,118 @@
+"""The guarding half: the estimator's socket, the frames, the tick; started once the agent has told who we are."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from serenity.daemon.clock import Clock
+from serenity.executor.agent_link import AgentLink
+from serenity.executor.executor import Executor
+from serenity.executor.frames import Frames
+from serenity.executor.guard import Guard
+from serenity.executor.inbox import Event, Subscribed
+from serenity.executor.node_client import NodeClient
+from serenity.executor.settings import ExecutorSettings
+from serenity.executor.tick import TickLoop
+from serenity.qos.frame import Frame
+from serenity.qos.pipeline import Pipeline
+from serenity.qos.sources.roster import Roster
+from serenity.qos.sources.sampler import Sampler
+from serenity.wire.mesos_state import AgentReader
+from serenity.wire.node import Hello, TaskOnNode, qos_off_file, run_dir, socket_path
+
+logger = logging.getLogger(__name__)
+
+
+class QosSide:
+    """Also without QoS it tells the estimator which tasks run, which then have rows of their own."""
+
+    def __init__(
+        self,
+        settings: ExecutorSettings,
+        environ: Mapping[str, str],
+        pipeline: Pipeline,
+        clock: Clock,
+        executor: Executor,
+        put: Callable[[Event], None],
+        link: AgentLink,
+    ) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._pipeline = pipeline
+        self._clock = clock
+        self._executor = executor
+        self._put = put
+        self._link = link
+        self._node: NodeClient | None = None
+        self._tick: TickLoop | None = None
+        executor.on_subscribed = self._subscribed
+
+    def stop(self) -> None:
+        if self._tick is not None:
+            self._tick.stop()
+        if self._node is not None:
+            self._node.stop()
+
+    def _subscribed(self, event: Subscribed) -> None:
+        """Main thread.  A later subscription changes nothing: the container stays the same."""
+        if self._node is not None:
+            return
+        directory = Path(self._settings.run_dir) if self._settings.run_dir else run_dir(self._environ)
+        hello = Hello(
+            framework_id=self._link.framework_id,
+            executor_id=self._link.executor_id,
+            container_id=event.container_id,
+            pid=os.getpid(),
+        )
+        frames = Frames(self._clock, lambda: _Sampling(self._environ["MESOS_AGENT_ENDPOINT"], event, self._clock))
+        on_frames = frames.received if self._settings.qos else _ignore
+        node = self._node = NodeClient(socket_path(event.agent_id, directory), hello, on_frames)
+
+        def tasks_changed(tasks: tuple[TaskOnNode, ...]) -> None:
+            node.declare(tasks)
+            frames.declare(tasks)
+
+        self._executor.on_tasks = tasks_changed
+        node.start()
+        if not self._settings.qos:
+            logger.info("QoS is off: nothing is detected, nothing corrected")
+            return
+        self._tick = TickLoop(
+            frames,
+            self._pipeline,
+            Guard(self._settings, self._clock),
+            node,
+            self._settings.lease_s,
+            lambda: self._executor.views,
+            self._put,
+            self._clock,
+            qos_off_file(directory).exists,
+        )
+        self._tick.start()
+
+
+class _Sampling:
+    """A sampler and the roster that it reads."""
+
+    def __init__(self, agent: str, event: Subscribed, clock: Clock) -> None:
+        self._container_id = event.container_id
+        self._roster = Roster(AgentReader(agent), clock)
+        self._sampler = Sampler(self._roster, clock)
+        self._roster.start()
+
+    def declare(self, tasks: tuple[TaskOnNode, ...]) -> None:
+        self._sampler.declare(self._container_id, tasks)
+
+    def sample(self, now: float) -> Frame:
+        return self._sampler.sample(now)
+
+    def close(self) -> None:
+        self._roster.stop()
+        self._sampler.close()
+
+
+def _ignore(_frames: list[Frame], _overcommitment: object) -> None:
+    """Without QoS nobody looks at them."""

@@ -1,0 +1,30 @@
+"""The executor's settings: table `[executor]` of serenity.toml, or SERENITY_EXECUTOR_* variables.
+
+The framework hands its own `[executor]` table on as such variables in the executor's
+environment; the agent host's serenity.toml fills in what it leaves open.
+"""
+
+from __future__ import annotations
+
+from serenity.executor.guard import GuardParameters
+
+
+class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
+    """The guard's parameters and these.  Times in seconds."""
+
+    qos: bool = True  # Detect and correct; off, tasks just run.
+    rung0: bool = True  # Start tasks at the lowest priority.
+    dry_run: bool = False  # Decide, say and record, but correct nothing.
+    pipeline: str | None = None  # The pipeline file; None: the one that comes with Serenity.
+    run_dir: str | None = None  # Where the estimator's socket is; None: as `wire.node.run_dir` says.
+    lease_s: float = 10.0  # The valve opens this long after the last word from us.
+    evict_grace_s: float = 10.0  # An evicted task gets its own grace, but no more than this.
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("watch_s", "recover_s", "step_s", "step_share", "absolve_s", "lease_s", "eviction_window_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; it must be greater than 0")
+        for name in ("hold_s", "harmless_cores", "evictions", "evict_grace_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; it must not be negative")

@@ -1,0 +1,69 @@
+"""Status updates, as Mesos wants them; what the driver adds itself is left out."""
+
+from __future__ import annotations
+
+import base64
+import signal
+from typing import Any
+
+from serenity.executor.task import Exit, Task
+from serenity.wire.kill_record import LABEL_CAUSE, LABEL_ID, LABEL_REASON, KillRecord
+from serenity.wire.reasons import Reason
+
+# CPU seconds that the command and the children it waited for have used.
+LABEL_CPU_S = "serenity.cpu_s"
+
+_STATE_OF_REASON = {Reason.MAX_RUNTIME: "TASK_FAILED"}
+
+
+def simple(task_id: str, state: str) -> dict[str, Any]:
+    return {"task_id": {"value": task_id}, "state": state}
+
+
+def refused(task_id: str, reason: Reason, message: str) -> dict[str, Any]:
+    """A task that never ran."""
+    return {**simple(task_id, "TASK_FAILED"), "message": message, "labels": _labels({LABEL_REASON: reason.code})}
+
+
+def exited(task: Task) -> dict[str, Any]:
+    """A task that ended by itself."""
+    assert task.exit is not None
+    labels = {LABEL_CPU_S: f"{task.exit.cpu_s:.3f}"}
+    if task.exit.code == 0:
+        return {**simple(task.id, "TASK_FINISHED"), "labels": _labels(labels)}
+    reason = Reason.COMMAND_FAILED if task.exit.code is not None else Reason.COMMAND_SIGNALED
+    labels[LABEL_REASON] = reason.code
+    return {**simple(task.id, "TASK_FAILED"), "message": exit_text(task.exit), "labels": _labels(labels)}
+
+
+def killed(task: Task, record: KillRecord) -> dict[str, Any]:
+    """A task that we ended; the record goes with it."""
+    assert task.ending is not None
+    labels = {LABEL_ID: record.id, LABEL_REASON: record.reason}
+    if record.cause is not None:
+        labels[LABEL_CAUSE] = record.cause
+    if task.exit is not None:
+        labels[LABEL_CPU_S] = f"{task.exit.cpu_s:.3f}"
+    status = {
+        **simple(task.id, _STATE_OF_REASON.get(task.ending.reason, "TASK_KILLED")),
+        "message": record.line(),
+        "data": base64.b64encode(record.encode()).decode("ascii"),
+        "labels": _labels(labels),
+    }
+    if task.ending.reason.by_qos:
+        status["reason"] = "REASON_CONTAINER_PREEMPTED"
+    return status
+
+
+def exit_text(exit_: Exit) -> str:
+    if exit_.signal is None:
+        return f"exited with {exit_.code}"
+    try:
+        name = signal.Signals(exit_.signal).name
+    except ValueError:  # A real-time signal has a number only.
+        name = f"signal {exit_.signal}"
+    return f"ended by {name}"
+
+
+def _labels(values: dict[str, str]) -> dict[str, Any]:
+    return {"labels": [{"key": key, "value": value} for key, value in values.items()]}

@@ -1,0 +1,113 @@
+"""How an executor ends: in order, told by agent or signal, and what is left of it then, which is nothing."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from serenity.wire.kill_record import KillRecord
+
+STUBBORN = (
+    "trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' &) ; echo up; while :; do sleep 0.1; done # {0}"
+)
+TIDY = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize("how", ["agent", "signal"])
+def test_told_to_end_it_leaves_nothing_behind(executor, agent, labels, marker, how):
+    agent.launch("tidy", "sh", "-c", TIDY)
+    agent.launch("stubborn", "sh", "-c", STUBBORN.format(marker))
+    for task in ("tidy", "stubborn"):
+        executor.wait_for_output(task, "up")
+    executor.poll(lambda: len(executor.processes_of(marker)) >= 3, "the grandchildren run")
+
+    if how == "agent":
+        agent.shutdown()
+    else:
+        executor.process.send_signal(signal.SIGTERM)
+    assert executor.wait(within_s=2.5) == 0  # The agent's own grace.
+    assert executor.processes_of(marker) == []
+    assert executor.cgroups() == []
+    assert executor.output("tidy") == "up\nbye\n"
+    for task, graceful in (("tidy", True), ("stubborn", False)):
+        killed = agent.wait_for(task, "TASK_KILLED", within_s=0.1)
+        assert labels(killed)["serenity.reason"] == "EXECUTOR_LOST"
+        assert KillRecord.decode(base64.b64decode(killed["data"])).graceful is graceful
+
+
+def test_the_last_updates_are_acknowledged_before_it_ends(executor, agent):
+    agent.launch("t1", "sleep", "60")
+    agent.wait_for("t1", "TASK_RUNNING")
+    agent.acknowledging = False
+    agent.shutdown()
+    killed = agent.wait_for("t1", "TASK_KILLED")
+    assert executor.process.poll() is None
+    acknowledged = {"task_id": killed["task_id"], "uuid": killed["uuid"]}
+    for update in agent.updates("t1"):
+        agent.say({"type": "ACKNOWLEDGED", "acknowledged": {**acknowledged, "uuid": update["uuid"]}})
+    assert executor.wait(within_s=2.0) == 0
+
+
+def test_a_lost_agent_does_not_keep_it(executor, agent):
+    agent.launch("t1", "sleep", "60")
+    agent.wait_for("t1", "TASK_RUNNING")
+    agent.stop()
+    executor.process.send_signal(signal.SIGTERM)
+    assert executor.wait(within_s=6.0) == 0
+
+
+def test_updates_made_while_the_agent_was_away_arrive(executor, agent):
+    agent.launch("t1", "sh", "-c", "sleep 0.3; exit 3")
+    agent.wait_for("t1", "TASK_RUNNING")
+    agent.drop_stream()
+    agent.wait_for("t1", "TASK_FAILED")
+
+
+def test_while_it_ends_launches_are_refused(executor, agent, labels, marker):
+    agent.launch("t1", "sh", "-c", STUBBORN.format(marker))
+    executor.wait_for_output("t1", "up")
+    agent.shutdown()
+    agent.wait_for("t1", "TASK_KILLING")
+    agent.launch("t2", "true")
+    refused = agent.wait_for("t2", "TASK_FAILED")
+    assert labels(refused)["serenity.reason"] == "LAUNCH_REFUSED"
+
+
+def test_killed_itself_its_tasks_die_with_it(executor, agent, marker):
+    agent.launch("t1", "sh", "-c", f"(setsid sleep {marker} &); sleep {marker} & echo up; wait")
+    executor.wait_for_output("t1", "up")
+    executor.poll(lambda: len(executor.processes_of(marker)) >= 3, "the grandchildren run")
+    os.kill(executor.pid, signal.SIGKILL)
+    executor.wait()
+    executor.poll(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
+    executor.poll(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "MESOS_AGENT_ENDPOINT is not set: a Mesos agent starts this program"),
+        ({"SERENITY_EXECUTOR_WATCH_S": "-1"}, "watch_s = -1.0; it must be greater than 0"),
+        ({"SERENITY_EXECUTOR_WATCH_S": "soon"}, "SERENITY_EXECUTOR_WATCH_S"),
+        ({"SERENITY_EXECUTOR_PIPELINE": "/no/such/file"}, "/no/such/file"),
+    ],
+)
+def test_started_wrongly_it_says_so_in_one_line(environment, says, tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "serenity.executor"],
+        env={"PATH": os.environ["PATH"], **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert says in ended.stderr
+    assert ended.stderr.startswith("serenity executor: ")
+    assert ended.stderr.count("\n") == 1

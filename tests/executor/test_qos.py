@@ -1,0 +1,204 @@
+"""The whole loop on real processes: frames in, throttles and evictions out, the record complete."""
+
+from __future__ import annotations
+
+import base64
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from serenity.executor import processes
+from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
+from serenity.wire.kill_record import KillRecord
+from serenity.wire.node import Lease, Release, qos_off_file
+
+WEB = Container(
+    "web-c1", PRODUCTION, "web", 1.0, 1e9, "prod", "web.e", "web.1", "web-c1", Indicator("ops", "1/s", "higher")
+)
+FAST = {"watch_s": 0.4, "recover_s": 0.4, "hold_s": 60.0}
+BURNER = ("sh", "-c", "trap 'exit 0' TERM; echo up; while :; do :; done")
+
+
+def frame(t, sli, granted, tasks):
+    """`tasks`: cores by task id."""
+    rows = (WEB, *(Container(each, BEST_EFFORT, "job", 0.5, 1e8, task=each) for each in tasks))
+    cpu = [0.8, *tasks.values()]
+    wait = [0.8 / granted - 0.8, *(0.1 for _ in tasks)]
+    none = [math.nan] * len(tasks)
+    columns = {"cpu": np.array(cpu), "run_delay": np.array(wait), "sli": np.array([sli, *none])}
+    return Frame(t, rows, columns, Node(cpus=4.0, mem_bytes=8e9))
+
+
+class Production(threading.Thread):
+    """Sends a frame a tick: production is well while `hurts` says no."""
+
+    def __init__(self, estimator, use, hurts):
+        super().__init__(daemon=True)
+        self.estimator, self.use, self.hurts = estimator, use, hurts
+        self.t = time.time()
+        estimator.history = tuple(frame(self.t - 60 + i, 100.0, 0.95, {}).to_json() for i in range(60))
+        self.ended = threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.1):
+            self.t += 1.0
+            hurt = self.hurts(self.estimator.tasks)
+            shown = {task: self.use.get(task, 0.3) for task in self.estimator.tasks}
+            self.estimator.send(frame(self.t, 40.0 if hurt else 100.0, 0.4 if hurt else 0.95, shown))
+
+
+@pytest.fixture
+def production(estimator):
+    started = []
+
+    def start(use, hurts):
+        started.append(Production(estimator, use, hurts))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.ended.set()
+
+
+def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, agent, estimator, production, labels):
+    load = production({"noisy": 0.9, "harmless": 0.01}, lambda tasks: "noisy" in tasks)
+    executor = start(**FAST)
+    agent.launch("noisy", *BURNER, job_name="crunch", attempt=3)
+    agent.launch("harmless", "sleep", "60")
+    executor.poll(lambda: len(estimator.tasks) == 2, "the estimator knows both")
+    load.start()
+
+    killed = agent.wait_for("noisy", "TASK_KILLED")
+    record = KillRecord.decode(base64.b64decode(killed["data"]))
+    assert killed["reason"] == "REASON_CONTAINER_PREEMPTED"
+    assert killed["message"] == record.line()
+    assert killed["message"].startswith("killed by QoS on h7: prod/web.1 ops 40 vs 100 baseline")
+    assert labels(killed) | {"serenity.cpu_s": ""} == {
+        "serenity.kill.id": record.id,
+        "serenity.kill.cause": "cpu",
+        "serenity.reason": "QOS_CPU",
+        "serenity.cpu_s": "",
+    }
+    assert (record.agent.id, record.agent.hostname) == ("agent-S0", "h7")
+    assert (record.killed.task, record.killed.job, record.killed.attempt) == ("noisy", "crunch", 3)
+    assert (record.killed.resources.cpus, record.killed.resources.mem_bytes) == (0.5, 1 << 26)
+    assert (record.reason, record.cause) == ("QOS_CPU", "cpu")
+    assert (record.protected.framework, record.protected.task, record.protected.container) == (
+        "prod",
+        "web.1",
+        "web-c1",
+    )
+    assert (record.signal.name, record.signal.observed, record.signal.baseline) == ("ops", 40.0, pytest.approx(100.0))
+    assert record.signal.deviation == pytest.approx(-0.6)
+    assert record.window.samples >= 2 and record.window.end > record.window.start
+    assert record.detector.name == "drop" and record.detector.parameters
+    assert record.selection.strategy == "cpu_share"
+    assert record.selection.candidates[0].task == "noisy"
+    assert [step.action for step in record.ladder] == ["throttle to 0.45 cores", "evict"]
+    assert "no recovery in" in record.ladder[0].outcome
+    assert record.ladder[0].outcome.startswith(("cpu quota", "duty cycle"))
+    assert record.ladder[1].outcome == "ended on SIGTERM"
+    assert (record.graceful, record.exit.code) == (True, 0)
+    assert record.killed.ran_for_s > 0 and record.decided_at > 0
+
+    told = executor.poll(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
+    assert [(each.action, each.task, each.protected, each.cause) for each in told[:2]] == [
+        ("throttle", "noisy", "web.1", "cpu"),
+        ("evict", "noisy", "web.1", "cpu"),
+    ]
+    executor.poll(lambda: any(isinstance(each, Release) for each in estimator.heard), "the valve is let go")
+    assert any(isinstance(each, Lease) for each in estimator.heard)
+    assert [each["state"] for each in agent.updates("harmless")] == ["TASK_RUNNING"]
+
+
+def test_during_a_contention_launches_are_refused_and_then_taken_again(start, agent, estimator, production, labels):
+    hurting = threading.Event()
+    hurting.set()
+    load = production({"noisy": 0.9}, lambda tasks: hurting.is_set())
+    executor = start(**{**FAST, "watch_s": 60.0})
+    agent.launch("noisy", *BURNER)
+    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    load.start()
+    executor.poll(agent.corrections, "it is throttled")
+    agent.launch("late", "true")
+    refused = agent.wait_for("late", "TASK_FAILED")
+    assert labels(refused)["serenity.reason"] == "LAUNCH_REFUSED"
+    hurting.clear()
+    executor.poll(lambda: any(isinstance(each, Release) for each in estimator.heard), "the contention is over")
+    agent.launch("later", "true")
+    agent.wait_for("later", "TASK_FINISHED")
+
+
+def test_a_throttled_task_is_let_go_at_the_end_of_the_executor(start, agent, estimator, production):
+    load = production({"noisy": 0.9}, lambda tasks: True)
+    executor = start(**{**FAST, "watch_s": 60.0})
+    agent.launch("noisy", "sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done")
+    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    load.start()
+    executor.poll(agent.corrections, "it is throttled")
+    agent.shutdown()
+    assert executor.wait() == 0
+    assert "bye" in executor.output("noisy")
+    assert executor.cgroups() == []
+
+
+def test_dry_run_says_what_it_would_do_and_does_nothing(start, agent, estimator, production):
+    load = production({"noisy": 0.9}, lambda tasks: True)
+    executor = start(**FAST, dry_run=True)
+    agent.launch("noisy", "sleep", "60")
+    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    load.start()
+    told = executor.poll(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
+    assert [(each.action, each.outcome, each.dry_run) for each in told[:2]] == [
+        ("throttle", "would be throttled to 0.45 cores", True),
+        ("evict", "would be evicted", True),
+    ]
+    pid = estimator.tasks["noisy"].pid
+    assert processes.read(pid).state == "S"
+    assert [each["state"] for each in agent.updates("noisy")] == ["TASK_RUNNING"]
+
+
+def test_with_qos_off_nothing_is_corrected(start, agent, estimator, production):
+    load = production({"noisy": 0.9}, lambda tasks: True)
+    executor = start(**FAST, qos=False)
+    agent.launch("noisy", "sleep", "60")
+    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    load.start()
+    began = load.t
+    executor.poll(lambda: load.t > began + 15, "fifteen frames have been sent")
+    assert agent.corrections() == []
+    assert not any(isinstance(each, Lease) for each in estimator.heard)
+
+
+def test_the_operator_switches_corrections_off_and_on(start, agent, estimator, production, tmp_path):
+    switch = qos_off_file(tmp_path / "run")
+    load = production({"noisy": 0.9}, lambda tasks: True)
+    executor = start(**{**FAST, "watch_s": 60.0})
+    agent.launch("noisy", *BURNER)
+    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    load.start()
+    executor.poll(agent.corrections, "it is throttled")
+    switch.touch()
+    executor.poll(lambda: len(agent.corrections()) == 2, "it is let go")
+    switch.unlink()
+    executor.poll(lambda: len(agent.corrections()) == 3, "it is throttled again")
+    assert [each.action for each in agent.corrections()] == ["throttle", "release", "throttle"]
+
+
+def test_the_estimator_is_told_who_runs_and_found_again(start, agent, estimator, tmp_path):
+    executor = start(qos=False)
+    agent.launch("t1", "sleep", "60", cpus=0.25)
+    told = executor.poll(lambda: estimator.tasks.get("t1"), "it is told of t1")
+    assert (told.job, told.cpus, told.mem_bytes) == ("job", 0.25, 1 << 26)
+    assert processes.read(told.pid).session == told.pid
+    hello = estimator.heard[0]
+    assert (hello.container_id, hello.pid) == (agent.container_id, executor.pid)
+
+    estimator.hang_up()
+    executor.poll(lambda: estimator.heard.count(hello) == 2, "it comes again")
+    executor.poll(lambda: "t1" in estimator.tasks, "and says again who runs")
+    agent.kill("t1")
+    executor.poll(lambda: estimator.tasks == {}, "nobody runs any more")

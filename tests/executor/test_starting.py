@@ -1,0 +1,37 @@
+"""What a task is before its command's first instruction: its user and its priority."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a task as somebody else")
+def test_a_task_runs_as_the_user_of_its_job(start, agent, tmp_path):
+    executor = start(qos=False)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    agent.launch("t1", "sh", "-c", "id -un; id -Gn; touch mine; grep -h Cap /proc/self/status", user="nobody")
+    agent.wait_for("t1", "TASK_FINISHED")
+    user, groups, *capabilities = executor.output("t1").splitlines()
+    assert (user, groups) == ("nobody", "nogroup")
+    assert "CapEff:\t0000000000000000" in capabilities
+
+
+def test_rung_0_starts_at_the_lowest_priority(start, agent):
+    executor = start(qos=False, rung0=True)
+    agent.launch("t1", "sh", "-c", "chrt -p $$; cat /proc/self/oom_score_adj")
+    agent.wait_for("t1", "TASK_FINISHED", within_s=60.0)  # It runs when nobody else wants to.
+    assert "SCHED_IDLE" in executor.output("t1")
+    assert executor.output("t1").endswith("1000\n")
+
+
+def test_without_rung_0_priorities_are_left_alone(start, agent):
+    executor = start(qos=False, rung0=False)
+    agent.launch("t1", "sh", "-c", "chrt -p $$; nice; cat /proc/self/oom_score_adj")
+    agent.wait_for("t1", "TASK_FINISHED")
+    assert "SCHED_OTHER" in executor.output("t1")
+    assert executor.output("t1").splitlines()[-2:] == [str(os.nice(0)), "1000"]
