@@ -1,0 +1,40 @@
+"""Whether an agent can have slack from a resource provider at all."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from serenity.wire.http import HttpError
+from serenity.wire.mesos_state import AgentReader
+
+logger = logging.getLogger(__name__)
+
+# The API exists since 1.5; the bugs that hurt it (MESOS-9667, MESOS-9711) were mended in 1.8.0.
+_OLDEST = (1, 8)
+_NO_ESTIMATOR = ("", "noop", "org_apache_mesos_NoopResourceEstimator")
+
+
+class AgentUnfit(Exception):  # noqa: N818 - reads as what it says
+    """Slack must not be reported to this agent; the text says why, and what to do."""
+
+
+def check(reader: AgentReader) -> None:
+    """Raises AgentUnfit, or Unreachable or HttpError when it could not be found out."""
+    version = reader.version()
+    match = re.match(r"(\d+)\.(\d+)", version)  # Such as 1.12.0-rc1.
+    if match is None or (int(match[1]), int(match[2])) < _OLDEST:
+        raise AgentUnfit(f"the agent is Mesos {version}; resource providers can be relied on from 1.8.0 on: upgrade it")
+    try:
+        module = reader.flags().get("resource_estimator", "")
+    except HttpError as error:
+        # The embedded Mesos has no flags; others may keep them to themselves.
+        if error.status not in (401, 403, 404):
+            raise
+        logger.info("cannot see whether the agent has a resource estimator module: %s", error)
+        return
+    if module not in _NO_ESTIMATOR:
+        raise AgentUnfit(
+            f"the agent runs with --resource_estimator={module}, which would wipe out this slack at each of its"
+            " updates: restart the agent without it"
+        )

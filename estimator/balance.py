@@ -1,0 +1,142 @@
+"""The node's slack account: what there is, what is held, what was told, and the valve between them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from serenity.daemon.clock import Clock
+from serenity.daemon.metrics import MetricsTable
+from serenity.estimator import metrics
+from serenity.estimator.held import Held
+from serenity.estimator.report import Amount, Report, ReportParameters, next_report
+from serenity.estimator.slack import Slack
+from serenity.estimator.valve import Valve
+from serenity.wire.node import Overcommitment
+
+logger = logging.getLogger(__name__)
+
+
+class Balance:
+    """Calls `tell` whenever the agent must know another total: at an estimate, and at once when the valve moves.
+
+    Estimates come from the sampling, launches from the agent's stream, leases from executors:
+    each in a thread of its own.
+    """
+
+    def __init__(
+        self, parameters: ReportParameters, clock: Clock, table: MetricsTable, tell: Callable[[Report], None]
+    ) -> None:
+        self._parameters = parameters
+        self._clock = clock
+        self._metrics = table
+        self._tell = tell
+        self._valve = Valve(clock)
+        self._held = Held()
+        self._slack = Slack(fresh=False, why=("nothing was sampled yet",))
+        self._told: Amount | None = None
+        self._told_closed = False
+        self._lock = threading.Lock()
+
+    def estimated(self, slack: Slack, looked_at_s: float | None, state: Amount) -> Overcommitment:
+        """A new estimate; `state` is what the agent, asked at `looked_at_s`, says is held (None: it said nothing)."""
+        with self._lock:
+            if looked_at_s is not None:
+                self._held.looked(looked_at_s, state)
+            for lease in self._valve.expire():
+                self._valve_moved(f"the lease of {lease.holder} ran out ({lease.reason})")
+            self._slack = slack
+            self._report()
+            over = self._overcommitment()
+            self._count(over)
+            return over
+
+    def launching(self, use: Amount) -> None:
+        """The agent is about to launch; `use` is the whole use of our resources, that launch included."""
+        with self._lock:
+            self._held.published(self._clock.monotonic_s(), use)
+
+    def hold(self, holder: str, reason: str, ttl_s: float) -> None:
+        """Raises LeaseError."""
+        with self._lock:
+            if self._valve.hold(holder, reason, ttl_s):
+                self._valve_moved(f"{holder} holds it for {ttl_s:g} s ({reason})")
+                self._report()
+
+    def release(self, holder: str) -> None:
+        with self._lock:
+            if self._valve.release(holder):
+                self._valve_moved(f"{holder} released it")
+                self._report()
+
+    @property
+    def held(self) -> Amount:
+        return self._held.now
+
+    @property
+    def slack(self) -> Slack:
+        return self._slack
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``GET /slack``."""
+        with self._lock:
+            total, held, now_s = self._total, self._held.now, self._clock.monotonic_s()
+            return {
+                "cpus": total.cpus,
+                "mem_bytes": total.mem_bytes,
+                "fresh": self._slack.fresh,
+                "why": self._slack.why,
+                "told": self._told,
+                "held": held,
+                "free": (self._told or Amount()).beyond(held),
+                "overcommitment": self._overcommitment(),
+                "valve": {
+                    "closed": self._valve.closed,
+                    "leases": [
+                        {"holder": each.holder, "reason": each.reason, "ends_in_s": round(each.until_s - now_s, 1)}
+                        for each in self._valve.leases
+                    ],
+                },
+            }
+
+    # -- the lock is held in all of these --------------------------------------------------------
+
+    @property
+    def _total(self) -> Amount:
+        return Amount.floor(self._slack.cpus, self._slack.mem_bytes)
+
+    def _report(self) -> None:
+        closed = self._valve.closed
+        report = next_report(self._told, self._told_closed, self._slack, self._held.now, closed, self._parameters)
+        if report is not None:
+            self._tell(report)
+            self._told = report.total
+        self._told_closed = closed
+
+    def _overcommitment(self) -> Overcommitment:
+        """What best-effort holds beyond the slack; without fresh data nobody can say, and nobody is accused."""
+        if not self._slack.fresh:
+            return Overcommitment()
+        beyond = self._held.now.beyond(self._total)
+        return Overcommitment(cpus=beyond.cpus, mem_bytes=beyond.mem_bytes)
+
+    def _valve_moved(self, why: str) -> None:
+        closed = self._valve.closed
+        logger.info("valve %s: %s", "closed" if closed else "open", why)
+        if closed != bool(self._metrics.value(metrics.VALVE_CLOSED)):
+            self._metrics.set(metrics.VALVE_CLOSED, closed)
+            self._metrics.add(metrics.VALVE_CHANGES, to="closed" if closed else "open")
+
+    def _count(self, over: Overcommitment) -> None:
+        for name, value in (
+            (metrics.SLACK_CPUS, self._slack.cpus),
+            (metrics.SLACK_MEM, self._slack.mem_bytes),
+            (metrics.HELD_CPUS, self._held.now.cpus),
+            (metrics.HELD_MEM, self._held.now.mem_bytes),
+            (metrics.OVER_CPUS, over.cpus),
+            (metrics.OVER_MEM, over.mem_bytes),
+            (metrics.FRESH, self._slack.fresh),
+        ):
+            self._metrics.set(name, value)

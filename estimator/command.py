@@ -1,0 +1,160 @@
+"""``python -m serenity.estimator``: arguments, the wait for the agent, one session after another."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from serenity.daemon import log
+from serenity.daemon.clock import Clock, SystemClock
+from serenity.daemon.serving import CannotListen, serve
+from serenity.daemon.settings import SettingsError, resolve
+from serenity.daemon.signals import stop_event
+from serenity.estimator import agent_check, metrics
+from serenity.estimator.http_api import application
+from serenity.estimator.lock import Taken
+from serenity.estimator.look import look_once
+from serenity.estimator.pipeline import SlackStages
+from serenity.estimator.session import Session
+from serenity.estimator.settings import EstimatorSettings
+from serenity.qos import pipeline
+from serenity.qos.sources.roster import Roster
+from serenity.qos.stages import PipelineError
+from serenity.wire.http import HttpError, Unreachable
+from serenity.wire.mesos_state import AgentIdentity, AgentReader
+
+logger = logging.getLogger(__name__)
+
+OK, USAGE, REFUSED, UNREACHABLE = 0, 2, 4, 5
+_RETRY_S = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        settings, _origins = resolve(EstimatorSettings, "estimator", vars(given))
+        file = pipeline.DEFAULT_FILE if settings.pipeline is None else Path(settings.pipeline)
+        stages = SlackStages.from_file(pipeline.read(file))
+    except (SettingsError, PipelineError) as error:
+        return _complain(str(error), USAGE)
+    log.set_up(given.verbose)
+    clock = SystemClock()
+    roster = Roster(AgentReader(settings.agent), clock, settings.interval_s)
+    if given.once:
+        try:
+            sys.stdout.write(look_once(roster, stages, clock, settings, as_json=given.json))
+        except (Unreachable, HttpError) as error:
+            return _complain(str(error), UNREACHABLE)
+        return OK
+    return Estimator(settings, stages, roster, clock).run(stop_event())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="serenity estimator", description="Reports this node's slack to its Mesos agent, and samples the node."
+    )
+    defaults = EstimatorSettings()
+    parser.add_argument("--agent", metavar="HOST:PORT", help=f"the agent on this node (default {defaults.agent})")
+    parser.add_argument(
+        "--role", help=f'the role the slack is reserved to, "*" for every framework (default {defaults.role})'
+    )
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help=f"where /slack, /metrics and /health are (default {defaults.listen})"
+    )
+    parser.add_argument(
+        "--interval", dest="interval_s", type=float, metavar="SECONDS", help="between samples (default 1)"
+    )
+    parser.add_argument("--pipeline", metavar="FILE", help="a pipeline file; its table [slack] is used")
+    parser.add_argument("--run-dir", metavar="DIR", help="where the node's socket is (default /run/serenity as root)")
+    parser.add_argument(
+        "--state-dir", metavar="DIR", help="what survives a restart (default /var/lib/serenity as root)"
+    )
+    parser.add_argument("--once", action="store_true", help="look for some seconds, print the slack, report nothing")
+    parser.add_argument("--json", action="store_true", help="with --once: print JSON")
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    return parser
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stderr.write(f"serenity estimator: {text}\n")
+    return code
+
+
+class Estimator:
+    """The process: HTTP from start to end, and a session for each id that the agent has."""
+
+    def __init__(self, settings: EstimatorSettings, stages: SlackStages, roster: Roster, clock: Clock) -> None:
+        self.metrics = metrics.table()
+        self._settings = settings
+        self._stages = stages
+        self._roster = roster
+        self._clock = clock
+        self._session: Session | None = None
+        self._waiting_for = "the agent was not asked yet"
+
+    def run(self, stopping: threading.Event) -> int:
+        host, port = self._settings.listen_on
+        try:
+            server = serve(application(self), host, port)
+        except CannotListen as error:
+            return _complain(f"{error}; choose another address with --listen", REFUSED)
+        logger.info("/slack, /metrics and /health on %s:%d", host, server.server_port)
+        try:
+            return self._sessions(stopping)
+        except (Taken, agent_check.AgentUnfit) as error:
+            return _complain(str(error), REFUSED)
+        except OSError as error:
+            return _complain(f"{error.filename or 'a folder'} cannot be used: {error.strerror or error}", REFUSED)
+        finally:
+            self._roster.stop()
+            server.stop(timeout=0.5)
+
+    def _sessions(self, stopping: threading.Event) -> int:
+        started = False
+        while (agent := self._wait_for_agent(stopping)) is not None:
+            self._session = Session(self._settings, self._stages, self._roster, agent, self._clock, self.metrics)
+            if not started:
+                self._roster.start()
+                started = True
+            logger.info("serving agent %s on %s", agent.agent_id, agent.hostname)
+            self._session.run(stopping)
+            if self._session.ended_because is not None:
+                return _complain(self._session.ended_because, REFUSED)
+            self._session = None
+        return OK
+
+    def _wait_for_agent(self, stopping: threading.Event) -> AgentIdentity | None:
+        """The agent, once it answers and is registered; None when we are to stop first."""
+        reader, told = AgentReader(self._settings.agent), False
+        while not stopping.is_set():
+            try:
+                agent_check.check(reader)
+                identity = self._roster.ask().identity
+                if identity.agent_id:
+                    return identity
+                self._waiting_for = "the agent is not registered with a master yet"
+            except (Unreachable, HttpError) as error:
+                self._waiting_for = str(error)
+            if not told:
+                logger.warning("waiting for the agent: %s", self._waiting_for)
+                told = True
+            stopping.wait(_RETRY_S)
+        return None
+
+    # -- shown over HTTP -------------------------------------------------------------------------
+
+    def slack_json(self) -> dict[str, Any]:
+        if self._session is None:
+            return {"cpus": 0.0, "mem_bytes": 0, "fresh": False, "why": [self._waiting_for]}
+        return dict(msgspec.to_builtins(self._session.slack_json()))
+
+    def ailments(self) -> list[str]:
+        return [f"waiting for the agent: {self._waiting_for}"] if self._session is None else self._session.ailments()

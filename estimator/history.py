@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from serenity.wire.node import MAX_LINE_BYTES
+
+
+class History:
+    """The last frames, as encoded JSON: 300 of 100 containers are some 15 MB."""
+
+    def __init__(self, max_frames: int = 300, max_line_bytes: int = MAX_LINE_BYTES // 2) -> None:
+        self._frames: deque[bytes] = deque(maxlen=max_frames)
+        self._max_line_bytes = max_line_bytes
+
+    def add(self, frame: bytes) -> None:
+        self._frames.append(frame)
+
+    def lines(self) -> Iterator[bytes]:
+        """`serenity.wire.node.History` messages, each short enough for the protocol; at least one."""
+        line: list[bytes] = []
+        size = 0
+        for frame in self._frames:
+            if line and size + len(frame) > self._max_line_bytes:
+                yield _line(line)
+                line, size = [], 0
+            line.append(frame)
+            size += len(frame) + 1
+        yield _line(line)
+
+
+def _line(frames: list[bytes]) -> bytes:
+    return b'{"type":"history","frames":[' + b",".join(frames) + b"]}\n"

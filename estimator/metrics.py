@@ -1,0 +1,63 @@
+"""All metrics of the estimator."""
+
+from __future__ import annotations
+
+from serenity.daemon.metrics import Metric, MetricsTable
+
+_P = "serenity_estimator_"
+
+SLACK_CPUS = _P + "slack_cpus"
+SLACK_MEM = _P + "slack_mem_bytes"
+TOLD_CPUS = _P + "told_cpus"
+TOLD_MEM = _P + "told_mem_bytes"
+HELD_CPUS = _P + "held_cpus"
+HELD_MEM = _P + "held_mem_bytes"
+OVER_CPUS = _P + "overcommitment_cpus"
+OVER_MEM = _P + "overcommitment_mem_bytes"
+FRESH = _P + "fresh"
+CONTAINERS = _P + "containers"
+FRAMES = _P + "frames_total"
+MISSED_TICKS = _P + "missed_ticks_total"
+SAMPLE_CPU = _P + "sample_cpu_seconds"
+SOURCE_FAILURES = _P + "source_failures_total"
+AGENT_FAILURES = _P + "agent_failures_total"
+SUBSCRIBED = _P + "subscribed"
+SUBSCRIPTIONS = _P + "subscriptions_total"
+REPORTS = _P + "reports_total"
+REPORT_FAILURES = _P + "report_failures_total"
+PUBLISHES = _P + "publishes_total"
+VALVE_CLOSED = _P + "valve_closed"
+VALVE_CHANGES = _P + "valve_changes_total"
+EXECUTORS = _P + "executors"
+DROPPED_READERS = _P + "dropped_readers_total"
+
+
+def table() -> MetricsTable:
+    return MetricsTable(
+        (
+            Metric(SLACK_CPUS, "gauge", "Slack of the node, what best-effort holds included."),
+            Metric(SLACK_MEM, "gauge", "Slack of the node, what best-effort holds included."),
+            Metric(TOLD_CPUS, "gauge", "The total that the agent was last told."),
+            Metric(TOLD_MEM, "gauge", "The total that the agent was last told."),
+            Metric(HELD_CPUS, "gauge", "Allocated to best-effort."),
+            Metric(HELD_MEM, "gauge", "Allocated to best-effort."),
+            Metric(OVER_CPUS, "gauge", "By how much best-effort holds more than the slack."),
+            Metric(OVER_MEM, "gauge", "By how much best-effort holds more than the slack."),
+            Metric(FRESH, "gauge", "1 while the estimate rests on current data, 0 while no new slack is given."),
+            Metric(CONTAINERS, "gauge", "Rows in the last frame, by role."),
+            Metric(FRAMES, "counter", "Frames sampled."),
+            Metric(MISSED_TICKS, "counter", "Samples that were left out because the one before took too long."),
+            Metric(SAMPLE_CPU, "gauge", "CPU time that the last sample cost."),
+            Metric(SOURCE_FAILURES, "counter", "Readings that failed, by what was read."),
+            Metric(AGENT_FAILURES, "counter", "Questions that the agent did not answer."),
+            Metric(SUBSCRIBED, "gauge", "1 while the agent knows this estimator as a resource provider."),
+            Metric(SUBSCRIPTIONS, "counter", "Subscriptions as a resource provider."),
+            Metric(REPORTS, "counter", "Totals told to the agent."),
+            Metric(REPORT_FAILURES, "counter", "Totals that could not be told."),
+            Metric(PUBLISHES, "counter", "Launches on slack that the agent announced."),
+            Metric(VALVE_CLOSED, "gauge", "1 while the valve is closed."),
+            Metric(VALVE_CHANGES, "counter", "Openings and closings of the valve."),
+            Metric(EXECUTORS, "gauge", "Executors on the node's socket."),
+            Metric(DROPPED_READERS, "counter", "Executors disconnected because they did not read."),
+        )
+    )

@@ -1,0 +1,187 @@
+"""The node's socket, the estimator's side (protocol: `serenity.wire.node`).
+
+One reader and one writer a connection.  What an executor does not read is queued for a few
+samples and no more: then its connection is dropped, and the sampling has not noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from serenity.estimator.lock import FileLock
+from serenity.wire import node
+
+logger = logging.getLogger(__name__)
+
+# Samples that wait for a slow reader: what it may sleep through before it must start anew.
+_QUEUED_LINES = 16
+_HELLO_TIMEOUT_S = 10.0
+
+
+class Node(Protocol):
+    """What executors say, as it comes.  Called in the connection's thread."""
+
+    def greeting(self) -> bytes:
+        """The lines that a new executor gets: Welcome and History."""
+
+    def tasks(self, hello: node.Hello, tasks: node.Tasks) -> None: ...
+    def gone(self, hello: node.Hello) -> None:
+        """The executor's connection has ended, and it has no other."""
+
+    def lease(self, lease: node.Lease) -> None: ...
+    def release(self, release: node.Release) -> None: ...
+
+
+class NodeServer:
+    """Serves `path` until `stop`.  Holds a lock beside it, so that a socket found there is a dead one's.
+
+    Raises:
+        Taken: another estimator serves this agent.
+        OSError: the folder or socket cannot be made.
+    """
+
+    def __init__(self, path: Path, node_: Node, dropped: Callable[[], None]) -> None:
+        self._path = path
+        self._node = node_
+        self._dropped = dropped
+        self._connections: set[_Connection] = set()
+        self._speaker: dict[str, _Connection] = {}  # By container: who declares its tasks.
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = FileLock(path.with_suffix(".lock"))
+        try:
+            self._listener = self._listen()
+        except OSError:
+            self._lock.release()
+            raise
+        self._thread = threading.Thread(target=self._accept, name="node socket", daemon=True)
+
+    def _listen(self) -> socket.socket:
+        self._path.unlink(missing_ok=True)  # A stale one: we have the lock.
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)  # Nobody may connect between bind and a chmod.
+        try:
+            listener.bind(str(self._path))
+        finally:
+            os.umask(mask)
+        listener.listen(16)
+        return listener
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for each in list(self._connections):
+            each.close()
+        self._path.unlink(missing_ok=True)
+        self._lock.release()
+
+    @property
+    def executors(self) -> int:
+        return sum(each.hello is not None for each in self._connections)
+
+    def publish(self, line: bytes) -> None:
+        """Sends a line to every executor that has said hello.  Never waits."""
+        for each in list(self._connections):
+            if each.hello is not None and not each.send(line):
+                logger.warning("executor %s does not read; its connection is dropped", each.hello.executor_id)
+                self._dropped()
+                each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return  # Closed by `stop`.
+            connection = _Connection(accepted)
+            self._connections.add(connection)
+            threading.Thread(target=self._serve, args=(connection,), name="executor", daemon=True).start()
+
+    def _serve(self, connection: _Connection) -> None:
+        try:
+            for line in connection.lines():
+                message = node.decode_to_estimator(line)
+                if message is not None:
+                    self._take(connection, message)
+        except node.NodeProtocolError as error:
+            logger.warning("a connection to the node's socket is closed: %s", error)
+        except OSError as error:
+            logger.debug("a connection to the node's socket ended: %s", error)
+        finally:
+            connection.close()
+            self._connections.discard(connection)
+            hello = connection.hello
+            # An executor that has connected anew speaks for itself already.
+            if hello is not None and self._speaker.get(hello.container_id) is connection:
+                del self._speaker[hello.container_id]
+                logger.info("executor %s has left the node's socket", hello.executor_id)
+                self._node.gone(hello)
+
+    def _take(self, connection: _Connection, message: node.ToEstimator) -> None:
+        if isinstance(message, node.Hello):
+            if message.protocol != node.PROTOCOL:
+                raise node.NodeProtocolError(f"protocol {message.protocol}; this estimator speaks {node.PROTOCOL}")
+            logger.info("executor %s (process %d) is on the node's socket", message.executor_id, message.pid)
+            connection.send(self._node.greeting())
+            connection.greeted(message)
+            self._speaker[message.container_id] = connection
+        elif connection.hello is None:
+            raise node.NodeProtocolError("it did not say hello first")
+        elif isinstance(message, node.Tasks):
+            self._node.tasks(connection.hello, message)
+        elif isinstance(message, node.Lease):
+            self._node.lease(message)
+        else:
+            self._node.release(message)
+
+
+class _Connection:
+    def __init__(self, accepted: socket.socket) -> None:
+        self.hello: node.Hello | None = None
+        self._socket = accepted
+        self._socket.settimeout(_HELLO_TIMEOUT_S)
+        self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED_LINES)
+        threading.Thread(target=self._write, name="executor writer", daemon=True).start()
+
+    def greeted(self, hello: node.Hello) -> None:
+        self.hello = hello
+        self._socket.settimeout(None)
+
+    def lines(self) -> Iterator[bytes]:
+        reader = node.LineReader()
+        while chunk := self._socket.recv(65536):
+            yield from reader.feed(chunk)
+
+    def send(self, line: bytes) -> bool:
+        """False: too much is waiting already."""
+        try:
+            self._queue.put_nowait(line)
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Ends reader and writer.  May be called twice."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        with contextlib.suppress(queue.Full):  # Then the writer is in a send, which the shutdown has ended.
+            self._queue.put_nowait(None)
+
+    def _write(self) -> None:
+        while (line := self._queue.get()) is not None:
+            try:
+                self._socket.sendall(line)
+            except OSError:
+                return  # The reader sees the same end, and tidies up.

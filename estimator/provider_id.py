@@ -1,0 +1,47 @@
+"""The resource provider's id, kept on disk for as long as the agent's work directory lives.
+
+Under another id the agent would count us as a second provider, and offer the slack twice.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from serenity.estimator.lock import FileLock
+
+
+class ProviderIdFile:
+    """The id kept for one agent.  Locked while the object lives: two streams with one id abort the agent.
+
+    Raises:
+        Taken: another estimator serves this agent.
+        OSError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, agent_id: str) -> None:
+        self._path = folder / f"{agent_id}.provider"
+        self._lock = FileLock(folder / f"{agent_id}.lock")
+
+    def read(self) -> str | None:
+        try:
+            return self._path.read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def write(self, provider_id: str) -> None:
+        """Kept when this returns, also after a power cut."""
+        beside = self._path.with_suffix(".new")
+        with beside.open("w") as file:
+            file.write(provider_id + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def close(self) -> None:
+        self._lock.release()

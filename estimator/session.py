@@ -1,0 +1,176 @@
+"""One estimator on one agent: sampling, slack, provider, valve and node socket together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import msgspec
+
+from serenity.daemon.clock import Clock
+from serenity.daemon.metrics import MetricsTable
+from serenity.estimator import metrics
+from serenity.estimator.balance import Balance
+from serenity.estimator.history import History
+from serenity.estimator.node_server import NodeServer
+from serenity.estimator.pipeline import SlackPipeline, SlackStages
+from serenity.estimator.provider import SlackProvider
+from serenity.estimator.provider_id import ProviderIdFile
+from serenity.estimator.report import Amount
+from serenity.estimator.settings import EstimatorSettings
+from serenity.estimator.ticks import Ticks
+from serenity.estimator.valve import LeaseError
+from serenity.qos.frame import Frame
+from serenity.qos.sources.roster import Look, Roster
+from serenity.qos.sources.sampler import Sampler
+from serenity.wire import node
+from serenity.wire.mesos_state import AgentIdentity
+
+logger = logging.getLogger(__name__)
+
+# After this many intervals without a frame the loop is stuck.
+_LATE_INTERVALS = 3
+
+
+class Session:
+    """Lives as long as the agent's id does; an agent with another id is another node to Mesos.
+
+    `roster` is running, and knows the agent.
+
+    Raises:
+        Taken: another estimator serves this agent.
+        OSError: a folder or the socket cannot be made.
+    """
+
+    def __init__(
+        self,
+        settings: EstimatorSettings,
+        stages: SlackStages,
+        roster: Roster,
+        agent: AgentIdentity,
+        clock: Clock,
+        table: MetricsTable,
+    ) -> None:
+        self.ended_because: str | None = None  # Why no further session makes sense.
+        self._settings = settings
+        self._roster = roster
+        self._agent = agent
+        self._clock = clock
+        self._metrics = table
+        self._ticks = Ticks(clock, settings.interval_s)
+        self._sampler = Sampler(roster, clock)
+        self._pipeline = SlackPipeline(stages)
+        self._history = History()
+        self._frame_at_s: float | None = None
+        self._id_file = ProviderIdFile(settings.state_folder, agent.agent_id)
+        try:
+            path = node.socket_path(agent.agent_id, settings.run_folder)
+            self._server = NodeServer(path, self, dropped=lambda: table.add(metrics.DROPPED_READERS))
+        except BaseException:
+            self._id_file.close()
+            raise
+        self._provider = SlackProvider(
+            settings.agent, settings.reservation, self._id_file, clock, table, self._launching, self._gave_up
+        )
+        self._balance = Balance(stages.report, clock, table, self._provider.tell)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Samples until `stopping`, until the agent has another id, or until the provider gave up."""
+        self._server.start()
+        self._provider.start()
+        try:
+            while not stopping.wait(self._ticks.wait_s()):
+                look = self._roster.latest
+                if look is not None and look.identity.agent_id not in (self._agent.agent_id, ""):
+                    logger.warning("the agent has a new id, %s; starting anew for it", look.identity.agent_id)
+                    return
+                if self.ended_because is not None:
+                    return
+                self._tick(look)
+        finally:
+            self._provider.stop(self._balance.held)
+            self._server.stop()
+            self._sampler.close()
+            self._id_file.close()
+
+    def _tick(self, look: Look | None) -> None:
+        frame = self._sampler.sample(self._ticks.now_s())
+        slack = self._pipeline.step(frame)
+        if look is None:
+            over = self._balance.estimated(slack, None, Amount())
+        else:
+            over = self._balance.estimated(slack, look.asked_at_s, Amount.floor(*look.held))
+        self._frame_at_s = self._clock.monotonic_s()
+        encoded = msgspec.json.encode(frame.to_json())
+        self._history.add(encoded)
+        sample = {"type": "sample", "frame": msgspec.Raw(encoded), "overcommitment": over}
+        self._server.publish(msgspec.json.encode(sample) + b"\n")
+        self._count(frame)
+
+    def _count(self, frame: Frame) -> None:
+        table, production = self._metrics, int(frame.production.sum())
+        table.add(metrics.FRAMES)
+        table.set(metrics.CONTAINERS, production, role="production")
+        table.set(metrics.CONTAINERS, len(frame) - production, role="best_effort")
+        table.set(metrics.MISSED_TICKS, self._ticks.missed)
+        table.set(metrics.SAMPLE_CPU, self._sampler.last_cost_s)
+        table.set(metrics.AGENT_FAILURES, self._roster.failures)
+        table.set(metrics.EXECUTORS, self._server.executors)
+        for source, failures in self._sampler.faults.items():
+            table.set(metrics.SOURCE_FAILURES, failures, source=source)
+
+    # -- the provider's words ------------------------------------------------------------------
+
+    def _launching(self, use: Amount) -> None:
+        self._balance.launching(use)
+
+    def _gave_up(self, reason: str) -> None:
+        self.ended_because = reason
+
+    # -- executors' words ------------------------------------------------------------------------
+
+    def greeting(self) -> bytes:
+        welcome = node.Welcome(
+            agent_id=self._agent.agent_id, hostname=self._agent.hostname, interval_s=self._settings.interval_s
+        )
+        return node.encode_line(welcome) + b"".join(self._history.lines())
+
+    def tasks(self, hello: node.Hello, tasks: node.Tasks) -> None:
+        self._sampler.declare(hello.container_id, tasks.tasks)
+
+    def gone(self, hello: node.Hello) -> None:
+        self._sampler.withdraw(hello.container_id)
+
+    def lease(self, lease: node.Lease) -> None:
+        try:
+            self._balance.hold(lease.holder, lease.reason, lease.ttl_s)
+        except LeaseError as error:
+            logger.warning("a lease on the valve was refused: %s", error)
+
+    def release(self, release: node.Release) -> None:
+        self._balance.release(release.holder)
+
+    # -- shown over HTTP -------------------------------------------------------------------------
+
+    def slack_json(self) -> dict[str, Any]:
+        """The slack as it stands: totals, what is told, held, free, and why."""
+        return {
+            "agent_id": self._agent.agent_id,
+            "hostname": self._agent.hostname,
+            "role": self._settings.role,
+            "subscribed": self._provider.connected,
+            "provider_id": self._provider.provider_id,
+            **self._balance.to_json(),
+        }
+
+    def ailments(self) -> list[str]:
+        found, slack = [], self._balance.slack
+        at_s = self._frame_at_s
+        if at_s is None or self._clock.monotonic_s() - at_s > _LATE_INTERVALS * self._settings.interval_s:
+            found.append("no frame was sampled of late")
+        if not slack.fresh:
+            found.append(f"no new slack: {'; '.join(slack.why)}")
+        if not self._provider.connected:
+            found.append("not subscribed to the agent as a resource provider")
+        return found

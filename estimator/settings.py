@@ -1,0 +1,59 @@
+"""The estimator's settings: table ``[estimator]`` of ``serenity.toml``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from serenity.wire import node
+from serenity.wire.http import Endpoint
+
+ANY_ROLE = "*"
+
+
+class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    agent: str = "127.0.0.1:5051"
+    role: str = "serenity"  # The slack is reserved to it; "*": for every framework that takes revocable resources.
+    listen: str = "127.0.0.1:5055"
+    interval_s: float = 1.0
+    pipeline: str | None = None  # A pipeline file; None: the one that comes with Serenity.
+    run_dir: str | None = None
+    state_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        Endpoint.parse(self.agent, 5051)
+        self.listen_on  # noqa: B018 - raises where it is no address
+        if not 0.1 <= self.interval_s <= 60:
+            raise ValueError(f"interval_s = {self.interval_s}; it must lie from 0.1 to 60")
+        if not self.role:
+            raise ValueError('role is empty; name the framework\'s role, or "*" for all')
+
+    @property
+    def listen_on(self) -> tuple[str, int]:
+        """Host and port; port 0 takes a free one.  Raises ValueError."""
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"listen = {self.listen!r} is no address; write HOST:PORT")
+        return host.strip("[]"), int(port)
+
+    @property
+    def reservation(self) -> str | None:
+        return None if self.role == ANY_ROLE else self.role
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.run_dir) if self.run_dir else node.run_dir()
+
+    @property
+    def state_folder(self) -> Path:
+        return Path(self.state_dir) if self.state_dir else default_state_dir()
+
+
+def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where what must survive a restart is kept: /var/lib/serenity as root, else the user's own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/serenity")
+    return Path(environ.get("XDG_STATE_HOME") or Path(environ.get("HOME", "/tmp")) / ".local/state") / "serenity"

@@ -1,0 +1,91 @@
+"""How much slack a node has: a pure function of one frame and a prediction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from serenity.estimator.predictor import Prediction
+from serenity.qos.frame import Floats, Frame
+from serenity.qos.stages import parameter
+
+
+@dataclass(frozen=True)
+class Limits:
+    cpus: float = parameter(0.9, "share of the node", "how much production and best-effort may use together")
+    mem: float = parameter(0.9, "share of the node", "how much production and best-effort may use together")
+    stale_s: float = parameter(5.0, "s", "how old the agent's word of who is on the node may be")
+
+    def __post_init__(self) -> None:
+        if not (self.cpus > 0 and self.mem > 0 and self.stale_s > 0):
+            raise ValueError("cpus, mem and stale_s must be greater than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Slack:
+    """The total, what best-effort holds of it included.
+
+    Not `fresh`: the data do not allow to give out more than is held already.  `why` says, for
+    people, what else than use made the number.
+    """
+
+    cpus: float = 0.0
+    mem_bytes: float = 0.0
+    fresh: bool = True
+    why: tuple[str, ...] = ()
+
+
+def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: Limits) -> Slack:
+    """The slack of a node.
+
+        total = max(0, min( Σ (allocated - predicted), capacity * limit - Σ predicted ))
+
+    for cpus and memory, the sums over the rows of `frame`, which are production's; best-effort
+    appears nowhere, so that filling the slack does not change it.  `predicted` may be more
+    than allocated: production that bursts beyond its allocation takes from the others' slack.
+    A row whose prediction is NaN counts at its allocation.
+
+    Memory has a second bound, as it cannot be given back once used: ``mem_total_bytes``
+    (reading) ``* limit - other_mem_bytes``, where `other_mem_bytes` is the predicted use of
+    all but best-effort on the machine, inside Mesos and out (NaN: not known, no such bound).
+    CPU outside of Mesos is not counted: best-effort yields it.
+
+    Without a fresh word of the agent, or without capacities, the result is not fresh.
+    """
+    why: list[str] = []
+    cpus = _resource("cpus", frame.allocated_cpus, prediction.cpus, frame.node.cpus * limits.cpus, why)
+    mem_bytes = _resource(
+        "mem", frame.allocated_mem_bytes, prediction.mem_bytes, frame.node.mem_bytes * limits.mem, why
+    )
+    machine_bytes = frame.readings.get("mem_total_bytes", math.nan) * limits.mem - other_mem_bytes
+    if machine_bytes < mem_bytes:
+        mem_bytes = max(0.0, machine_bytes)
+        why.append("mem is bounded by what the machine has left")
+    age_s = frame.readings.get("agent_age_s")
+    fresh = age_s is not None and age_s <= limits.stale_s and math.isfinite(cpus) and math.isfinite(mem_bytes)
+    if age_s is None:
+        why.append("the agent has not said yet who is on the node")
+    elif age_s > limits.stale_s:
+        why.append(f"the agent's word is {age_s:.0f} s old")
+    return Slack(_finite(cpus), _finite(mem_bytes), fresh, tuple(why))
+
+
+def _resource(name: str, allocated: Floats, predicted: Floats, capacity: float, why: list[str]) -> float:
+    """NaN when the capacity is not known."""
+    unknown = int(np.isnan(predicted).sum())
+    if unknown:
+        why.append(f"{name}: {unknown} of {len(predicted)} production containers count at their allocation")
+    used = np.where(np.isnan(predicted), allocated, predicted)
+    unused, room = float((allocated - used).sum()), capacity - float(used.sum())
+    if math.isnan(room):
+        why.append(f"{name}: the node's capacity is not known")
+        return math.nan
+    if room < unused:
+        why.append(f"{name} is bounded by the limit on the node's capacity")
+    return max(0.0, min(unused, room))
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0

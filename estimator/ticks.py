@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from serenity.daemon.clock import Clock
+
+
+class Ticks:
+    """The times of the samples: start + n * interval on the monotonic clock, so that they do not drift.
+
+    A tick that comes too late is left out and counted, never caught up: two samples in quick
+    succession measure nothing.  `now_s` is time since the epoch that does not jump: taken once, and
+    carried on by the monotonic clock.
+    """
+
+    def __init__(self, clock: Clock, interval_s: float) -> None:
+        self._clock = clock
+        self._interval_s = interval_s
+        self._start_s = clock.monotonic_s()
+        self._epoch_s = clock.now_s() - self._start_s
+        self._last = 0
+        self.missed = 0
+
+    def wait_s(self) -> float:
+        """How long it is to the next tick; a tick is taken by this."""
+        elapsed_s = self._clock.monotonic_s() - self._start_s
+        due = int(elapsed_s / self._interval_s)
+        if due > self._last + 1:
+            self.missed += due - self._last - 1
+            self._last = due - 1
+        self._last += 1
+        return max(0.0, self._last * self._interval_s - elapsed_s)
+
+    def now_s(self) -> float:
+        return self._epoch_s + self._clock.monotonic_s()

@@ -1,0 +1,64 @@
+"""The valve: closed as long as somebody holds a lease on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from serenity.daemon.clock import Clock
+
+# A holder that needs longer says so again; one that died must not keep the node's slack for days.
+MAX_TTL_S = 24 * 3600.0
+
+
+class LeaseError(ValueError):
+    """A lease that makes no sense; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveLease:
+    holder: str
+    reason: str
+    until_s: float  # Monotonic.
+
+
+class Valve:
+    """Leases by holder.  Each ends when it is released or has run out; nothing else opens the valve."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._leases: dict[str, ActiveLease] = {}
+
+    @property
+    def leases(self) -> tuple[ActiveLease, ...]:
+        return tuple(self._leases.values())
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._leases)
+
+    def hold(self, holder: str, reason: str, ttl_s: float) -> bool:
+        """Takes or prolongs a lease; says whether the holder had none.
+
+        Raises:
+            LeaseError
+        """
+        if not holder:
+            raise LeaseError("a lease needs a holder")
+        if not (math.isfinite(ttl_s) and 0 < ttl_s <= MAX_TTL_S):
+            raise LeaseError(f"a lease of {ttl_s} s; it must last for more than 0 and at most {MAX_TTL_S:.0f} s")
+        new = holder not in self._leases
+        self._leases[holder] = ActiveLease(holder, reason, self._clock.monotonic_s() + ttl_s)
+        return new
+
+    def release(self, holder: str) -> bool:
+        """Says whether the holder had a lease."""
+        return self._leases.pop(holder, None) is not None
+
+    def expire(self) -> tuple[ActiveLease, ...]:
+        """Ends the leases that have run out, and returns them."""
+        now_s = self._clock.monotonic_s()
+        ended = tuple(each for each in self._leases.values() if each.until_s <= now_s)
+        for each in ended:
+            del self._leases[each.holder]
+        return ended

@@ -1,0 +1,24 @@
+"""Detectors: ``Frame -> [Contention]``, by name.  They say which production containers suffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from serenity.qos.contention import Contention
+from serenity.qos.detectors.drop import Drop, DropParameters
+from serenity.qos.frame import Frame
+from serenity.qos.stages import Kind
+
+
+class Detector(Protocol):
+    def step(self, frame: Frame) -> list[Contention]:
+        """At most one contention a production row, said at every frame for as long as it holds."""
+
+    def relearn(self, protected_id: str) -> None:
+        """That container's contention was not best-effort's doing: what is now is its new baseline."""
+
+
+DETECTORS: Mapping[str, Kind[Detector]] = {
+    "drop": Kind(Drop, DropParameters),
+}

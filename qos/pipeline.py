@@ -1,0 +1,114 @@
+"""The QoS pipeline: frames in, findings out, built from a TOML file.
+
+The file has two tables.  ``[qos]`` is this pipeline: a list of filters, a list of detectors
+and a strategy, each a table with a ``name`` and parameters.  ``[slack]`` is the estimator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from serenity.daemon.settings import SettingsError, load_toml
+from serenity.qos.contention import Contention, Finding
+from serenity.qos.detectors import DETECTORS, Detector
+from serenity.qos.filters import FILTERS, Filter
+from serenity.qos.frame import Frame
+from serenity.qos.stages import Kind, PipelineError, build
+from serenity.qos.strategies import STRATEGIES, Strategy
+
+DEFAULT_FILE = Path(__file__).with_name("default.toml")
+_TABLES = ("qos", "slack")
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFile:
+    """A pipeline file as it was read; `qos` and `slack` are not checked yet."""
+
+    path: Path
+    qos: Mapping[str, Any]
+    slack: Mapping[str, Any]
+
+
+def read(path: Path = DEFAULT_FILE) -> PipelineFile:
+    """Raises PipelineError: not readable, no TOML, or with a table that means nothing here."""
+    try:
+        tables = load_toml(path)
+    except SettingsError as error:
+        raise PipelineError(str(error)) from error
+    for name, table in tables.items():
+        if name not in _TABLES:
+            raise PipelineError(f"{path}: there is no table [{name}]; a pipeline file has [qos] and [slack]")
+        if not isinstance(table, Mapping):
+            raise PipelineError(f"{path}: {name} must be a table, written [{name}]")
+    return PipelineFile(path, tables.get("qos", {}), tables.get("slack", {}))
+
+
+class Pipeline:
+    """Filters, then detectors, then the strategy, over one frame after another.
+
+    What it decides depends on the frames alone: no clock, no randomness.
+    """
+
+    def __init__(self, filters: Sequence[Filter], detectors: Sequence[Detector], strategy: Strategy) -> None:
+        self._filters = tuple(filters)
+        self._detectors = tuple(detectors)
+        self._strategy = strategy
+
+    @classmethod
+    def load(cls, path: Path = DEFAULT_FILE) -> Pipeline:
+        """Raises PipelineError, naming file, key and remedy."""
+        return cls.from_table(read(path))
+
+    @classmethod
+    def from_table(cls, file: PipelineFile) -> Pipeline:
+        """Raises PipelineError."""
+        where = f"{file.path}: [qos]"
+        for key in file.qos:
+            if key not in ("filters", "detectors", "strategy"):
+                raise PipelineError(f"{where} has no key {key!r}; it has filters, detectors and strategy")
+        detectors = stages(DETECTORS, file.qos.get("detectors", []), f"{file.path}: [[qos.detectors]]")
+        if not detectors:
+            raise PipelineError(f'{where} has no detectors and would never act; add [[qos.detectors]] name = "drop"')
+        if "strategy" not in file.qos:
+            raise PipelineError(f'{where} has no strategy; add [qos.strategy] name = "cpu_share"')
+        return cls(
+            stages(FILTERS, file.qos.get("filters", []), f"{file.path}: [[qos.filters]]"),
+            detectors,
+            build(STRATEGIES, file.qos["strategy"], f"{file.path}: [qos.strategy]"),
+        )
+
+    def step(self, frame: Frame) -> list[Finding]:
+        """The contentions that hold at this frame, at most one a protected container, with their suspects.
+
+        Where several detectors object to one container, the one named first in the file speaks.
+        """
+        self._strategy.observe(frame)
+        seen = frame
+        for each in self._filters:
+            seen = each.step(seen)
+        found: dict[str, Contention] = {}
+        for detector in self._detectors:
+            for contention in detector.step(seen):
+                found.setdefault(contention.protected.id, contention)
+        # Suspects are ranked on the frame as it was sampled: a filter for signals must not acquit anybody.
+        return [
+            Finding(contention, self._strategy.name, tuple(self._strategy.rank(contention, frame)))
+            for contention in found.values()
+        ]
+
+    def relearn(self, protected_id: str) -> None:
+        """Best-effort was absolved: what that container shows now is its new baseline."""
+        for detector in self._detectors:
+            detector.relearn(protected_id)
+
+
+def stages(kinds: Mapping[str, Kind[S]], entries: Any, where: str) -> list[S]:
+    """Builds a list of stages.  Raises PipelineError; `where` is its array of tables, as in the file."""
+    if not isinstance(entries, list):
+        raise PipelineError(f"{where} must be a list of tables, each begun by this line in double brackets")
+    return [build(kinds, entry, f"{where} number {number}") for number, entry in enumerate(entries, 1)]

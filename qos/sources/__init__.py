@@ -1,0 +1,1 @@
+"""Sources: what fills a frame.  `sampler.Sampler` puts them together."""

@@ -1,0 +1,121 @@
+"""Which cgroups are a container's own, in v1 hierarchies, in v2, and with both mounted at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# The key of the v2 hierarchy, as in /proc/PID/cgroup, where its list of controllers is empty.
+V2 = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """Where each v1 controller, or v2, is mounted, and which folder of the hierarchy that shows."""
+
+    points: Mapping[str, tuple[Path, str]]
+
+    @classmethod
+    def read(cls, proc: Path = Path("/proc")) -> Mounts:
+        """Raises OSError when there is no /proc."""
+        return cls.parse((proc / "self/mountinfo").read_text())
+
+    @classmethod
+    def parse(cls, mountinfo: str) -> Mounts:
+        """Reads proc(5) ``/proc/PID/mountinfo``; of several mounts of one hierarchy the first counts."""
+        points: dict[str, tuple[Path, str]] = {}
+        for line in mountinfo.splitlines():
+            before, _, after = line.partition(" - ")
+            root, point = before.split()[3:5]
+            kind, _source, options = after.split(" ", 2)
+            if kind == "cgroup2":
+                points.setdefault(V2, (Path(point), root))
+            elif kind == "cgroup":
+                for controller in options.split(","):
+                    points.setdefault(controller, (Path(point), root))
+        return cls(points)
+
+    def folder(self, controller: str, path: str) -> Path | None:
+        """The folder of cgroup `path`; None when this machine does not mount or show it."""
+        if controller not in self.points:
+            return None
+        point, root = self.points[controller]
+        inside = path if root == "/" else path.removeprefix(root) if path.startswith(root) else None
+        return None if inside is None else point / inside.lstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """A container's own folders: by v1 controller, and `V2`.  Empty: it has none of its own."""
+
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+    def folder(self, *controllers: str) -> Path | None:
+        """The first of these that the container has."""
+        return next((self.folders[each] for each in controllers if each in self.folders), None)
+
+    def __bool__(self) -> bool:
+        return bool(self.folders)
+
+
+def memberships(proc_cgroup: str) -> dict[str, str]:
+    """``/proc/PID/cgroup`` as controller → path; v2 under `V2`."""
+    paths = {}
+    for line in proc_cgroup.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            paths[controller] = path
+    return paths
+
+
+def own_path(path: str, container_id: str) -> str | None:
+    """The part of `path` down to the folder named for the container.
+
+    None when none is: the process then sits in a group that it shares with others (the root,
+    a login session, the agent's service), whose counters say nothing about it.
+    """
+    parts = path.split("/")
+    if container_id not in parts:
+        return None
+    return "/".join(parts[: parts.index(container_id) + 1])
+
+
+def of_process(mounts: Mounts, pid: int, container_id: str, proc: Path = Path("/proc")) -> Cgroup:
+    """The cgroups of the container that process `pid` is in.  Raises OSError when it is gone."""
+    folders = {}
+    for controller, path in memberships((proc / str(pid) / "cgroup").read_text()).items():
+        own = own_path(path, container_id)
+        folder = mounts.folder(controller, own) if own is not None else None
+        if folder is not None:
+            folders[controller] = folder
+    return Cgroup(folders)
+
+
+def declared(mounts: Mounts, path: str) -> Cgroup:
+    """The cgroup at `path` in every hierarchy that has it."""
+    folders = {controller: mounts.folder(controller, path) for controller in mounts.points}
+    return Cgroup(
+        {controller: folder for controller, folder in folders.items() if folder is not None and folder.is_dir()}
+    )
+
+
+def pids(folder: Path) -> Iterator[int]:
+    """The processes in a cgroup and in those below it.  One that vanishes meanwhile had none."""
+    try:
+        text = (folder / "cgroup.procs").read_text()
+        below = [each for each in folder.iterdir() if each.is_dir()]
+    except FileNotFoundError:
+        return
+    yield from map(int, text.split())
+    for each in below:
+        yield from pids(each)
+
+
+def field_of(text: str, name: str) -> int | None:
+    """One value of a flat-keyed file such as ``memory.stat``."""
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return None

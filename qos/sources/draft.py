@@ -1,0 +1,89 @@
+"""A frame in the making, and the notes of what went wrong while it was made."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from serenity.qos.frame import Container, Floats, Frame, Node
+from serenity.qos.sources.indicator import Declaration
+from serenity.qos.sources.processes import ProcessTable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What sources must know of a row beyond `Container`.
+
+    `pid` leads the row's process tree; None while it starts.  `cgroup` is the path that its
+    executor declared, below each v1 hierarchy or the v2 mount.
+    """
+
+    container: Container
+    pid: int | None
+    cgroup: str | None = None
+    declaration: Declaration | None = None
+
+    @property
+    def id(self) -> str:
+        return self.container.id
+
+
+class Draft:
+    """The rows of one sample, and the columns and readings that sources fill in."""
+
+    def __init__(self, rows: Sequence[Row], look: Callable[[], ProcessTable]) -> None:
+        self.rows = tuple(rows)
+        self.readings: dict[str, float] = {}
+        self._columns: dict[str, Floats] = {}
+        self._look = look
+
+    @cached_property
+    def processes(self) -> ProcessTable:
+        """All processes of the machine; read at most once a sample, and only where it is needed."""
+        return self._look()
+
+    def fill(self, column: str, row: int, value: float | None) -> None:
+        """None: not measured."""
+        if value is None:
+            return
+        if column not in self._columns:
+            self._columns[column] = np.full(len(self.rows), np.nan)
+        self._columns[column][row] = value
+
+    def frame(self, t: float, node: Node) -> Frame:
+        return Frame(t, tuple(row.container for row in self.rows), self._columns, node, self.readings)
+
+
+class Faults:
+    """What could not be read: counted always, told once a container, or once a machine."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()  # By source.
+        self._told: dict[str, set[str]] = {}  # Per row, the sources that have complained of it.
+        self._lacking: set[str] = set()
+
+    def count(self, source: str, row_id: str, error: Exception | str) -> None:
+        """One container's reading failed; the others go on."""
+        self.counts[source] += 1
+        told = self._told.setdefault(row_id, set())
+        if source not in told:
+            told.add(source)
+            logger.warning("%s of %s cannot be read, and is left out: %s", source, row_id, error)
+
+    def lacks(self, what: str) -> None:
+        """The machine does not have it; said once."""
+        if what not in self._lacking:
+            self._lacking.add(what)
+            logger.info("%s", what)
+
+    def keep(self, row_ids: Collection[str]) -> None:
+        """Forgets rows that are gone."""
+        for gone in self._told.keys() - set(row_ids):
+            del self._told[gone]

@@ -1,0 +1,154 @@
+"""Short questions to services on this node, asked all at once, that never hold up the sampling.
+
+Each service has one kept connection and is asked once a sample.  `collect` waits for a
+moment; an answer that takes longer is taken at the next sample, with the time of its
+arrival.  One that takes longer than the timeout is given up, and the connection closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from serenity.daemon.clock import Clock
+from serenity.qos.sources.indicator import Address
+
+MAX_ANSWER_BYTES = 64 * 1024
+# Long, for a late answer of a starved service is worth more than none; nobody waits for it.
+TIMEOUT_S = 5.0
+
+
+class ExchangeError(OSError):
+    """The service did not answer, or not in bounds; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    at_s: float  # When its end arrived; monotonic.
+    content: bytes | ExchangeError
+
+
+class _Exchange:
+    """One connection.  It is idle, or a question is under way since `asked_at_s`."""
+
+    def __init__(self, address: Address, request: bytes, complete: Callable[[bytes], bool]) -> None:
+        self.address = address
+        self.request = request
+        self.complete = complete
+        self.socket: socket.socket | None = None
+        self.asked_at_s: float | None = None
+        self.unsent = b""
+        self.received = bytearray()
+
+
+class Exchanges:
+    """The exchanges of one sampler, by the id of the row that each is for."""
+
+    def __init__(self, clock: Clock, timeout_s: float = TIMEOUT_S) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._selector = selectors.DefaultSelector()
+        self._exchanges: dict[str, _Exchange] = {}
+        self._answers: dict[str, Answer] = {}
+
+    def ask(self, row_id: str, address: Address, request: bytes, complete: Callable[[bytes], bool]) -> None:
+        """Asks, unless the last question is still under way.  `complete` says whether an answer is whole."""
+        exchange = self._exchanges.get(row_id)
+        if exchange is not None and (exchange.address, exchange.request) != (address, request):
+            self._close(exchange)
+            exchange = None
+        if exchange is None:
+            exchange = self._exchanges[row_id] = _Exchange(address, request, complete)
+        now_s = self._clock.monotonic_s()
+        if exchange.asked_at_s is not None:
+            if now_s - exchange.asked_at_s < self._timeout_s:
+                return
+            self._fail(row_id, exchange, f"no answer within {self._timeout_s:g} s")
+        exchange.asked_at_s, exchange.unsent = now_s, request
+        exchange.received.clear()
+        try:
+            self._connect(exchange)
+        except OSError as error:
+            self._fail(row_id, exchange, os.strerror(error.errno or errno.EIO))
+            return
+        assert exchange.socket is not None
+        self._selector.register(exchange.socket, selectors.EVENT_WRITE, row_id)
+
+    def collect(self, wait_s: float) -> dict[str, Answer]:
+        """What has come since the last time, by row id; waits for at most `wait_s` for what is under way."""
+        deadline_s = self._clock.monotonic_s() + wait_s
+        while self._selector.get_map():
+            ready = self._selector.select(max(0.0, deadline_s - self._clock.monotonic_s()))
+            for key, _events in ready:
+                self._go_on(key.data)
+            if not ready or self._clock.monotonic_s() >= deadline_s:
+                break
+        answers, self._answers = self._answers, {}
+        return answers
+
+    def keep(self, row_ids: Collection[str]) -> None:
+        for gone in self._exchanges.keys() - set(row_ids):
+            self._close(self._exchanges.pop(gone))
+            self._answers.pop(gone, None)
+
+    def close(self) -> None:
+        self.keep(())
+        self._selector.close()
+
+    def _connect(self, exchange: _Exchange) -> None:
+        if exchange.socket is not None:
+            return
+        host, port = exchange.address
+        connection = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        exchange.socket = connection
+        code = connection.connect_ex((host, port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+
+    def _go_on(self, row_id: str) -> None:
+        """One step further with a connection that is ready."""
+        exchange = self._exchanges[row_id]
+        connection = exchange.socket
+        assert connection is not None  # It was registered.
+        try:
+            if exchange.unsent:
+                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    raise OSError(code, os.strerror(code))
+                exchange.unsent = exchange.unsent[connection.send(exchange.unsent) :]
+                if not exchange.unsent:
+                    self._selector.modify(connection, selectors.EVENT_READ, row_id)
+                return
+            chunk = connection.recv(MAX_ANSWER_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(row_id, exchange, error.strerror or type(error).__name__)
+            return
+        exchange.received += chunk
+        if not chunk:
+            self._fail(row_id, exchange, "it closed the connection")
+        elif len(exchange.received) > MAX_ANSWER_BYTES:
+            self._fail(row_id, exchange, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        elif exchange.complete(bytes(exchange.received)):
+            self._selector.unregister(connection)
+            self._answers[row_id] = Answer(self._clock.monotonic_s(), bytes(exchange.received))
+            exchange.asked_at_s = None
+
+    def _fail(self, row_id: str, exchange: _Exchange, reason: str) -> None:
+        self._close(exchange)
+        host, port = exchange.address
+        self._answers[row_id] = Answer(self._clock.monotonic_s(), ExchangeError(f"{host}:{port}: {reason}"))
+
+    def _close(self, exchange: _Exchange) -> None:
+        if exchange.socket is not None:
+            with contextlib.suppress(KeyError):  # Idle connections are not registered.
+                self._selector.unregister(exchange.socket)
+            exchange.socket.close()
+        exchange.socket, exchange.asked_at_s, exchange.unsent = None, None, b""

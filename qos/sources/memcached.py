@@ -1,0 +1,29 @@
+"""memcached's ``stats``, as an exchange on a kept connection (memcached ``doc/protocol.txt``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+REQUEST = b"stats\r\n"
+_END = (b"END\r\n", b"ERROR\r\n")
+
+
+def complete(answer: bytes) -> bool:
+    return answer.endswith(_END)
+
+
+def value(answer: bytes, names: Sequence[str]) -> float:
+    """The sum of the named statistics.
+
+    Raises:
+        ValueError: one is missing or no number, or it is no answer to ``stats``.
+    """
+    if not answer.endswith(_END[0]):
+        raise ValueError(f"it did not answer to stats: {answer[:80]!r}")
+    found = dict(
+        line.split(" ", 2)[1:] for line in answer.decode("ascii", "replace").split("\r\n") if line.count(" ") >= 2
+    )
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"it has no statistic {missing[0]!r}")
+    return sum(float(found[name]) for name in names)

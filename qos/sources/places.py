@@ -1,0 +1,67 @@
+"""Where each container's counters are to be read: its own cgroups, and its process tree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serenity.qos.sources import cgroups
+from serenity.qos.sources.cgroups import Cgroup, Mounts
+from serenity.qos.sources.draft import Draft, Row
+from serenity.qos.sources.processes import Process, ProcessTable, ProcessTree
+
+# A container is put into its cgroups before its pid is told; a few looks more cost nothing.
+# One that is in none by then has none, as with the posix launcher.
+_LOOKS = 5
+
+
+@dataclass(slots=True)
+class Place:
+    """`cgroup` is empty, and `tree` None, as long as nothing is known of where the container is."""
+
+    cgroup: Cgroup = field(default_factory=Cgroup)
+    tree: ProcessTree | None = None
+    looks_left: int = _LOOKS
+    _looked: tuple[ProcessTable, list[Process]] | None = None
+
+    def members(self, table: ProcessTable) -> list[Process]:
+        if self.tree is None:
+            return []
+        if self._looked is None or self._looked[0] is not table:
+            self._looked = (table, self.tree.members(table))
+        return self._looked[1]
+
+    def pids(self, draft: Draft) -> Iterator[int]:
+        """All processes of the container: of its cgroup, which loses none, else of its tree."""
+        if self.cgroup:
+            yield from cgroups.pids(next(iter(self.cgroup.folders.values())))
+        else:
+            yield from (each.pid for each in self.members(draft.processes))
+
+
+class Places:
+    """Finds the place of each row, once, and forgets it with the row."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._mounts = Mounts.read(proc)
+        self._places: dict[str, Place] = {}
+
+    def of(self, row: Row) -> Place:
+        """Raises OSError when the container's process is gone."""
+        place = self._places.setdefault(row.id, Place())
+        if not place.cgroup and place.looks_left:
+            if row.cgroup is not None:
+                place.looks_left -= 1
+                place.cgroup = cgroups.declared(self._mounts, row.cgroup)
+            elif row.pid is not None:
+                place.cgroup = cgroups.of_process(self._mounts, row.pid, row.container.container, self._proc)
+                place.looks_left -= 1
+        if place.tree is None and row.pid is not None:
+            place.tree = ProcessTree(row.pid)
+        return place
+
+    def keep(self, row_ids: Collection[str]) -> None:
+        for gone in self._places.keys() - set(row_ids):
+            del self._places[gone]

@@ -1,0 +1,93 @@
+"""Stages by name: how a line of a pipeline file becomes an object, or an error that helps.
+
+A stage is a class whose constructor takes one frozen parameter dataclass of at most six
+fields, each made by `parameter`.  Its kind (`Kind`) stands in a dict of names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+S = TypeVar("S")
+
+_WORDS = {
+    float: "a number",
+    int: "a whole number",
+    str: "a text in quotes",
+    bool: "true or false",
+}
+
+
+class PipelineError(ValueError):
+    """A pipeline file that cannot be used; the text names file, key and remedy."""
+
+
+def parameter(default: Any, unit: str, meaning: str) -> Any:
+    """A field of a parameter dataclass, with what `serenity qos plugins` tells about it."""
+    return dataclasses.field(default=default, metadata={"unit": unit, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class NoParameters:
+    """For a stage that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[S]):
+    """A stage's class and the dataclass of its parameters."""
+
+    build: Callable[[Any], S]
+    parameters: type
+
+
+def build(kinds: Mapping[str, Kind[S]], entry: Any, where: str) -> S:
+    """Makes the stage that `entry`, a table with a ``name`` and parameters, asks for.
+
+    `where` names file and table in errors.
+
+    Raises:
+        PipelineError
+    """
+    if not isinstance(entry, Mapping):
+        raise PipelineError(f'{where} must be a table with a name, such as {{ name = "{next(iter(kinds))}" }}')
+    name = entry.get("name")
+    if not isinstance(name, str) or name not in kinds:
+        what = "has no name" if name is None else f"knows no stage {name!r}"
+        raise PipelineError(f"{where} {what}; write name = one of {', '.join(sorted(kinds))}")
+    kind = kinds[name]
+    given = {key: value for key, value in entry.items() if key != "name"}
+    return kind.build(convert(kind.parameters, given, f"{where} ({name})"))
+
+
+def convert(parameters: type[S], given: Any, where: str) -> S:
+    """Fills a parameter dataclass from a TOML table.
+
+    Raises:
+        PipelineError: an unknown key, a wrong type, or a value out of range.
+    """
+    if not isinstance(given, Mapping):
+        raise PipelineError(f"{where} must be a table")
+    fields = {field.name: field for field in dataclasses.fields(parameters)}  # type: ignore[arg-type]
+    types = typing.get_type_hints(parameters)
+    values = {}
+    for key, value in given.items():
+        if key not in fields:
+            known = ", ".join(fields) or "no parameters"
+            raise PipelineError(f"{where} has no key {key!r}; remove it, or use one of: {known}")
+        try:
+            values[key] = msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            wanted = _WORDS.get(types[key], "a value")
+            raise PipelineError(
+                f"{where}: {key} = {value!r}: {error}; write {wanted} such as {fields[key].default!r}"
+            ) from error
+    try:
+        return parameters(**values)
+    except ValueError as error:
+        raise PipelineError(f"{where}: {error}") from error

@@ -1,0 +1,26 @@
+"""Strategies: ``(Contention, Frame) -> [Suspect]``, by name.  They rank who may be the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from serenity.qos.contention import Contention, Suspect
+from serenity.qos.frame import Frame
+from serenity.qos.stages import Kind
+from serenity.qos.strategies.cpu_share import CpuShare, CpuShareParameters
+
+
+class Strategy(Protocol):
+    name: str
+
+    def observe(self, frame: Frame) -> None:
+        """Every frame, unfiltered, before any `rank` on it: what a ranking must remember of the past."""
+
+    def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
+        """Best-effort rows only, most suspicious first.  Empty when none can be the cause."""
+
+
+STRATEGIES: Mapping[str, Kind[Strategy]] = {
+    "cpu_share": Kind(CpuShare, CpuShareParameters),
+}

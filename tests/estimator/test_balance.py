@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import pytest
+
+from serenity.daemon.clock import ManualClock
+from serenity.estimator import metrics
+from serenity.estimator.balance import Balance
+from serenity.estimator.held import Held
+from serenity.estimator.history import History
+from serenity.estimator.report import Amount, Report, ReportParameters, next_report
+from serenity.estimator.slack import Slack
+from serenity.estimator.ticks import Ticks
+from serenity.estimator.valve import LeaseError, Valve
+from serenity.wire import node
+
+MIB = 1 << 20
+PARAMETERS = ReportParameters(rise_s=5.0, dead_band_cpus=0.1, dead_band_mem_mb=64.0)
+
+
+def slack(cpus, mem_mb=1000, fresh=True):
+    return Slack(cpus, mem_mb * MIB, fresh)
+
+
+def amount(cpus, mem_mb=1000):
+    return Amount(cpus, mem_mb * MIB)
+
+
+# --- what is told ---
+
+
+def report(told, estimate, held=Amount(), closed=False, was_closed=False):  # noqa: B008
+    return next_report(told, was_closed, estimate, held, closed, PARAMETERS)
+
+
+def test_the_first_estimate_is_told_and_trifles_are_not():
+    assert report(None, slack(2.0)) == Report(amount(2.0))
+    assert report(amount(2.0), slack(2.09)) is None
+    assert report(amount(2.0), slack(1.91)) is None
+    assert report(amount(2.0), slack(2.1)) == Report(amount(2.1))
+    assert report(amount(2.0), slack(1.9)) == Report(amount(1.9))
+    assert report(amount(2.0), slack(2.0, mem_mb=1063)) is None
+    assert report(amount(2.0), slack(2.0, mem_mb=1064)) == Report(amount(2.0, 1064))
+
+
+def test_cpus_without_memory_are_of_no_use_to_anybody():
+    assert report(None, slack(2.0, mem_mb=0)) == Report(Amount())
+    assert report(amount(2.0), slack(0.0, mem_mb=1000)) == Report(Amount())
+
+
+def test_closing_lowers_to_what_is_held_under_a_new_version():
+    held = amount(0.5, 100)
+    assert report(amount(2.0), slack(2.0), held, closed=True) == Report(held, new_version=True)
+    # Even where the total stays: the offers that are out must go.
+    assert report(held, slack(0.5, 100), held, closed=True) == Report(held, new_version=True)
+
+
+def test_a_closed_valve_never_raises_the_total():
+    assert report(amount(1.0), slack(1.0), held=amount(3.0, 3000), closed=True) == Report(amount(1.0), new_version=True)
+
+
+def test_while_closed_every_bit_that_best_effort_gives_back_is_withdrawn():
+    assert report(amount(0.5), slack(2.0), amount(0.45), closed=True, was_closed=True) == Report(amount(0.45))
+    assert report(amount(0.5), slack(2.0), amount(0.5), closed=True, was_closed=True) is None
+
+
+def test_opening_gives_the_slack_back():
+    assert report(amount(0.5), slack(2.0), amount(0.5), was_closed=True) == Report(amount(2.0))
+
+
+def test_without_fresh_data_nothing_new_is_given():
+    assert report(amount(2.0), slack(3.0, fresh=False), amount(0.5, 100)) == Report(amount(0.5, 100))
+
+
+# --- what is held ---
+
+
+def test_a_publish_counts_until_a_state_that_was_asked_for_later():
+    held = Held()
+    held.looked(1.0, amount(1.0))
+    held.published(2.0, amount(1.5))
+    assert held.now == amount(1.5)
+    held.looked(1.9, amount(1.0))  # Asked before the publish, answered after it.
+    assert held.now == amount(1.5)
+    held.looked(2.5, amount(1.2))  # A task has ended meanwhile.
+    assert held.now == amount(1.2)
+
+
+def test_less_published_than_seen_does_not_lower():
+    held = Held()
+    held.looked(1.0, amount(2.0))
+    held.published(2.0, amount(0.5))
+    assert held.now == amount(2.0)
+
+
+# --- the valve ---
+
+
+def test_leases_of_several_holders():
+    clock = ManualClock()
+    valve = Valve(clock)
+    assert valve.hold("executor", "contention", 10.0)
+    assert valve.hold("operator", "maintenance", 60.0)
+    clock.advance(8.0)
+    assert not valve.hold("executor", "contention", 10.0)  # Prolonged.
+    clock.advance(8.0)
+    assert valve.expire() == ()
+    clock.advance(2.0)
+    assert [each.holder for each in valve.expire()] == ["executor"]
+    assert valve.closed
+    assert valve.release("operator")
+    assert not valve.release("operator")
+    assert not valve.closed
+
+
+def test_a_clock_that_is_set_does_not_end_a_lease():
+    clock = ManualClock(1e9)
+    valve = Valve(clock)
+    valve.hold("a", "", 10.0)
+    clock.jump(1e6)
+    assert valve.expire() == ()
+
+
+@pytest.mark.parametrize(("holder", "ttl_s"), [("", 1.0), ("a", 0.0), ("a", -1.0), ("a", 1e9), ("a", float("nan"))])
+def test_leases_that_make_no_sense(holder, ttl_s):
+    with pytest.raises(LeaseError):
+        Valve(ManualClock()).hold(holder, "", ttl_s)
+
+
+# --- all of it together ---
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def balance(told, clock):
+    return Balance(PARAMETERS, clock, metrics.table(), told.append)
+
+
+def test_the_valve_acts_at_once_and_opens_by_itself(balance, told, clock):
+    balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
+    balance.hold("executor", "contention", 5.0)
+    assert told == [Report(amount(2.0)), Report(amount(0.5, 100), new_version=True)]
+    balance.hold("executor", "contention", 5.0)
+    clock.advance(4.0)
+    balance.estimated(slack(2.5), 4.0, amount(0.5, 100))
+    assert len(told) == 2
+    clock.advance(1.0)
+    balance.estimated(slack(2.5), 5.0, amount(0.5, 100))
+    assert told[2:] == [Report(amount(2.5))]
+    balance.hold("operator", "maintenance", 60.0)
+    balance.release("operator")
+    assert told[3:] == [Report(amount(0.5, 100), new_version=True), Report(amount(2.5))]
+
+
+def test_a_launch_on_its_way_when_the_valve_closes_counts_as_held(balance, told):
+    balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
+    balance.launching(amount(0.75, 200))
+    balance.hold("executor", "contention", 5.0)
+    assert told[-1] == Report(amount(0.75, 200), new_version=True)
+
+
+def test_overcommitment_is_what_is_held_beyond_the_slack(balance):
+    assert balance.estimated(slack(2.0), 0.0, amount(0.5, 100)) == node.Overcommitment()
+    over = balance.estimated(slack(0.25, 300), 1.0, amount(0.5, 100))
+    assert over == node.Overcommitment(cpus=0.25, mem_bytes=0)
+    # Nobody is accused on data that are not current.
+    assert balance.estimated(slack(0.0, 0, fresh=False), 2.0, amount(0.5, 100)) == node.Overcommitment()
+
+
+def test_a_closed_valve_is_no_overcommitment(balance):
+    balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
+    balance.hold("executor", "contention", 5.0)
+    assert balance.estimated(slack(2.0), 1.0, amount(0.5, 100)) == node.Overcommitment()
+
+
+def test_what_is_shown(balance):
+    balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
+    balance.hold("executor", "contention", 5.0)
+    shown = balance.to_json()
+    assert (shown["cpus"], shown["told"], shown["held"]) == (2.0, amount(0.5, 100), amount(0.5, 100))
+    assert shown["free"] == Amount()
+    assert shown["valve"] == {
+        "closed": True,
+        "leases": [{"holder": "executor", "reason": "contention", "ends_in_s": 5.0}],
+    }
+
+
+# --- times of the samples ---
+
+
+def test_ticks_do_not_drift():
+    clock = ManualClock(1000.0)
+    ticks = Ticks(clock, 1.0)
+    for number in range(1, 6):
+        clock.advance(ticks.wait_s())
+        assert clock.monotonic_s() == number
+        clock.advance(0.3)  # What the sample costs.
+    assert ticks.missed == 0
+
+
+def test_a_missed_tick_is_counted_and_not_caught_up():
+    clock = ManualClock(1000.0)
+    ticks = Ticks(clock, 1.0)
+    clock.advance(ticks.wait_s())
+    clock.advance(3.25)  # The tick at 1 took until 4.25: 2 and 3 are missed, the one of 4 is late.
+    assert ticks.wait_s() == 0.0
+    assert ticks.missed == 2
+    assert ticks.wait_s() == 0.75
+
+
+def test_frames_do_not_jump_with_the_clock():
+    clock = ManualClock(1000.0)
+    ticks = Ticks(clock, 1.0)
+    clock.advance(2.0)
+    clock.jump(3600.0)
+    assert ticks.now_s() == 1002.0
+
+
+# --- the frames that are kept ---
+
+
+def test_history_is_bounded_and_cut_into_lines_that_the_protocol_takes():
+    history = History(max_frames=5, max_line_bytes=30)
+    assert list(history.lines()) == [b'{"type":"history","frames":[]}\n']
+    for number in range(9):
+        history.add(b'{"t":%d.0}' % number)
+    messages = [node.decode_to_executor(line) for line in history.lines()]
+    assert all(isinstance(each, node.History) for each in messages)
+    assert [[frame["t"] for frame in each.frames] for each in messages] == [[4.0, 5.0, 6.0], [7.0, 8.0]]

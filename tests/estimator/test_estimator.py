@@ -1,0 +1,259 @@
+"""The estimator's process, against the embedded Mesos and a real one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serenity.estimator import command
+from serenity.localmesos.cluster import Cluster, ClusterOptions
+from serenity.wire import node
+from tests.estimator.conftest import PIPELINE, until
+
+
+def lease(path: Path, *messages: node.ToEstimator) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(str(path))
+    hello = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=os.getpid())
+    connection.sendall(b"".join(node.encode_line(each) for each in (hello, *messages)))
+    return connection
+
+
+def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, estimator, framework):
+    production = framework("*")
+    production.run("sleep 600", cpus=1.0, mem_mb=256)
+    best_effort = framework("be")
+    made = estimator()
+    offered = until(lambda: best_effort.slack.mem_mb > 150 and best_effort.slack, "slack on offer")
+    assert {kind.role for kind in offered.kinds} == {"be"}
+    assert {kind.provider_id for kind in offered.kinds} == {made.slack["provider_id"]}
+    assert 0.8 < offered.cpus <= 1.1  # Mesos gives the command executor 0.1 cpus and 32 MiB on top.
+    assert 150 < offered.mem_mb <= 288
+    assert not production.slack  # Reserved to another role.
+    shown = made.slack
+    assert shown["fresh"] and shown["subscribed"] and shown["why"] == []
+    assert made.get("/health")[0] == 200
+    assert b"serenity_estimator_reports_total" in made.get("/metrics")[1]
+    assert made.get("/nothing")[0] == 404
+
+    # Best-effort takes it: the total stays, the rest is offered.
+    task = best_effort.run("sleep 600", cpus=0.5, mem_mb=64, revocable=True)
+    until(lambda: 0.5 <= made.slack["held"]["cpus"] <= 0.6, "what is held")
+    until(lambda: 0.2 < best_effort.slack.cpus <= 0.6, "the rest on offer")
+    assert made.slack["cpus"] > 0.8
+    assert made.slack["overcommitment"]["cpus"] == 0
+
+    # The production task ends: best-effort now holds more than there is.
+    best_effort.kill(task)
+    until(lambda: made.slack["held"]["cpus"] == 0, "nothing held")
+    production.stop()
+    until(lambda: made.slack["cpus"] == 0, "no slack without production")
+    until(lambda: not best_effort.slack, "nothing on offer")
+    code, took_s = made.end()
+    assert (code, took_s < 3.0) == (0, True)
+    assert not list((made.folder / "r").glob("*.sock"))
+
+
+def test_killed_and_started_again_it_is_the_same_provider_with_the_same_slack(own_cluster, estimator, framework):
+    production = framework("*")
+    production.run("sleep 600", cpus=1.0, mem_mb=256)
+    best_effort = framework("be")
+    made = estimator()
+    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    task = best_effort.run("sleep 600", cpus=0.3, mem_mb=64, revocable=True)
+    until(lambda: best_effort.slack.cpus > 0.4, "the rest on offer")
+    provider = made.slack["provider_id"]
+    made.end(signal.SIGKILL)
+    until(lambda: not best_effort.slack, "the slack gone with the estimator")
+    assert best_effort.states[task] == "TASK_RUNNING"
+    made.start()
+    offered = until(lambda: best_effort.slack if best_effort.slack.cpus > 0.4 else None, "the slack back")
+    assert {kind.provider_id for kind in offered.kinds} == {provider}
+    until(lambda: 0.3 <= made.slack.get("held", {}).get("cpus", 0) <= 0.4, "what is held, known again")
+    # No double: what is offered and what is held make the total.
+    assert best_effort.slack.cpus + 0.3 <= 1.1
+    assert best_effort.states[task] == "TASK_RUNNING"
+
+
+def test_the_valve_takes_the_offers_back_and_opens_by_itself(own_cluster, estimator, framework):
+    production = framework("*")
+    production.run("sleep 600", cpus=1.0, mem_mb=256)
+    best_effort = framework("be")
+    made = estimator()
+    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    with lease(made.socket, node.Lease(holder="E", reason="contention", ttl_s=1.5)):
+        until(lambda: made.slack["valve"]["closed"], "the valve closed")
+        assert made.slack["told"]["cpus"] == 0
+        until(lambda: not best_effort.slack, "the offers rescinded")
+        assert "rescinded" in best_effort.events
+    until(lambda: not made.slack["valve"]["closed"], "the lease run out")
+    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer again")
+    changes = made.get("/metrics")[1].decode()
+    assert 'serenity_estimator_valve_changes_total{to="closed"} 1' in changes
+    assert 'serenity_estimator_valve_changes_total{to="open"} 1' in changes
+
+
+def test_an_agent_that_goes_away_and_returns_is_survived(own_cluster, estimator, framework):
+    production = framework("*")
+    production.run("sleep 600", cpus=1.0, mem_mb=256)
+    best_effort = framework("be")
+    made = estimator()
+    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    provider = made.slack["provider_id"]
+    if not own_cluster.real:
+        pytest.skip("the agent of the embedded Mesos cannot be killed alone")
+    own_cluster.kill_agent()
+    until(lambda: not made.slack["subscribed"], "noticed")
+    assert made.get("/health")[0] == 503
+    own_cluster.start_agent()
+    until(lambda: made.slack["subscribed"], "subscribed again")
+    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer again")
+    assert made.slack["provider_id"] == provider
+    code, took_s = made.end()
+    assert (code, took_s < 3.0) == (0, True)
+
+
+def test_an_agent_that_returns_under_a_new_id_is_another_node(tmp_path_factory, estimator, framework):
+    first = Cluster(ClusterOptions(tmp_path_factory.mktemp("a")))
+    first.start()
+    try:
+        made = estimator(agent=first.agent)
+        before = until(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed")
+    finally:
+        first.stop()
+    # On the same port with an empty work directory, as after the loss of a disk.
+    port = int(first.agent.rpartition(":")[2])
+    second = Cluster(ClusterOptions(tmp_path_factory.mktemp("b"), agent_port=port))
+    second.start()
+    try:
+        until(lambda: made.slack.get("agent_id") not in (before["agent_id"], None), "the new id")
+        after = until(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed again")
+        assert after["provider_id"] != before["provider_id"]
+        assert made.socket.name == f"{after['agent_id']}.sock"
+    finally:
+        second.stop()
+
+
+def test_executors_get_history_and_samples_with_the_rows_that_they_declared(embedded, estimator, framework):
+    production = framework("*", embedded)
+    production.run("sleep 600", cpus=1.0, mem_mb=256)
+    made = estimator(agent=embedded.agent)
+    until(lambda: made.slack.get("cpus"), "an estimate")
+    with lease(made.socket) as connection:
+        connection.settimeout(10)
+        lines = connection.makefile("rb")
+        welcome = node.decode_to_executor(lines.readline())
+        assert isinstance(welcome, node.Welcome)
+        assert welcome.interval_s == 0.2
+        history = node.decode_to_executor(lines.readline())
+        assert isinstance(history, node.History)
+        assert history.frames
+        samples = [node.decode_to_executor(lines.readline()) for _ in range(5)]
+    times = [each.frame["t"] for each in samples if isinstance(each, node.Sample)]
+    assert times[0] > history.frames[-1]["t"]
+    # Every 0.2 s, though the machine may be busy now and then.
+    assert sorted(b - a for a, b in itertools.pairwise(times))[1] == pytest.approx(0.2, abs=0.1)
+    rows = samples[-1].frame["containers"]
+    assert [(each["role"], each["job"], each["cpus"]) for each in rows] == [
+        ("production", "sleep", pytest.approx(1.0, abs=0.2))
+    ]
+
+
+# --- on the command line ---
+
+
+def run(*arguments, timeout_s=30.0):
+    process = [sys.executable, "-m", "serenity.estimator", *arguments]
+    return subprocess.run(process, capture_output=True, text=True, timeout=timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--bogus"], "--bogus"),
+        (["--interval", "soon"], "--interval"),
+        (["--interval", "0"], "interval_s = 0"),
+        (["--agent", "no address"], "no address"),
+        (["--listen", "5055"], "5055"),
+        (["--role", ""], "role is empty"),
+        (["--pipeline", "/nowhere.toml"], "/nowhere.toml"),
+    ],
+)
+def test_bad_arguments_end_with_one_line_and_2(arguments, says, capsys):
+    try:
+        code = command.main(arguments)
+    except SystemExit as error:  # argparse's own.
+        code = error.code
+    assert code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_port_in_use_ends_with_one_line_and_4():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run("--listen", f"127.0.0.1:{port}")
+    assert ended.returncode == 4
+    assert ended.stderr.count("\n") == 1
+    assert f"127.0.0.1:{port}" in ended.stderr
+    assert "--listen" in ended.stderr
+
+
+def test_it_waits_for_its_agent_says_so_once_and_stops_when_told(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serenity.estimator", "--agent", f"127.0.0.1:{nobody}", "--listen", "127.0.0.1:0",
+         "--run-dir", str(tmp_path), "--state-dir", str(tmp_path)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(3.0)
+    process.terminate()
+    stopping_s = time.monotonic()
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - stopping_s < 3.0
+    assert process.returncode == 0
+    assert said.count("waiting for the agent") == 1
+    assert "Traceback" not in said
+
+
+def test_one_look_at_an_agent_that_is_not_there():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = free.getsockname()[1]
+    ended = run("--once", "--agent", f"127.0.0.1:{nobody}")
+    assert ended.returncode == 5
+    assert str(nobody) in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_one_look(embedded, framework, tmp_path):
+    framework("*", embedded).run("sleep 600", cpus=1.0, mem_mb=256)
+    file = tmp_path / "pipeline.toml"
+    file.write_text(PIPELINE)
+    ended = run("--once", "--json", "--agent", embedded.agent, "--interval", "0.2", "--pipeline", str(file))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    seen = json.loads(ended.stdout)
+    assert 0.7 < seen["cpus"] <= 1.0
+    assert [each["job"] for each in seen["containers"]] == ["sleep"]
+    ended = run("--once", "--agent", embedded.agent, "--interval", "0.2")
+    assert "slack" in ended.stdout.splitlines()[0]
+    assert "production" in ended.stdout.splitlines()[-1]
+
+
+def test_a_second_estimator_on_the_same_agent_is_refused(embedded, estimator):
+    first = estimator(agent=embedded.agent)
+    until(lambda: first.slack.get("subscribed"), "subscribed")
+    ended = run("--agent", embedded.agent, "--listen", "127.0.0.1:0", "--run-dir", str(first.folder / "r"),
+                "--state-dir", str(first.folder / "s"))  # fmt: skip
+    assert ended.returncode == 4
+    assert f"process {first.process.pid} holds" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert first.slack["subscribed"]

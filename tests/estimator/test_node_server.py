@@ -1,0 +1,263 @@
+"""The node's socket, over real sockets and threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from serenity.estimator.lock import FileLock, Taken
+from serenity.estimator.node_server import NodeServer
+from serenity.estimator.provider_id import ProviderIdFile
+from serenity.wire import node
+
+HELLO = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=1)
+TASK = node.TaskOnNode(task_id="t", job="j", pid=2, cpus=1.0, mem_bytes=1, started_at=0.0)
+
+
+def until(condition, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.005)
+
+
+class Heard:
+    """A node that notes what it hears."""
+
+    def __init__(self):
+        self.words = []
+
+    def greeting(self):
+        return (
+            node.encode_line(node.Welcome(agent_id="A", hostname="h", interval_s=1.0))
+            + b'{"type":"history","frames":[]}\n'
+        )
+
+    def tasks(self, hello, tasks):
+        self.words.append((hello.container_id, tasks))
+
+    def gone(self, hello):
+        self.words.append((hello.container_id, "gone"))
+
+    def lease(self, lease):
+        self.words.append(lease)
+
+    def release(self, release):
+        self.words.append(release)
+
+
+@pytest.fixture
+def heard():
+    return Heard()
+
+
+@pytest.fixture
+def dropped():
+    return []
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run" / "agent-1.sock"
+
+
+@pytest.fixture
+def server(path, heard, dropped):
+    made = NodeServer(path, heard, lambda: dropped.append(1))
+    made.start()
+    yield made
+    made.stop()
+
+
+class Peer:
+    def __init__(self, path, hello=HELLO):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(10.0)
+        self.socket.connect(str(path))
+        self.lines = self.socket.makefile("rb")
+        if hello is not None:
+            self.say(hello)
+
+    def say(self, message):
+        self.socket.sendall(node.encode_line(message))
+
+    def hear(self):
+        return node.decode_to_executor(self.lines.readline())
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def peer(path):
+    peers = []
+
+    def connect(hello=HELLO):
+        peers.append(Peer(path, hello))
+        return peers[-1]
+
+    yield connect
+    for each in peers:
+        each.close()
+
+
+def test_a_conversation(server, heard, peer):
+    executor = peer()
+    assert isinstance(executor.hear(), node.Welcome)
+    assert isinstance(executor.hear(), node.History)
+    until(lambda: server.executors == 1)
+    tasks = node.Tasks(tasks=(TASK,))
+    lease = node.Lease(holder="E", reason="contention", ttl_s=5.0)
+    for message in (tasks, lease, node.Release(holder="E")):
+        executor.say(message)
+    until(lambda: len(heard.words) == 3)
+    assert heard.words == [("C", tasks), lease, node.Release(holder="E")]
+    sample = node.Sample(frame={"t": 1.0})
+    server.publish(node.encode_line(sample))
+    assert executor.hear() == sample
+    executor.close()
+    until(lambda: heard.words[-1] == ("C", "gone"))
+    until(lambda: server.executors == 0)
+
+
+def test_socket_and_folder_are_private(server, path):
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b'{"type":"lease","holder":"x","reason":"","ttl_s":5}\n',  # No hello first.
+        b'{"type":"hello","framework_id":"F","executor_id":"E","container_id":"C","pid":1,"protocol":99}\n',
+    ],
+)
+def test_who_does_not_speak_the_protocol_is_shown_out(server, heard, peer, words):
+    stranger, executor = peer(hello=None), peer()
+    stranger.socket.sendall(words)
+    assert stranger.socket.recv(100) == b""
+    assert isinstance(executor.hear(), node.Welcome)
+    assert heard.words == []
+
+
+def test_messages_of_a_later_version_are_ignored(server, heard, peer):
+    executor = peer()
+    executor.socket.sendall(b'{"type":"gossip","about":"nobody"}\n')
+    executor.say(node.Release(holder="E"))
+    until(lambda: heard.words == [node.Release(holder="E")])
+
+
+def test_who_does_not_read_is_dropped_and_the_others_notice_nothing(server, heard, peer, dropped):
+    sleeping = peer()
+    awake = peer(node.Hello(framework_id="F", executor_id="E2", container_id="C2", pid=2))
+    until(lambda: server.executors == 2)
+    assert isinstance(awake.hear(), node.Welcome)
+    assert isinstance(awake.hear(), node.History)
+    line = node.encode_line(node.Sample(frame={"t": 1.0, "filler": "x" * 100_000}))
+    slowest_s = 0.0
+    for _ in range(40):
+        before_s = time.monotonic()
+        server.publish(line)
+        slowest_s = max(slowest_s, time.monotonic() - before_s)
+        assert isinstance(awake.hear(), node.Sample)
+    assert slowest_s < 0.2
+    assert dropped == [1]
+    until(lambda: ("C", "gone") in heard.words)
+    until(lambda: server.executors == 1)
+    sleeping.close()
+
+
+def test_an_executor_that_comes_back_before_its_old_connection_is_gone(server, heard, peer):
+    old = peer()
+    assert isinstance(old.hear(), node.Welcome)
+    new = peer()
+    assert isinstance(new.hear(), node.Welcome)
+    new.say(node.Tasks(tasks=(TASK,)))
+    until(lambda: len(heard.words) == 1)
+    old.close()
+    until(lambda: server.executors == 1)
+    new.say(node.Release(holder="E"))
+    until(lambda: len(heard.words) == 2)
+    assert ("C", "gone") not in heard.words
+
+
+def test_stopping_leaves_no_socket_and_ends_the_connections(path, heard, peer):
+    server = NodeServer(path, heard, lambda: None)
+    server.start()
+    executor = peer()
+    assert isinstance(executor.hear(), node.Welcome)
+    server.stop()
+    assert not path.exists()
+    with contextlib.suppress(ConnectionResetError):
+        executor.hear()  # The history that was on its way.
+        assert executor.lines.readline() == b""
+    again = NodeServer(path, heard, lambda: None)
+    again.stop()
+
+
+def test_the_socket_of_a_dead_estimator_is_replaced(path, heard):
+    path.parent.mkdir()
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(path))
+    dead.close()
+    server = NodeServer(path, heard, lambda: None)
+    server.start()
+    Peer(path).close()
+    server.stop()
+
+
+def test_a_second_estimator_is_refused_and_told_who_is_there(server, path, heard):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom serenity.estimator.lock import FileLock, Taken\n"
+        "try:\n    FileLock(Path(sys.argv[1]))\nexcept Taken as error:\n    print(error)"
+    )
+    lock = path.with_suffix(".lock")
+    said = subprocess.run([sys.executable, "-c", code, str(lock)], capture_output=True, text=True, timeout=30)
+    assert said.stdout == f"process {os.getpid()} holds {lock}\n"
+    # The one that serves is still reachable.
+    Peer(path).close()
+
+
+# --- the provider's id ---
+
+
+def test_the_id_is_kept_and_locked(tmp_path):
+    first = ProviderIdFile(tmp_path / "state", "agent-1")
+    assert first.read() is None
+    first.write("p-1")
+    with pytest.raises(Taken):
+        ProviderIdFile(tmp_path / "state", "agent-1")
+    other_agent = ProviderIdFile(tmp_path / "state", "agent-2")
+    assert other_agent.read() is None
+    first.close()
+    again = ProviderIdFile(tmp_path / "state", "agent-1")
+    assert again.read() == "p-1"
+    again.write("p-2")
+    assert again.read() == "p-2"
+    again.close()
+    other_agent.close()
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom serenity.estimator.lock import FileLock\n"
+        "lock = FileLock(Path(sys.argv[1]))\nprint('locked', flush=True)\ntime.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"locked\n"
+    with pytest.raises(Taken, match=str(holder.pid)):
+        FileLock(tmp_path / "lock")
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    FileLock(tmp_path / "lock").release()

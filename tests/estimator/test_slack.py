@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from serenity.estimator.pipeline import SlackPipeline, SlackStages
+from serenity.estimator.predictor import Peak, PeakParameters, Prediction
+from serenity.estimator.slack import Limits, slack
+from serenity.estimator.sliding import SlidingMax
+from serenity.qos import pipeline
+from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Node
+from serenity.qos.stages import PipelineError
+
+GIB = 1 << 30
+NAN = math.nan
+MEASURED = {"agent_age_s": 0.5}
+
+
+def row(name, cpus=1.0, mem_gib=1.0, role=PRODUCTION, **columns):
+    return Container(name, role, name, cpus, mem_gib * GIB), columns
+
+
+def frame(*rows, t=0.0, cpus=8.0, mem_gib=16.0, readings=MEASURED):
+    return Frame(
+        t,
+        tuple(container for container, _ in rows),
+        {name: np.array([columns.get(name, NAN) for _, columns in rows]) for name in ("cpu", "rss_bytes")},
+        Node(cpus=cpus, mem_bytes=mem_gib * GIB),
+        readings,
+    )
+
+
+def of(*predicted, other_mem_bytes=NAN, limits=Limits(), **more):  # noqa: B008
+    """Slack of rows (allocated cpus, predicted cpus), with memory alike in GiB."""
+    rows = [row(str(i), cpus=allocated, mem_gib=allocated) for i, (allocated, _) in enumerate(predicted)]
+    use = np.array([used for _, used in predicted], dtype=float)
+    return slack(frame(*rows, **more), Prediction(use, use * GIB), other_mem_bytes, limits)
+
+
+# --- the formula, by hand ---
+
+
+def test_what_is_allocated_and_not_used():
+    found = of((4.0, 1.0), (2.0, 0.5))
+    assert (found.cpus, found.mem_bytes, found.fresh, found.why) == (4.5, 4.5 * GIB, True, ())
+
+
+def test_production_that_bursts_beyond_its_allocation_takes_from_the_others_slack():
+    assert of((4.0, 1.0), (1.0, 2.5)).cpus == 1.5
+
+
+def test_never_less_than_nothing():
+    found = of((1.0, 3.0))
+    assert (found.cpus, found.mem_bytes) == (0.0, 0.0)
+
+
+def test_the_nodes_capacity_bounds_it():
+    # 8 * 0.9 - 1 is less than the 7 that are not used.
+    found = of((8.0, 1.0))
+    assert found.cpus == pytest.approx(6.2)
+    assert any("cpus is bounded" in each for each in found.why)
+
+
+def test_a_container_without_a_prediction_counts_at_its_allocation():
+    found = of((4.0, NAN), (2.0, 0.5))
+    assert found.cpus == 1.5
+    assert any("1 of 2" in each for each in found.why)
+
+
+def test_what_the_machine_has_left_bounds_memory():
+    readings = {**MEASURED, "mem_total_bytes": 10.0 * GIB}
+    assert of((4.0, 0.0), other_mem_bytes=7.0 * GIB, readings=readings).mem_bytes == pytest.approx(2.0 * GIB)
+    assert of((4.0, 0.0), other_mem_bytes=20.0 * GIB, readings=readings).mem_bytes == 0.0
+    assert of((4.0, 0.0), other_mem_bytes=1.0 * GIB, readings=readings).mem_bytes == 4.0 * GIB
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"readings": {}}, "not said yet"),
+        ({"readings": {"agent_age_s": 60.0}}, "60 s old"),
+        ({"cpus": NAN}, "capacity is not known"),
+    ],
+)
+def test_without_current_data_there_is_no_new_slack(more, says):
+    found = of((4.0, 1.0), **more)
+    assert not found.fresh
+    assert any(says in each for each in found.why)
+
+
+def test_no_production_no_slack():
+    assert of().cpus == 0.0
+
+
+# --- the predictor, by hand ---
+
+
+def peaks(predictor, *samples):
+    """Predicted cpus of one container of 2 cpus after each (t, cpu)."""
+    return [predictor.step(frame(row("a", cpus=2.0, cpu=cpu), t=t)).cpus[0] for t, cpu in samples]
+
+
+def test_the_peak_of_the_window_with_a_margin_of_the_allocation():
+    predictor = Peak(PeakParameters(window_s=10.0, margin=0.1, min_age_s=0.0))
+    samples = [(0.0, 1.0), (4.0, 1.5), (8.0, 0.5), (14.0, 0.25), (15.0, 0.25), (20.0, 0.125)]
+    assert peaks(predictor, *samples) == pytest.approx([1.2, 1.7, 1.7, 1.7, 0.7, 0.45])
+
+
+def test_a_container_too_new_or_not_measured_of_late_has_no_prediction():
+    predictor = Peak(PeakParameters(min_age_s=5.0, stale_s=3.0, margin=0.0))
+    found = peaks(predictor, (0.0, NAN), (1.0, 1.0), (5.0, 1.0), (6.0, 1.0), (9.0, NAN), (9.5, NAN), (10.0, 1.0))
+    assert found == pytest.approx([NAN, NAN, NAN, 1.0, 1.0, NAN, 1.0], nan_ok=True)
+
+
+def test_the_greatest_of_a_sliding_window_agrees_with_looking_at_all_of_it():
+    generator, window, seen = np.random.default_rng(3), SlidingMax(7.0), []
+    for t in range(300):
+        seen.append((float(t), float(generator.normal())))
+        assert window.add(*seen[-1]) == max(value for at, value in seen if at >= t - 7.0)
+
+
+# --- the pipeline ---
+
+
+def stages(tmp_path, text):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    return SlackStages.from_file(pipeline.read(file))
+
+
+QUICK = "[slack.predictor]\nname='peak'\nmin_age_s=2.0\nmargin=0.0\n[slack.report]\nrise_s=3.0\n"
+
+
+def test_fast_down_and_slow_up(tmp_path):
+    made = SlackPipeline(stages(tmp_path, QUICK + "[slack.limits]\ncpus=1.0\n"))
+    cpu = [1.0] * 8 + [3.0] * 2
+    found = [
+        made.step(frame(row("a", cpus=4.0, cpu=used, rss_bytes=0.0), t=float(t))).cpus for t, used in enumerate(cpu)
+    ]
+    # Too new until 2; the rise is told when it has lasted for 3 s; the fall at once.
+    assert found == [0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 3.0, 3.0, 1.0, 1.0]
+
+
+def test_best_effort_that_fills_the_slack_changes_nothing():
+    def run(best_effort):
+        made = SlackPipeline(SlackStages.from_file(pipeline.read()))
+        found = []
+        for t in range(30):
+            rows = [row("web", cpus=4.0, cpu=1.0, rss_bytes=0.5 * GIB)]
+            used = 1.0 * GIB
+            if best_effort and t >= 10:
+                rows.append(row("be", role=BEST_EFFORT, cpus=3.0, cpu=3.0, rss_bytes=2.0 * GIB))
+                used += 2.0 * GIB
+            readings = {**MEASURED, "mem_total_bytes": 4.0 * GIB, "mem_used_bytes": used}
+            found.append(made.step(frame(*rows, t=float(t), mem_gib=4.0, readings=readings)))
+        return found
+
+    assert run(True) == run(False)
+    assert run(False)[-1].cpus > 2.0
+
+
+def test_a_replay_cut_short_gives_the_same_estimates():
+    generator = np.random.default_rng(5)
+
+    def production(t):
+        names = [name for name in "abcde" if generator.random() > 0.005]
+        return [row(name, cpus=2.0, cpu=float(generator.random()), rss_bytes=1e6) for name in names]
+
+    frames = [frame(*production(t), t=float(t), cpus=16.0) for t in range(200)]
+
+    def run(given):
+        made = SlackPipeline(SlackStages.from_file(pipeline.read()))
+        return [made.step(each) for each in given]
+
+    whole = run(frames)
+    assert run(frames[:90]) == whole[:90]
+    assert any(each.cpus > 0 for each in whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[slack]\nmargin = 0.1\n", ["'margin'", "filters, predictor, limits and report"]),
+        ("[slack.predictor]\nname = 'oracle'\n", ["'oracle'", "one of peak"]),
+        ("[slack.predictor]\nname = 'peak'\nmargin = 7\n", ["[slack.predictor] (peak)", "margin = 7"]),
+        ("[slack.limits]\ncpus = 'all'\n", ["[slack.limits]", "cpus", "a number such as 0.9"]),
+        ("[slack.report]\nrise_s = -1\n", ["[slack.report]", "rise_s"]),
+        ("[[slack.filters]]\nname = 'blur'\n", ["[[slack.filters]] number 1", "'blur'"]),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_with_key_and_remedy(tmp_path, text, says):
+    with pytest.raises(PipelineError) as caught:
+        stages(tmp_path, text)
+    for words in [str(tmp_path / "mine.toml"), *says]:
+        assert words in str(caught.value)

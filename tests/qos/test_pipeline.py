@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+
+from serenity.qos.detectors import DETECTORS
+from serenity.qos.filters import FILTERS
+from serenity.qos.frame import Frame
+from serenity.qos.pipeline import Pipeline
+from serenity.qos.stages import PipelineError
+from serenity.qos.strategies import STRATEGIES
+
+STRATEGY = '[qos.strategy]\nname = "cpu_share"\n'
+DROP = '[[qos.detectors]]\nname = "drop"\n'
+
+
+def trace(made, seconds, seed=3):
+    """Production that suffers now and then, best-effort that comes and goes, samples that are missing."""
+    luck = random.Random(seed)
+    frames = []
+    for t in range(seconds):
+        hurt = t % 90 > 60
+        rows = []
+        for name in ("a", "b", "c"):
+            if name == "c" and t % 200 > 150:
+                continue
+            sli = 1000.0 * luck.uniform(0.9, 1.1) * (0.5 if hurt and name != "b" else 1.0)
+            columns = {"cpu": luck.random(), "run_delay": luck.random() * (2.0 if hurt else 0.1)}
+            rows.append(made.production(name, **columns, **({"sli": sli} if luck.random() > 0.1 else {})))
+        for name in ("x", "y", "z"):
+            if luck.random() > 0.05:
+                rows.append(made.best_effort(name, cpu=luck.random() * (3.0 if hurt else 0.2)))
+        frames.append(made.frame(float(t), *rows, psi_cpu=luck.random()))
+    return frames
+
+
+def decisions(frames):
+    pipeline = Pipeline.load()
+    return [pipeline.step(frame) for frame in frames]
+
+
+def test_the_default_pipeline_names_who_suffers_and_who_burns(made):
+    findings = decisions(trace(made, 75))
+    assert not any(findings[:61])
+    last = {each.contention.protected.id: each for each in findings[-1]}
+    assert {"a", "c"} <= last.keys()
+    assert last["a"].strategy == "cpu_share"
+    assert {each.container.id for each in last["a"].suspects} <= {"x", "y", "z"}
+
+
+def test_a_trace_cut_short_gives_the_same_decisions_up_to_the_cut(made):
+    frames = trace(made, 400)
+    whole = decisions(frames)
+    assert any(whole)
+    for cut in (1, 63, 64, 150, 399):
+        assert decisions(frames[:cut]) == whole[:cut]
+
+
+def test_a_recorded_trace_gives_the_decisions_of_the_live_frames(made):
+    frames = trace(made, 150)
+    replayed = [Frame.from_json(frame.to_json()) for frame in frames]
+    assert decisions(replayed) == decisions(frames)
+
+
+def test_one_finding_a_container_and_the_first_detector_speaks(made, tmp_path):
+    file = tmp_path / "two.toml"
+    file.write_text(DROP + "threshold = 0.2\n" + DROP + "threshold = 0.3\n" + STRATEGY)
+    pipeline = Pipeline.load(file)
+    for t in range(24):
+        sli = 500.0 if t >= 20 else 1000.0
+        findings = pipeline.step(made.frame(float(t), made.production("web", sli=sli), made.best_effort("b", cpu=1.0)))
+    assert [each.contention.parameters["threshold"] for each in findings] == [0.2]
+
+
+def test_relearning_reaches_the_detectors(made):
+    pipeline = Pipeline.load()
+
+    def step(t, sli):
+        return pipeline.step(made.frame(float(t), made.production("web", sli=sli), made.best_effort("b", cpu=1.0)))
+
+    for t in range(40):
+        step(t, 1000.0)
+    step(40, 500.0)
+    assert step(41, 500.0)
+    pipeline.relearn("web")
+    assert not any(step(t, 500.0) for t in range(42, 80))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (DROP + "treshold = 0.2\n" + STRATEGY, ["[[qos.detectors]] number 1 (drop)", "'treshold'", "threshold"]),
+        (DROP + 'threshold = "big"\n' + STRATEGY, ["threshold", "'big'", "a number such as 0.25"]),
+        (DROP + "votes = 2.5\n" + STRATEGY, ["votes", "a whole number such as 2"]),
+        (DROP + "votes = 9\n" + STRATEGY, ["votes = 9", "window = 3"]),
+        ('[[qos.detectors]]\nname = "drip"\n' + STRATEGY, ["'drip'", "one of drop"]),
+        ("[[qos.detectors]]\nthreshold = 0.2\n" + STRATEGY, ["has no name", "one of drop"]),
+        ('[qos.detectors]\nname = "drop"\n' + STRATEGY, ["[[qos.detectors]]", "double brackets"]),
+        ('[[qos.filters]]\nname = "blur"\n' + DROP + STRATEGY, ["[[qos.filters]] number 1", "'blur'", "ignore_new"]),
+        (DROP, ["no strategy", "cpu_share"]),
+        (STRATEGY, ["no detectors", "drop"]),
+        (DROP + STRATEGY + "[qos.ladder]\n", ["'ladder'", "filters, detectors and strategy"]),
+        ("[quos]\n", ["[quos]", "[qos] and [slack]"]),
+        ("qos = 3\n", ["[qos]"]),
+        ("[qos\n", ["line 1"]),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_with_key_and_remedy(tmp_path, text, says):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.load(file)
+    assert str(file) in str(caught.value)
+    for words in says:
+        assert words in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(PipelineError, match=r"nowhere\.toml"):
+        Pipeline.load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("kinds", [FILTERS, DETECTORS, STRATEGIES])
+def test_every_stage_says_what_it_does_and_has_few_parameters(kinds):
+    for name, kind in kinds.items():
+        assert kind.build.__doc__, name
+        fields = dataclasses.fields(kind.parameters)
+        assert len(fields) <= 6, name
+        assert all(field.metadata["meaning"] for field in fields), name
