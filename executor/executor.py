@@ -63,10 +63,11 @@ class Link(Protocol):
 
 @dataclass
 class _Stopping:
-    """The executor is ending: its tasks have until `deadline_s`, the updates a little longer."""
+    """The executor is ending: its tasks have until `deadline_s`, their last updates a little longer than them."""
 
     why: str
     deadline_s: float
+    tasks_gone_s: float | None = None
 
 
 class Executor:
@@ -279,10 +280,15 @@ class Executor:
         return min((max(0.0, each - now_s) for each in times if each is not None), default=None)
 
     def _done(self) -> bool:
-        if self._stopping is None or self._runner.tasks:
+        stopping = self._stopping
+        if stopping is None or self._runner.tasks:
             return False
-        if not self._runner.remove_cgroups() and self._clock.monotonic_s() < self._stopping.deadline_s:
+        now_s = self._clock.monotonic_s()
+        if stopping.tasks_gone_s is None:
+            stopping.tasks_gone_s = now_s
+        if not self._runner.remove_cgroups() and now_s < stopping.deadline_s:
             return False
         if self._link.settled or not self._link.subscribed:
             return True
-        return self._clock.monotonic_s() > self._stopping.deadline_s + _ACKNOWLEDGED_WITHIN_S
+        # An agent that is ending itself acknowledges nothing, and kills us in the middle of our undoing.
+        return now_s > stopping.tasks_gone_s + _ACKNOWLEDGED_WITHIN_S

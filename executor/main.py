@@ -100,10 +100,11 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
         executor.run()
         return _OK
     finally:
+        # First what would stay behind on the machine: the agent may kill us any moment now.
+        priority.undo()
         qos.stop()
         link.stop()
         guardian.end()
-        priority.undo()
         inbox.close()
 
 

@@ -93,7 +93,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     submitted_at: float
     ended_at: float | None = None
     kill_requested_at: float | None = None
-    kills: int = 0  # Attempts that ended for another reason than their own exit.
+    kills: int = 0  # Attempts that were `killed`.
 
 
 class Jobs(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     reason: str | None = None
     message: str = ""
-    killed: bool = False  # Ended for another reason than its own exit.
+    killed: bool = False  # Ended for another reason than its own exit, and not on request.
     line: str | None = None  # The kill, in one line for people.
     retry: Retry | None = None
     record: dict[str, Any] | None = None
@@ -137,7 +137,7 @@ class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
 class EventType(enum.StrEnum):
     JOB = "job"  # Submitted, its kill requested, or its state changed.
     ATTEMPT = "attempt"
-    KILL = "kill"  # An attempt ended for another reason than its own exit.
+    KILL = "kill"  # An attempt ended for another reason than its own exit, and not on request.
     CORRECTION = "correction"  # What an executor did to a task, or undid.
 
 

@@ -112,6 +112,7 @@ class SchedulerDriver(MesosSchedulerDriver):
         self._calls_lock = threading.Lock()
         self._heartbeat_s = _HEARTBEAT_S
         self._told_registered = False  # And not yet told `disconnected`.
+        self._torn_down = False
         self._subscription = Subscription(self, backoff, "scheduler stream")
 
     # -- life ----------------------------------------------------------------------------
@@ -145,8 +146,16 @@ class SchedulerDriver(MesosSchedulerDriver):
         self.join()
 
     def teardown(self) -> None:
-        """Ends the framework for good: Mesos kills all its tasks and executors."""
-        self._call("TEARDOWN")
+        """Ends the framework for good: Mesos kills all its tasks and executors, and ends the stream.
+
+        Raises Disconnected or CallRefused; the framework then lives on.
+        """
+        self._torn_down = True  # Before the call: the end of the stream may come before its answer.
+        try:
+            self._call("TEARDOWN")
+        except (Disconnected, CallRefused):
+            self._torn_down = False
+            raise
 
     def reopen(self) -> None:
         """Ends the stream, to subscribe again: what a caller does when the answers make no sense."""
@@ -287,7 +296,7 @@ class SchedulerDriver(MesosSchedulerDriver):
     def closed(self, reason: str) -> None:
         was_subscribed, self._told_registered = self._told_registered, False
         self._drop_calls()
-        log = logger.warning if was_subscribed else logger.info
+        log = logger.warning if was_subscribed and not self._torn_down else logger.info
         log("no subscription to the master at %s: %s", self._leader, reason)
         if was_subscribed:
             self.sched.disconnected(self)

@@ -39,6 +39,7 @@ class FakeAgent:
     """Acknowledges every update, unless `acknowledging` is off.  Everything said to it is in `calls`."""
 
     def __init__(self, capabilities: tuple[str, ...] = ("TASK_KILLING_STATE",)) -> None:
+        self.grace = "2500ms"  # For an executor's shutdown.
         self.acknowledging = True
         self.container_id = str(uuid.uuid4())
         self.launched: set[str] = set()
@@ -238,7 +239,7 @@ class RunningExecutor:
             "MESOS_SANDBOX": str(sandbox),
             "MESOS_DIRECTORY": f"/nowhere/runs/{agent.container_id}",
             "MESOS_CHECKPOINT": "1",
-            "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "2500ms",
+            "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": agent.grace,
             "MESOS_EXECUTOR_AUTHENTICATION_TOKEN": "secret-token",
             "SERENITY_RUN_DIR": str(run_dir),
             # At the lowest priority nothing would ever happen on a machine that is busy with other tests.

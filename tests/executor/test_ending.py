@@ -53,6 +53,18 @@ def test_the_last_updates_are_acknowledged_before_it_ends(executor, agent):
     assert executor.wait(within_s=2.0) == 0
 
 
+def test_an_agent_that_ends_itself_acknowledges_nothing_and_does_not_keep_it(start, agent):
+    """Else the agent's own grace ends first, and it kills us with our cgroup still there."""
+    agent.grace = "20secs"
+    executor = start()
+    agent.launch("t1", "sleep", "60")
+    agent.wait_for("t1", "TASK_RUNNING")
+    agent.acknowledging = False
+    agent.shutdown()
+    assert executor.wait(within_s=10.0) == 0
+    assert executor.cgroups() == []
+
+
 def test_a_lost_agent_does_not_keep_it(executor, agent):
     agent.launch("t1", "sleep", "60")
     agent.wait_for("t1", "TASK_RUNNING")

@@ -1,0 +1,158 @@
+"""A production framework, as any other: its tasks run on regular resources, and know nothing of Serenity.
+
+All that it does for Serenity is to label its service with where its indicator is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from serenity.wire.resources import Resources
+from serenity.wire.scheduler import Disconnected, SchedulerDriver
+
+_TERMINAL = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE"}
+
+
+class ProductionError(Exception):
+    """A production task does not run; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One task of one command."""
+
+    name: str
+    argv: tuple[str, ...]
+    cpus: float
+    mem_mb: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def task_info(self, agent_id: str, resources: Resources) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "task_id": {"value": self.name},
+            "agent_id": {"value": agent_id},
+            "resources": resources.to_json(),
+            "command": {"shell": False, "value": self.argv[0], "arguments": list(self.argv)},
+            "labels": {"labels": [{"key": k, "value": v} for k, v in self.labels.items()]},
+        }
+
+
+def sli_labels(address: str) -> dict[str, str]:
+    """What tells Serenity where a memcached's throughput is to be read."""
+    return {
+        "serenity.sli.kind": "memcached",
+        "serenity.sli.address": address,
+        "serenity.sli.metric": "cmd_get",
+        "serenity.sli.as": "rate",
+        "serenity.sli.better": "higher",
+        "serenity.sli.unit": "ops/s",
+    }
+
+
+class Production:
+    """Runs `services` until `stop`, which tears its framework down."""
+
+    def __init__(self, master: str, user: str, services: Sequence[Service]) -> None:
+        self._waiting = {service.name: service for service in services}
+        self._lock = threading.Lock()
+        self._states: dict[str, str] = {}
+        self._trouble: str | None = None
+        self._changed = threading.Condition(self._lock)
+        framework = {
+            "name": "web",
+            "user": user,
+            "roles": ["*"],
+            "capabilities": [{"type": "MULTI_ROLE"}, {"type": "RESERVATION_REFINEMENT"}],
+        }
+        self._driver = SchedulerDriver(self, framework, master)
+
+    def start(self, timeout_s: float = 30.0) -> None:
+        """Returns when every task runs.  Raises ProductionError."""
+        names = set(self._waiting)
+        self._driver.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._trouble or names <= self._running(), timeout_s)
+            if self._trouble:
+                raise ProductionError(self._trouble)
+            if not names <= self._running():
+                missing = ", ".join(sorted(names - self._running()))
+                raise ProductionError(f"production tasks did not start within {timeout_s:.0f} s: {missing}")
+
+    def stop(self) -> None:
+        with contextlib.suppress(Disconnected):  # The master is gone already, and its tasks with it.
+            self._driver.teardown()
+        self._driver.stop()
+
+    def trouble(self) -> str | None:
+        """What went wrong since the start, if anything."""
+        with self._lock:
+            return self._trouble
+
+    def _running(self) -> set[str]:
+        return {name for name, state in self._states.items() if state == "TASK_RUNNING"}
+
+    # -- the scheduler's callbacks --------------------------------------------------------------
+
+    def resourceOffers(self, driver: Any, offers: list[Any]) -> None:  # noqa: N802
+        for offer in offers:
+            left = Resources.from_json(offer["resources"]).regular
+            tasks = []
+            for name, service in list(self._waiting.items()):
+                cpus, mem = left.take("cpus", service.cpus), left.take("mem", service.mem_mb)
+                if cpus is None or mem is None:
+                    continue
+                left = left - cpus - mem
+                tasks.append(service.task_info(offer["agent_id"]["value"], cpus + mem))
+                del self._waiting[name]
+            driver.launchTasks(offer["id"], tasks, filters={"refuse_seconds": 1.0 if self._waiting else 600.0})
+
+    def statusUpdate(self, driver: Any, status: Any) -> None:  # noqa: N802
+        name, state = status["task_id"]["value"], status["state"]
+        with self._changed:
+            self._states[name] = state
+            if state in _TERMINAL:
+                self._trouble = f"production task {name} ended: {state} {status.get('message', '')}".strip()
+            self._changed.notify_all()
+        driver.acknowledgeStatusUpdate(status)
+
+    def error(self, driver: SchedulerDriver, message: str) -> None:
+        with self._changed:
+            self._trouble = f"the production framework was ended by Mesos: {message}"
+            self._changed.notify_all()
+
+    def registered(self, driver: SchedulerDriver, framework_id: Any, master_info: Any) -> None:
+        """Nothing to do: offers follow."""
+
+    def reregistered(self, driver: SchedulerDriver, master_info: Any) -> None:
+        """As above."""
+
+    def disconnected(self, driver: SchedulerDriver) -> None:
+        """The driver subscribes again."""
+
+    def inverseOffers(self, driver: SchedulerDriver, offers: list[Any]) -> None:  # noqa: N802
+        """No maintenance in a demo."""
+
+    def offerRescinded(self, driver: SchedulerDriver, offer_id: Any) -> None:  # noqa: N802
+        """No offer is kept."""
+
+    def inverseOfferRescinded(self, driver: SchedulerDriver, offer_id: Any) -> None:  # noqa: N802
+        """As above."""
+
+    def frameworkMessage(self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, data: str) -> None:  # noqa: N802
+        """Command executors send none."""
+
+    def executorLost(self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int) -> None:  # noqa: N802
+        """The task's own update tells."""
+
+    def slaveLost(self, driver: SchedulerDriver, agent_id: Any) -> None:  # noqa: N802
+        with self._changed:
+            self._trouble = "the agent was lost"
+            self._changed.notify_all()
+
+    def processHeartBeat(self, driver: SchedulerDriver) -> None:  # noqa: N802
+        """Nothing to do."""

@@ -1,0 +1,361 @@
+"""The demo's three phases on real processes, from an empty machine to the measurements.
+
+alone         production under its load; the harmless best-effort task is there already
+unprotected   best-effort aggressors join on the slack, rung 0 and QoS off
+protected     the same aggressors start anew, QoS on (rung 0 still off: the loop is to be seen)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serenity.cli.client import Framework, job_path
+from serenity.cli.demo.happenings import Happenings
+from serenity.cli.demo.load_process import LoadProcess, measure_capacity
+from serenity.cli.demo.production import Production, Service, sli_labels
+from serenity.cli.demo.progress import Progress
+from serenity.cli.demo.report import JUDGED_S, Correction, Figures, Measurements, Phase, Second
+from serenity.cli.stack import Stack, StackOptions, agent_resources, can_isolate_by_cgroups
+from serenity.localmesos.cluster import ClusterOptions
+from serenity.wire import api, node
+from serenity.wire.api import MIB
+from serenity.wire.reasons import Reason
+
+# The demo confines itself to so many CPUs, so that one client process can load them.
+_CPUS = 2
+_LOAD_SHARE = 0.6
+_AGGRESSORS = 5
+_AGGRESSOR_MEM_BYTES = 160 * MIB
+_HARMLESS_CPUS = 0.05
+_EXECUTOR_CPUS = 0.1
+_AGENT_MEM_MB = 4096
+_MEMCACHED_THREADS = 4
+_START_TIMEOUT_S = 45.0
+_END_TIMEOUT_S = 20.0
+_SETTLE_TIMEOUT_S = 15.0
+_SETTLED_WITHIN = 0.05
+_POLL_S = 0.1
+
+
+class DemoError(Exception):
+    """The demo could not go on; the text says why, and where to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """`seconds`: the three phases together; what is around them takes half a minute more."""
+
+    work_dir: Path
+    run_dir: Path
+    mesos_bin: Path | None
+    cgroups: bool
+    seconds: float = 90.0
+
+    @property
+    def phases_s(self) -> tuple[float, float, float]:
+        return self.seconds * 0.2, self.seconds * 0.25, self.seconds * 0.55
+
+
+class Demo:
+    def __init__(self, options: DemoOptions, progress: Progress) -> None:
+        self._options = options
+        self._progress = progress
+        self._phases: list[Phase] = []
+        self._setting: dict[str, Any] = {}
+
+    def run(self) -> Measurements:
+        """Raises DemoError, and whatever the parts raise when they do not start; nothing is left running."""
+        cpus = _confine_to(_CPUS)
+        cgroups = self._options.cgroups
+        port = _free_port()
+        service, self._setting["service"] = _service(port, cpus)
+        production = [service, Service("standby", ("sleep", "86400"), cpus * 0.65, _AGENT_MEM_MB * 0.6)]
+        cluster = ClusterOptions(
+            work_dir=self._options.work_dir,
+            mesos_bin=self._options.mesos_bin,
+            resources=agent_resources(cpus, _AGENT_MEM_MB),
+            cgroups=cgroups,
+            # By default Mesos gives best-effort next to no CPU shares, and nothing would ever be hurt.
+            agent_flags={"no-revocable_cpu_low_priority": None} if cgroups else {},
+        )
+        options = StackOptions(cluster, self._options.run_dir, environment={"SERENITY_EXECUTOR_RUNG0": "false"})
+        self._say_what_it_is(cpus, cgroups)
+        address = f"127.0.0.1:{port}"
+        rate = self._load_rate(service, address)
+        with contextlib.ExitStack() as started:
+            stack = started.enter_context(Stack(options))
+            qos_on = started.enter_context(_qos_off(self._options.run_dir))
+            user = pwd.getpwuid(os.geteuid()).pw_name
+            web = Production(stack.cluster.master, user, production)
+            started.callback(web.stop)
+            web.start()
+            load = LoadProcess(address, rate)
+            started.callback(load.stop)
+            client = Framework(stack.url)
+            happenings = Happenings(client, self._tell)
+            started.callback(happenings.stop)
+            self._watch = _Watch(stack, web)
+            self._progress.say(f"watch along: serenity watch --kills --url {stack.url}")
+            return self._phases_on(client, happenings, load, qos_on)
+
+    # -- before ------------------------------------------------------------------------------
+
+    def _say_what_it_is(self, cpus: int, cgroups: bool) -> None:
+        real = self._options.mesos_bin is not None
+        mesos = "the real Mesos" if real else "the embedded Mesos"
+        isolation = "cgroups" if cgroups else "posix"
+        self._setting |= {"mesos": "real" if real else "embedded", "isolation": isolation, "cpus": cpus}
+        self._progress.heading(f"Serenity demo on {mesos}, {isolation} isolation, {cpus} CPUs")
+        if cgroups:
+            self._progress.say("the agent runs with --no-revocable_cpu_low_priority, or nothing would ever be hurt")
+        self._progress.say(f"production: {self._setting['service']}, and an idle standby whose allocation is the slack")
+        self._progress.say("best-effort starts without rung 0 (lowest priority), so that the loop has something to do")
+        self._progress.say(f"logs: {self._options.work_dir}")
+
+    def _load_rate(self, service: Service, address: str) -> float:
+        """The share of what the service can take that the demo puts on it, operations a second.
+
+        Measured on an instance of its own, outside Mesos: Serenity would remember the
+        saturation as production's peak, and rightly hold back the slack for it.
+        """
+        process = subprocess.Popen(
+            service.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            capacity = measure_capacity(address)
+        finally:
+            process.terminate()
+            process.wait()
+        rate = _LOAD_SHARE * capacity
+        self._setting |= {"capacity_ops_per_s": capacity, "rate_ops_per_s": rate}
+        self._progress.say(f"the service can take {capacity:,.0f} ops/s; the load is {rate:,.0f} ops/s, open-loop")
+        return rate
+
+    # -- the phases -----------------------------------------------------------------------------
+
+    def _phases_on(
+        self, client: Framework, happenings: Happenings, load: LoadProcess, qos_on: Callable[[], None]
+    ) -> Measurements:
+        alone_s, unprotected_s, protected_s = self._options.phases_s
+
+        harmless = _submit(client, _harmless())
+        self._wait_for_running(client, harmless, 1, "the harmless best-effort task")
+        self._progress.heading("alone: production, and one harmless best-effort task")
+        self._measure("alone", alone_s, load, None)
+        alone = Figures.of(self._phases[0].seconds(load.seconds, JUDGED_S)).ops_per_s
+
+        request = _aggressors(_slack_cpus(client))
+        self._progress.heading(f"unprotected: {_AGGRESSORS} best-effort aggressors, QoS off")
+        first = _submit(client, request)
+        self._wait_for_running(client, first, _AGGRESSORS, "the aggressors")
+        self._measure("unprotected", unprotected_s, load, alone)
+        client.post(job_path(first, "/kill"), {}, api.Job)
+        self._wait_for_end(client, first)
+        self._settle(load, alone)
+
+        self._progress.heading("protected: the same aggressors again, QoS on")
+        qos_on()
+        second = _submit(client, request)
+        onset = self._wait_for_running(client, second, 1, "the aggressors")
+        self._measure("protected", protected_s, load, alone, onset)
+        return self._measurements(client, load, onset, harmless, happenings)
+
+    def _measure(
+        self,
+        name: str,
+        duration_s: float,
+        load: LoadProcess,
+        reference: float | None,
+        begin: float | None = None,
+    ) -> None:
+        begin = time.time() if begin is None else begin
+        end = time.time() + duration_s
+        have = len(load.seconds)
+        while time.time() < end:
+            seconds = load.wait_for_next(have, timeout_s=2.0)
+            self._watch.check()
+            if len(seconds) > have:
+                have = len(seconds)
+                last = seconds[-1]
+                self._progress.second(last.t, last.ops_per_s, reference, last.p99_ms, end - time.time())
+        self._progress.done()
+        self._phases.append(Phase(name, begin, time.time()))
+
+    def _settle(self, load: LoadProcess, alone: float) -> None:
+        """Until production is back to what it was, so that the next phase starts from health."""
+        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        seconds: list[Second] = load.seconds
+        while time.monotonic() < deadline:
+            seconds = load.wait_for_next(len(seconds), timeout_s=2.0)
+            last = seconds[-3:]
+            if all(abs(each.ops_per_s / alone - 1) <= _SETTLED_WITHIN for each in last):
+                return
+        self._progress.say("production has not come back to its old throughput; going on all the same")
+
+    def _tell(self, event: api.Event) -> None:
+        by_user = event.reason == Reason.KILLED_BY_USER.code  # Our own, between the phases.
+        if event.type == api.EventType.CORRECTION or (event.type == api.EventType.KILL and not by_user):
+            self._progress.say(event.text)
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _wait_for_running(self, client: Framework, job: str, count: int, what: str) -> float:
+        """When the last of `count` instances began to run, seconds since the epoch."""
+
+        def running(detail: api.JobDetail) -> list[float]:
+            return sorted(
+                each.running_at
+                for each in detail.attempts
+                if each.running_at is not None and each.state == api.AttemptState.RUNNING
+            )
+
+        detail = self._poll(client, job, lambda d: len(running(d)) >= count, _START_TIMEOUT_S)
+        if detail is None:
+            why = "; ".join(client.get(job_path(job, "/why"), api.Why).lines)
+            raise DemoError(f"{what} did not start within {_START_TIMEOUT_S:.0f} s: {why}")
+        return running(detail)[count - 1]
+
+    def _wait_for_end(self, client: Framework, job: str) -> None:
+        if self._poll(client, job, lambda d: d.job.state.ended, _END_TIMEOUT_S) is None:
+            raise DemoError(f"job {job} did not end within {_END_TIMEOUT_S:.0f} s of its kill")
+
+    def _poll(
+        self, client: Framework, job: str, ready: Callable[[api.JobDetail], bool], timeout_s: float
+    ) -> api.JobDetail | None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self._watch.check()
+            detail = client.get(job_path(job), api.JobDetail)
+            if ready(detail):
+                return detail
+            time.sleep(_POLL_S)
+        return None
+
+    # -- after -------------------------------------------------------------------------------------
+
+    def _measurements(
+        self, client: Framework, load: LoadProcess, onset: float, harmless: str, happenings: Happenings
+    ) -> Measurements:
+        kills = happenings.of(api.EventType.KILL, onset)
+        corrections = [each.body for each in happenings.of(api.EventType.CORRECTION, onset) if each.body]
+        attempts = client.get(job_path(harmless), api.JobDetail).attempts
+        return Measurements(
+            setting=self._setting,
+            phases=tuple(self._phases),
+            seconds=load.seconds,
+            onset=onset,
+            corrections=[
+                Correction(body["at"], body["action"], body["task"], body.get("outcome", "")) for body in corrections
+            ],
+            kills=[each.body for each in kills if each.body],
+            kill_lines=[each.text for each in kills],
+            harmless_state=attempts[-1].state.value,
+            harmless_attempts=len(attempts),
+        )
+
+
+class _Watch:
+    """Notices what ended that should not have."""
+
+    def __init__(self, stack: Stack, web: Production) -> None:
+        self._stack = stack
+        self._web = web
+
+    def check(self) -> None:
+        """Raises DemoError."""
+        if (trouble := self._web.trouble()) is not None:
+            raise DemoError(trouble)
+        for daemon in self._stack.daemons:
+            if (how := daemon.ended()) is not None:
+                raise DemoError(f"the {daemon.name} {how}: {daemon.last_words()} (see {daemon.log})")
+
+
+def isolate_by_cgroups(mesos_bin: Path | None, wanted: str | None) -> bool:
+    """Whether the demo's agent uses cgroups.  `wanted`: ``posix``, ``cgroups`` or None for what is possible.
+
+    Raises DemoError when what is wanted is not possible.
+    """
+    if wanted == "cgroups" and (mesos_bin is None or not can_isolate_by_cgroups()):
+        raise DemoError("cgroups isolation needs a real Mesos, root, and the cgroup v1 controllers; try posix")
+    return wanted != "posix" and mesos_bin is not None and can_isolate_by_cgroups()
+
+
+@contextlib.contextmanager
+def _qos_off(run_dir: Path) -> Iterator[Callable[[], None]]:
+    """Executors correct nothing while this file is there; what is yielded removes it."""
+    path = node.qos_off_file(run_dir)
+    path.touch()
+    try:
+        yield lambda: path.unlink(missing_ok=True)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _service(port: int, cpus: int) -> tuple[Service, str]:
+    """The production service, and what it is in words."""
+    address = f"127.0.0.1:{port}"
+    memcached = shutil.which("memcached")
+    if memcached is not None:
+        argv = [memcached, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", str(_MEMCACHED_THREADS), "-m", "64"]
+        if os.geteuid() == 0:
+            argv += ["-u", "nobody"]
+        words = "memcached"
+    else:
+        argv = [sys.executable, "-P", "-m", "serenity.cli.demo.kv_service", "--port", str(port)]
+        words = "the built-in key-value service (no memcached on PATH)"
+    return Service("memcached" if memcached else "kv", tuple(argv), cpus * 0.25, 512, sli_labels(address)), words
+
+
+def _submit(client: Framework, request: api.JobRequest) -> str:
+    return client.post("/v1/jobs", request, api.Job).id
+
+
+def _harmless() -> api.JobRequest:
+    return api.JobRequest(
+        name="harmless",
+        command=("sh", "-c", "while :; do date; sleep 1; done"),
+        cpus=_HARMLESS_CPUS,
+        mem_bytes=32 * MIB,
+        max_retries=0,
+    )
+
+
+def _aggressors(slack_cpus: float) -> api.JobRequest:
+    """As many cpus as the slack has, so that Mesos' own shares favour them as much as they ever would."""
+    each_cpus = max(0.05, int((slack_cpus - _HARMLESS_CPUS - _EXECUTOR_CPUS) / _AGGRESSORS * 100) / 100)
+    return api.JobRequest(
+        name="aggressor",
+        command=(sys.executable, "-P", "-m", "serenity.cli.demo.aggressor", "--processes", str(2 * _CPUS)),
+        cpus=each_cpus,
+        mem_bytes=_AGGRESSOR_MEM_BYTES,
+        instances=_AGGRESSORS,
+        grace_s=1.0,
+    )
+
+
+def _slack_cpus(client: Framework) -> float:
+    return sum(each.slack_cpus for each in client.get("/v1/nodes", api.Nodes).nodes)
+
+
+def _confine_to(count: int) -> int:
+    """Binds this process, and so all its children, to `count` CPUs at most; how many it has then."""
+    allowed = sorted(os.sched_getaffinity(0))[:count]
+    os.sched_setaffinity(0, allowed)
+    return len(allowed)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

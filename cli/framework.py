@@ -1,0 +1,7 @@
+"""`serenity framework`."""
+
+from __future__ import annotations
+
+from serenity.cli.daemon_process import daemon_command
+
+command = daemon_command("framework")

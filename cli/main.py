@@ -1,0 +1,114 @@
+"""The `serenity` command.
+
+Every verb is a module of its own with a click command named ``command``, imported when it
+is used or asked for help: `serenity --help` imports none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from serenity.cli import exits
+
+# Verb: its module, and its line in `serenity --help`.
+VERBS = {
+    "submit": ("submit", "Submit a job: run COMMAND on the slack."),
+    "list": ("list", "List jobs."),
+    "show": ("show", "Show one job, its attempts and kills."),
+    "kill": ("kill", "Kill jobs."),
+    "wait": ("wait", "Wait until jobs have ended."),
+    "watch": ("watch", "Follow what happens, line by line."),
+    "logs": ("logs", "Print what a job has written."),
+    "why": ("why", "Say why a job is not running."),
+    "reasons": ("reasons", "List the reasons for which attempts end."),
+    "nodes": ("nodes", "List the agents and their slack."),
+    "framework": ("framework", "Run the framework."),
+    "executor": ("executor", "Run an executor; a Mesos agent does this."),
+    "estimator": ("estimator", "Run the estimator of this node."),
+    "local": ("local", "Run all of it on this machine."),
+    "demo": ("demo.command", "Show what Serenity does, on real processes."),
+    "config": ("config", "Show the settings and where they come from."),
+}
+_SECTIONS = {
+    "Jobs": ("submit", "list", "show", "kill", "wait", "watch", "logs", "why"),
+    "Cluster": ("nodes", "reasons"),
+    "Daemons": ("framework", "executor", "estimator"),
+    "Try it": ("local", "demo"),
+    "Set-up": ("config",),
+}
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"serenity.cli.{VERBS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, verbs in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb, VERBS[verb][1]) for verb in verbs])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="serenity-mesos", message="serenity %(version)s")
+def serenity() -> None:
+    """Best-effort computing on the slack of Mesos clusters."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.  Never raises, never shows a traceback."""
+    try:
+        result: Any = serenity.main(args=argv, prog_name="serenity", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else exits.OK
+    except click.Abort:
+        return exits.INTERRUPTED
+    except click.UsageError as error:
+        click.echo(_usage_line(error), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough.  Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OK
+    except Exception as error:  # noqa: BLE001 - the last resort: told as our bug, its traceback written to a file
+        return _our_bug(error)
+
+
+def _usage_line(error: click.UsageError) -> str:
+    """What is wrong, and where to read on; click's own text takes four lines for that."""
+    path = error.ctx.command_path if error.ctx is not None else "serenity"
+    return f"serenity: {error.format_message().rstrip('.')}; see `{path} --help`"
+
+
+def _our_bug(error: Exception) -> int:
+    # Only here: both take longer to import than all of click's own modules.
+    import tempfile
+    import traceback
+
+    line = f"this is a bug in Serenity: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    try:
+        handle, path = tempfile.mkstemp(prefix="serenity-bug-", suffix=".txt")
+        with os.fdopen(handle, "w") as file:
+            file.write(f"serenity {sys.argv[1:]}\n")
+            traceback.print_exception(error, file=file)
+        line += f"; please report it with {path}"
+    except OSError:
+        pass  # No place to write: the line has to do.
+    click.echo(line, err=True)
+    return exits.BUG

@@ -1,0 +1,121 @@
+"""What verbs print: JSON, tables of plain columns, colours on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from serenity.wire.quantities import format_duration
+
+_COLOURS = {
+    "running": "green",
+    "finished": "bright_black",
+    "failed": "red",
+    "killed": "magenta",
+    "lost": "magenta",
+    "killing": "yellow",
+    "launching": "cyan",
+    "pending": "yellow",
+    "unreachable": "yellow",
+}
+_GAP = "  "
+
+
+def print_json(value: object) -> None:
+    click.echo(msgspec.json.encode(value))
+
+
+def words(text: str) -> None:
+    """What is not data goes to stderr."""
+    click.echo(text, err=True)
+
+
+def colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def styled(text: str, style: str | None) -> str:
+    return click.style(text, fg=style) if style and colours() else text
+
+
+def state_text(state: str, width: int = 0) -> str:
+    return styled(state.ljust(width), _COLOURS.get(state))
+
+
+def faint(text: str) -> str:
+    return click.style(text, dim=True) if colours() else text
+
+
+def bold(text: str) -> str:
+    return click.style(text, bold=True) if colours() else text
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset()) -> str:
+    """Plain columns, those in `right` flush right; the last one is cut at the terminal's edge.
+
+    The column ``STATE`` is coloured.  Off a terminal nothing is cut.
+    """
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = [_line(head, head, widths, right, None)]
+    lines += [_line(row, head, widths, right, _room(widths)) for row in rows]
+    return "\n".join([bold(lines[0]), *lines[1:]])
+
+
+def _line(
+    row: Sequence[str], head: Sequence[str], widths: Sequence[int], right: frozenset[str], room: int | None
+) -> str:
+    cells = []
+    for i, (text, title, width) in enumerate(zip(row, head, widths, strict=True)):
+        last = i == len(head) - 1
+        if last and room is not None:
+            text = shorten(text, max(10, room))
+        padded = text.rjust(width) if title in right else text if last else text.ljust(width)
+        cells.append(styled(padded, _COLOURS.get(text)) if title == "STATE" else padded)
+    return _GAP.join(cells).rstrip()
+
+
+def _room(widths: Sequence[int]) -> int | None:
+    """Columns left for the last one; None off a terminal."""
+    if not sys.stdout.isatty():
+        return None
+    return terminal_width() - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+
+
+def terminal_width() -> int:
+    """COLUMNS, else the terminal's, else 80.  (shutil knows too, and takes 15 ms to import.)"""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80  # No terminal.
+
+
+def folded(line: str, indent: int) -> str:
+    """A long line, folded at the terminal's edge; off a terminal as it is, for grep."""
+    if not sys.stdout.isatty() or len(line) <= terminal_width():
+        return line
+    import textwrap
+
+    return textwrap.fill(line, terminal_width(), subsequent_indent=" " * indent)
+
+
+def shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def ago(at: float | None) -> str:
+    return "-" if at is None else format_duration(max(0.0, time.time() - at))
+
+
+def clock_time(at: float) -> str:
+    """``12:03:04`` of today, ``Nov 21 12:03`` of another day."""
+    then, now = time.localtime(at), time.localtime()
+    same_day = then[:3] == now[:3]
+    return time.strftime("%H:%M:%S" if same_day else "%b %d %H:%M", then)

@@ -1,0 +1,101 @@
+"""The framework's process: ``python -m serenity.framework``."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from serenity.daemon import log
+from serenity.daemon.clock import SystemClock
+from serenity.daemon.serving import CannotListen, serve
+from serenity.daemon.settings import SettingsError, resolve
+from serenity.daemon.signals import stop_event
+from serenity.framework.settings import FrameworkSettings, executor_environment
+
+logger = logging.getLogger("serenity.framework")
+
+_CLICK = {float: click.FLOAT}
+_USAGE, _REFUSED, _BUG = 2, 4, 1  # As of every serenity command: cli/exits.py.
+
+
+def _options() -> list[click.Parameter]:
+    """One flag a setting, as the settings describe themselves."""
+    options: list[click.Parameter] = []
+    for field in msgspec.structs.fields(FrameworkSettings):
+        meta = next(each for each in field.type.__metadata__ if isinstance(each, msgspec.Meta))
+        base, flag = field.type.__origin__, f"--{field.name.replace('_', '-')}"
+        kind: dict[str, Any] = {"is_flag": True, "default": None} if base is bool else {"type": _CLICK.get(base, str)}
+        options.append(click.Option([flag], help=meta.description, **kind))
+    options.append(click.Option(["--config"], type=click.Path(path_type=Path), help="serenity.toml to use"))
+    options.append(click.Option(["--verbose", "-v"], is_flag=True, help="log every detail"))
+    return options
+
+
+def run(config: Path | None, verbose: bool, **flags: Any) -> int:
+    log.set_up(verbose)
+    try:
+        from serenity.framework.store import StoreError
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"serenity framework: {error.name} is not installed; pip install 'serenity-mesos[framework]'\n"
+        )
+        return _REFUSED
+    try:
+        settings, _ = resolve(FrameworkSettings, "framework", flags, file=config)
+        return _serve(settings, config)
+    except SettingsError as error:
+        sys.stderr.write(f"serenity framework: {error}\n")
+        return _USAGE
+    except (StoreError, CannotListen) as error:
+        sys.stderr.write(f"serenity framework: {error}\n")
+        return _REFUSED
+
+
+def _serve(settings: FrameworkSettings, config: Path | None) -> int:
+    """Until a signal, or until it cannot go on."""
+    from serenity.framework.api import make_app
+    from serenity.framework.service import Framework
+
+    stopping, failures = stop_event(), []
+
+    def failed(why: str) -> None:
+        failures.append(why)
+        stopping.set()
+
+    framework = Framework(settings, executor_environment(os.environ, config), SystemClock(), failed)
+    try:
+        server = serve(make_app(framework), *settings.address)
+    except CannotListen:
+        framework.stop()
+        raise
+    host, _ = settings.address
+    logger.info("serving on http://%s:%d, scheduling for %s", host, server.server_port, settings.master)
+    framework.start()
+    stopping.wait()
+    server.stop(timeout=1)
+    framework.stop()
+    for why in failures:
+        sys.stderr.write(f"serenity framework: {why}\n")
+    return _BUG if failures else 0
+
+
+def main() -> None:
+    help_text = "Runs the framework: takes jobs, and launches them on the slack of the cluster."
+    command = click.Command("serenity framework", callback=run, params=_options(), help=help_text)
+    try:
+        sys.exit(command.main(prog_name="serenity framework", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

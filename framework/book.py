@@ -1,0 +1,207 @@
+"""The book: all jobs that have not ended, in memory, and what has changed since the last commit."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from serenity.framework.jobs import ALIVE, Attempt, Job, Key
+from serenity.framework.store import Changes, Snapshot
+from serenity.framework.views import attempt_text, job_view, record_json
+from serenity.wire import api
+from serenity.wire.api import AttemptState, EventType
+
+
+class Book:
+    """Jobs, their current attempts, and indexes over them.
+
+    Every write is noted in `changes`, together with the events that watchers see.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.changes = Changes()
+        self.due: dict[Key, None] = {}  # Pending, and may run now; in the order in which they came due.
+        self.on_agent: Counter[tuple[str, str]] = Counter()  # Alive, by (job id, agent id).
+        self._jobs = {job.id: job for job, _ in snapshot.jobs}
+        self._kills = {job.id: kills for job, kills in snapshot.jobs}
+        self._current: dict[Key, Attempt] = {}
+        self._counts: dict[str, Counter[AttemptState]] = {job_id: Counter() for job_id in self._jobs}
+        self._states: dict[str, api.JobState] = {}
+        self._later: list[tuple[float, Key]] = []  # Pending ones that wait for their time, by that time.
+        self._last_event_id = snapshot.last_event_id
+        for attempt in snapshot.attempts:
+            self._index(attempt)
+        for job_id in self._jobs:
+            self._states[job_id] = self.view(job_id).state
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def last_event_id(self) -> int:
+        return self._last_event_id
+
+    def job(self, job_id: str) -> Job | None:
+        """None when there is none, or it has ended."""
+        return self._jobs.get(job_id)
+
+    def current(self, key: Key) -> Attempt:
+        return self._current[key]
+
+    def find(self, task_id: str) -> Attempt | None:
+        """The attempt that a task id names, if it is the current one of a job that has not ended."""
+        job_id, _, rest = task_id.partition(".")
+        instance, _, number = rest.partition(".")
+        if not instance.isdecimal() or not number.isdecimal():
+            return None
+        attempt = self._current.get((job_id, int(instance)))
+        return attempt if attempt is not None and attempt.number == int(number) else None
+
+    def of_job(self, job_id: str) -> list[Attempt]:
+        job = self._jobs.get(job_id)
+        return [self._current[job_id, i] for i in range(job.request.instances)] if job else []
+
+    def alive(self) -> Iterable[Attempt]:
+        """Every attempt that Mesos may hold a task for."""
+        return [attempt for attempt in self._current.values() if attempt.state in ALIVE]
+
+    def view(self, job_id: str) -> api.Job:
+        return job_view(self._jobs[job_id], self._counts[job_id], self._kills[job_id])
+
+    @property
+    def next_due_s(self) -> float | None:
+        return self._later[0][0] if self._later else None
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def add(self, job: Job, attempts: Iterable[Attempt]) -> None:
+        self._jobs[job.id] = job
+        self._kills[job.id] = 0
+        self._counts[job.id] = Counter()
+        for attempt in attempts:
+            self._index(attempt)
+            self.changes.attempts[attempt.task_id] = attempt
+        self._states[job.id] = self.view(job.id).state
+        self.changes.jobs[job.id] = self.view(job.id)
+        self.note(EventType.JOB, job.submitted_at, job=job, state="submitted", text="submitted")
+
+    def change_job(self, job: Job, now_s: float, text: str) -> None:
+        self._jobs[job.id] = job
+        self._follow(job.id, now_s, text)
+
+    def put(self, attempt: Attempt, now_s: float, successor: Attempt | None = None) -> None:
+        """The next state of a current attempt, and what takes its place if it has ended."""
+        before = self._current[attempt.key]
+        if before == attempt:
+            return
+        self._unindex(before)
+        self._index(attempt)
+        self.changes.attempts[attempt.task_id] = attempt
+        if before.state is not attempt.state:
+            self._tell(attempt, now_s)
+        if successor is not None:
+            self._unindex(attempt)
+            self._index(successor)
+            self.changes.superseded.add(attempt.task_id)
+            self.changes.attempts[successor.task_id] = successor
+        self._follow(attempt.job_id, now_s)
+
+    def come_due(self, now_s: float) -> bool:
+        """Moves the pending attempts whose time has come to `due`; whether there were any."""
+        found = False
+        while self._later and self._later[0][0] <= now_s:
+            _, key = heapq.heappop(self._later)
+            attempt = self._current.get(key)
+            if attempt is not None and attempt.state is AttemptState.PENDING and attempt.not_before <= now_s:
+                self.due[key] = None
+                found = True
+        return found
+
+    def forget_ended(self) -> list[str]:
+        """Drops the jobs that have ended; the store keeps them."""
+        ended = [job_id for job_id in self.changes.jobs if self._states[job_id].ended]
+        for job_id in ended:
+            for instance in range(self._jobs[job_id].request.instances):
+                self._unindex(self._current.pop((job_id, instance)))
+            del self._jobs[job_id], self._kills[job_id], self._counts[job_id], self._states[job_id]
+        return ended
+
+    def take_changes(self) -> Changes:
+        changes, self.changes = self.changes, Changes()
+        return changes
+
+    def note(
+        self,
+        kind: EventType,
+        at_s: float,
+        *,
+        job: Job | None = None,
+        attempt: Attempt | None = None,
+        state: str | None = None,
+        hostname: str | None = None,
+        text: str = "",
+        body: dict[str, object] | None = None,
+    ) -> None:
+        """Adds an event for watchers."""
+        self._last_event_id += 1
+        ending = attempt.ending if attempt else None
+        if attempt is not None and attempt.place is not None:
+            hostname = attempt.place.hostname
+        event = api.Event(
+            id=self._last_event_id,
+            at=at_s,
+            type=kind,
+            job=job.id if job else None,
+            name=job.name if job else None,
+            task=attempt.task_id if attempt else None,
+            state=state,
+            hostname=hostname,
+            reason=ending.reason.code if ending and ending.reason else None,
+            text=text,
+            body=body,
+        )
+        self.changes.events.append(event)
+
+    def _tell(self, attempt: Attempt, now_s: float) -> None:
+        if attempt.killed:
+            self._kills[attempt.job_id] += 1
+        self.note(
+            EventType.KILL if attempt.killed else EventType.ATTEMPT,
+            now_s,
+            job=self._jobs[attempt.job_id],
+            attempt=attempt,
+            state=attempt.state.value,
+            text=attempt_text(attempt),
+            body=record_json(attempt),
+        )
+
+    def _follow(self, job_id: str, now_s: float, text: str = "") -> None:
+        """Derives the job's state anew, and tells when it has changed."""
+        state = self.view(job_id).state
+        changed, self._states[job_id] = state is not self._states[job_id], state
+        if state.ended and self._jobs[job_id].ended_at is None:
+            self._jobs[job_id] = replace(self._jobs[job_id], ended_at=now_s)
+        self.changes.jobs[job_id] = self.view(job_id)
+        if changed or text:
+            self.note(EventType.JOB, now_s, job=self._jobs[job_id], state=state.value, text=text or f"job {state}")
+
+    def _index(self, attempt: Attempt) -> None:
+        self._current[attempt.key] = attempt
+        self._counts[attempt.job_id][attempt.state] += 1
+        if attempt.state is AttemptState.PENDING:
+            heapq.heappush(self._later, (attempt.not_before, attempt.key))
+        if attempt.alive and attempt.place is not None:
+            self.on_agent[attempt.job_id, attempt.place.agent_id] += 1
+
+    def _unindex(self, attempt: Attempt) -> None:
+        self._counts[attempt.job_id][attempt.state] -= 1
+        self.due.pop(attempt.key, None)
+        if attempt.alive and attempt.place is not None:
+            key = (attempt.job_id, attempt.place.agent_id)
+            self.on_agent[key] -= 1
+            if not self.on_agent[key]:
+                del self.on_agent[key]

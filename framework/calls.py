@@ -1,0 +1,56 @@
+"""What the framework wants Mesos to do: calls as values, made by decisions, carried out by the sender."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from serenity.wire.resources import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Launches `tasks` on offers of one agent; what is left of them comes back after `refuse_s`."""
+
+    offer_ids: tuple[str, ...]
+    tasks: tuple[Json, ...] = field(repr=False)
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    offer_ids: tuple[str, ...]
+    refuse_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """`status` as it came; only of updates with a uuid."""
+
+    status: Json = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    task_id: str
+    agent_id: str | None
+    grace_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """(task id, agent id) each; none at all asks for everything that Mesos knows."""
+
+    tasks: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revive:
+    """Offers are wanted: undoes suppressions and refusals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """No offers are wanted until the next `Revive`."""
+
+
+Call = Accept | Decline | Acknowledge | Kill | Reconcile | Revive | Suppress

@@ -1,0 +1,57 @@
+"""Which agents are avoided for which jobs, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """`until`: seconds since the epoch."""
+
+    job_id: str
+    agent_id: str
+    hostname: str
+    until: float
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.job_id, self.agent_id
+
+
+class Cooldowns:
+    """The cool-downs that hold; one an agent and job, the longest."""
+
+    def __init__(self, cooldowns: Iterable[Cooldown] = ()) -> None:
+        self._by_key = {each.key: each for each in cooldowns}
+
+    def __iter__(self) -> Iterator[Cooldown]:
+        return iter(self._by_key.values())
+
+    def add(self, cooldown: Cooldown) -> bool:
+        """False when a longer one holds already."""
+        known = self._by_key.get(cooldown.key)
+        if known is not None and known.until >= cooldown.until:
+            return False
+        self._by_key[cooldown.key] = cooldown
+        return True
+
+    def expire(self, now_s: float) -> list[Cooldown]:
+        """Removes and returns those that are over."""
+        return self._remove([each for each in self if each.until <= now_s])
+
+    def forget_job(self, job_id: str) -> list[Cooldown]:
+        return self._remove([each for each in self if each.job_id == job_id])
+
+    def of_job(self, job_id: str) -> list[Cooldown]:
+        return [each for each in self if each.job_id == job_id]
+
+    @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self._by_key)
+
+    def _remove(self, over: list[Cooldown]) -> list[Cooldown]:
+        for each in over:
+            del self._by_key[each.key]
+        return over

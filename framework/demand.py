@@ -1,0 +1,36 @@
+"""Whether offers are wanted, and what Mesos has been told of it."""
+
+from __future__ import annotations
+
+from serenity.framework.calls import Call, Revive, Suppress
+
+# A REVIVE may be lost with a master that fails over; without an offer it is sent again.
+_REVIVE_AGAIN_S = 30.0
+
+
+class Demand:
+    def __init__(self) -> None:
+        self._suppressed = False  # As far as Mesos has been told in this subscription.
+        self._revived_at_s: float | None = None
+
+    def subscribed(self) -> None:
+        """A new subscription starts with offers."""
+        self._suppressed = False
+        self._revived_at_s = None
+
+    def offers_came(self, now_s: float) -> None:
+        self._revived_at_s = now_s
+
+    def call(self, wanted: bool, fresh: bool, now_s: float) -> Call | None:
+        """What to tell Mesos now.  `fresh`: there is work that the offers refused so far were not refused for."""
+        if not wanted:
+            if self._suppressed:
+                return None
+            self._suppressed = True
+            return Suppress()
+        silent = self._revived_at_s is None or now_s - self._revived_at_s >= _REVIVE_AGAIN_S
+        if self._suppressed or fresh or silent:
+            self._suppressed = False
+            self._revived_at_s = now_s
+            return Revive()
+        return None

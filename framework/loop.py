@@ -1,0 +1,174 @@
+"""The loop around the core: gathers what comes in, commits a round's changes, then lets its calls go.
+
+Whatever arrives while a commit is under way makes up the next round: the slower the disk,
+the larger the rounds.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from serenity.daemon.clock import Clock
+from serenity.daemon.metrics import MetricsTable
+from serenity.framework.calls import Call
+from serenity.framework.core import Core, UnknownJob
+from serenity.framework.store import Changes, StoreBusyError, StoreError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MESSAGES_A_ROUND = 5000
+# A store that cannot be written for this long ends the framework: nothing was acknowledged
+# or launched meanwhile, so whoever starts it again loses nothing.
+_COMMIT_PATIENCE_S = 60.0
+_COMMIT_PAUSE_S = 0.5
+
+
+@dataclass(slots=True)
+class _Message:
+    do: Callable[[Core], Any]
+    answer: Future[Any] | None = None
+    result: Any = None
+    error: BaseException | None = field(default=None)
+
+
+class Loop:
+    """One thread (under gevent: greenlet) that alone touches the core."""
+
+    def __init__(
+        self,
+        core: Core,
+        commit: Callable[[Changes], None],
+        send: Callable[[Sequence[Call]], None],
+        committed: Callable[[Changes], None],
+        clock: Clock,
+        metrics: MetricsTable,
+    ) -> None:
+        """`send` must not block; `committed` is told what has become durable."""
+        self._core = core
+        self._commit_changes = commit
+        self._send = send
+        self._committed = committed
+        self._clock = clock
+        self._metrics = metrics
+        self._inbox: queue.Queue[_Message] = queue.Queue()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="framework loop", daemon=True)
+        self.failure: str | None = None  # Why the loop has ended, if not by `stop`.
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the round under way; what is then still in the inbox is dropped, unanswered."""
+        self._stopping = True
+        self.tell(lambda core: None)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(10.0)
+
+    def tell(self, do: Callable[[Core], Any]) -> None:
+        """Has `do` run in the next round."""
+        self._inbox.put(_Message(do))
+
+    def ask(self, do: Callable[[Core], T], timeout_s: float = 90.0) -> T:
+        """Like `tell`, and returns its result once what it has changed is durable.
+
+        Raises:
+            TimeoutError, StoreError, and whatever `do` raises.
+        """
+        message = _Message(do, Future())
+        assert message.answer is not None
+        self._inbox.put(message)
+        result: T = message.answer.result(timeout_s)
+        return result
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._round(self._gather())
+        except StoreError as error:
+            self.failure = str(error)
+        except Exception as error:
+            logger.exception("this is a bug in Serenity")
+            self.failure = f"this is a bug in Serenity: {error!r}"
+        finally:
+            self.ended.set()
+
+    def _gather(self) -> list[_Message]:
+        """Waits for the first message, or for the core's time, and takes all that are there."""
+        messages = []
+        try:
+            messages.append(self._inbox.get(timeout=max(0.001, self._core.next_round_s())))
+            while len(messages) < _MESSAGES_A_ROUND:
+                messages.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return messages
+
+    def _round(self, messages: list[_Message]) -> None:
+        for message in messages:
+            self._metrics.add("serenity_framework_messages_total")
+            try:
+                message.result = message.do(self._core)
+            except UnknownJob as error:
+                message.error = error
+            except Exception as error:
+                # One event that we cannot handle must not stop all others.
+                logger.exception("this is a bug in Serenity; the event is dropped")
+                self._metrics.add("serenity_framework_message_failures_total")
+                message.error = error
+        done = self._core.end_round()
+        try:
+            if done.changes:
+                self._commit(done.changes)
+        except StoreError as error:
+            for message in messages:
+                message.error = message.error or error
+            raise
+        finally:
+            for message in messages:
+                _answer(message)
+        self._send(done.calls)
+        self._metrics.set("serenity_framework_jobs", self._core.jobs_alive)
+
+    def _commit(self, changes: Changes) -> None:
+        began_s = self._clock.monotonic_s()
+        while True:
+            try:
+                self._commit_changes(changes)
+                break
+            except StoreBusyError as error:
+                if self._stopping or self._clock.monotonic_s() - began_s > _COMMIT_PATIENCE_S:
+                    raise
+                logger.error("%s; trying again", error)
+                self._metrics.add("serenity_framework_commit_retries_total")
+                threading.Event().wait(_COMMIT_PAUSE_S)
+        self._metrics.add("serenity_framework_commits_total")
+        self._metrics.add("serenity_framework_commit_seconds_total", self._clock.monotonic_s() - began_s)
+        self._count(changes)
+        self._committed(changes)
+
+    def _count(self, changes: Changes) -> None:
+        for event in changes.events:
+            self._metrics.add("serenity_framework_events_total", type=event.type.value)
+        for attempt in changes.attempts.values():
+            if attempt.ending is not None:
+                reason = attempt.ending.reason.code if attempt.ending.reason else ""
+                self._metrics.add("serenity_framework_attempts_ended_total", state=attempt.state.value, reason=reason)
+
+
+def _answer(message: _Message) -> None:
+    if message.answer is None:
+        return
+    if message.error is not None:
+        message.answer.set_exception(message.error)
+    else:
+        message.answer.set_result(message.result)

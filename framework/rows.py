@@ -1,0 +1,142 @@
+"""Between the store's rows and the framework's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from serenity.framework.cooldowns import Cooldown
+from serenity.framework.jobs import Attempt, Ending, Job, Place
+from serenity.framework.placement import Executor
+from serenity.wire import api
+from serenity.wire.kill_record import KillRecord, Retry
+from serenity.wire.reasons import Reason
+
+Row = dict[str, Any]
+
+
+def from_job(job: api.Job) -> Row:
+    return {
+        "id": job.id,
+        "name": job.name,
+        "request": _json(job.request),
+        "state": job.state.value,
+        "counts": _json(job.counts),
+        "kills": job.kills,
+        "submitted_at": job.submitted_at,
+        "kill_requested_at": job.kill_requested_at,
+        "ended_at": job.ended_at,
+    }
+
+
+def to_job(row: Mapping[Any, Any]) -> api.Job:
+    return api.Job(
+        id=row["id"],
+        name=row["name"],
+        state=api.JobState(row["state"]),
+        request=msgspec.json.decode(row["request"], type=api.JobRequest),
+        counts=msgspec.json.decode(row["counts"], type=dict[str, int]),
+        submitted_at=row["submitted_at"],
+        ended_at=row["ended_at"],
+        kill_requested_at=row["kill_requested_at"],
+        kills=row["kills"],
+    )
+
+
+def core_job(job: api.Job) -> Job:
+    """The job as the state machine knows it."""
+    return Job(job.id, job.name, job.request, job.submitted_at, job.kill_requested_at, job.ended_at)
+
+
+def from_attempt(attempt: Attempt, is_current: bool) -> Row:
+    place, ending = attempt.place, attempt.ending
+    return {
+        "job_id": attempt.job_id,
+        "instance": attempt.instance,
+        "number": attempt.number,
+        "is_current": is_current,
+        "state": attempt.state.value,
+        "created_at": attempt.created_at,
+        "not_before": attempt.not_before,
+        "charged_before": attempt.charged_before,
+        "free_before": attempt.free_before,
+        "agent_id": place.agent_id if place else None,
+        "hostname": place.hostname if place else None,
+        "agent_url": place.agent_url if place else None,
+        "executor_id": place.executor_id if place else None,
+        "container_id": attempt.container_id,
+        "launched_at": attempt.launched_at,
+        "running_at": attempt.running_at,
+        "ended_at": attempt.ended_at,
+        "end_state": ending.state.value if ending else None,
+        "reason": ending.reason.code if ending and ending.reason else None,
+        "message": ending.message if ending else None,
+        "avoid_s": ending.avoid_s if ending else None,
+        "record": _json(ending.record) if ending and ending.record else None,
+        "retry": _json(attempt.retry) if attempt.retry else None,
+    }
+
+
+def to_attempt(row: Mapping[Any, Any]) -> Attempt:
+    place = None
+    if row["agent_id"] is not None:
+        place = Place(row["agent_id"], row["hostname"], row["agent_url"], row["executor_id"])
+    ending = None
+    if row["end_state"] is not None:
+        record = msgspec.json.decode(row["record"], type=KillRecord) if row["record"] else None
+        reason = Reason.__members__.get(row["reason"] or "")
+        ending = Ending(api.AttemptState(row["end_state"]), reason, row["message"], record, row["avoid_s"])
+    return Attempt(
+        row["job_id"],
+        row["instance"],
+        row["number"],
+        created_at=row["created_at"],
+        not_before=row["not_before"],
+        state=api.AttemptState(row["state"]),
+        charged_before=row["charged_before"],
+        free_before=row["free_before"],
+        place=place,
+        container_id=row["container_id"],
+        launched_at=row["launched_at"],
+        running_at=row["running_at"],
+        ended_at=row["ended_at"],
+        ending=ending,
+        retry=msgspec.json.decode(row["retry"], type=Retry) if row["retry"] else None,
+        story=(f"{row['state']} when this process started",),
+    )
+
+
+def from_executor(executor: Executor) -> Row:
+    return {
+        "agent_id": executor.agent_id,
+        "id": executor.id,
+        "template_digest": executor.template_digest,
+        "info": _json(executor.info),
+    }
+
+
+def to_executor(row: Mapping[Any, Any]) -> Executor:
+    return Executor(row["agent_id"], row["id"], row["template_digest"], msgspec.json.decode(row["info"]))
+
+
+def from_cooldown(cooldown: Cooldown) -> Row:
+    return {
+        "job_id": cooldown.job_id,
+        "agent_id": cooldown.agent_id,
+        "hostname": cooldown.hostname,
+        "until": cooldown.until,
+    }
+
+
+def to_cooldown(row: Mapping[Any, Any]) -> Cooldown:
+    return Cooldown(row["job_id"], row["agent_id"], row["hostname"], row["until"])
+
+
+def from_event(event: api.Event) -> Row:
+    return {"id": event.id, "job_id": event.job, "event": _json(event)}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,194 @@
+"""Bad input: one clear line on stderr, the exit code of the design, no traceback (`Serenity` checks that)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from serenity.wire import runtime_file
+from serenity.wire.http import Endpoint, Unreachable, open_stream
+
+
+def last_line(ran):
+    return ran.err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("show", "x"), ("kill", "x"), ("wait", "x"), ("watch",), ("logs", "x"), ("submit", "true")]
+)
+def test_without_a_framework_all_four_places_are_named(alone, arguments):
+    ran = alone(*arguments)
+    assert (ran.code, ran.out) == (5, "") and len(ran.err.splitlines()) == 1
+    for place in ("--url", "SERENITY_URL", ".config/serenity/serenity.toml", "run/local.json"):
+        assert place in ran.err
+
+
+def test_a_framework_that_does_not_answer_is_named_with_where_its_address_came_from(alone, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    ran = alone("list", SERENITY_URL=url)
+    assert ran.code == 5 and url[7:] in ran.err and "SERENITY_URL" in ran.err
+    profile = tmp_path / ".config" / "serenity" / "serenity.toml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(f'[client]\nurl = "{url}"\n')
+    ran = alone("list")
+    assert ran.code == 5 and str(profile) in ran.err
+    ran = alone("list", "--url", "nonsense")
+    assert ran.code == 2 and "--url" in ran.err
+    profile.write_text("[client\n")
+    ran = alone("list")
+    assert ran.code == 2 and str(profile) in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_a_runtime_file_of_a_dead_process_is_not_used(alone, tmp_path):
+    dead = runtime_file.RuntimeFile(url="http://127.0.0.1:1", master="", agent="", pid=2**22 + 1)
+    runtime_file.write(tmp_path / "run", dead)
+    ran = alone("list")
+    assert ran.code == 5 and "which is gone" in ran.err
+
+
+def test_what_is_no_framework_is_said_so(alone):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ran = alone("list", "--url", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert ran.code == 5 and "does not answer like a Serenity framework" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--cpus", "0"), "--cpus"),
+        (("--cpus", "-1"), "--cpus"),
+        (("--cpus", "nan"), "--cpus"),
+        (("--cpus", "many"), "--cpus"),
+        (("--mem", "0"), "--mem"),
+        (("--mem", "-5M"), "--mem"),
+        (("--mem", "lots"), "--mem"),
+        (("--instances", "0"), "--instances"),
+        (("--instances", "-3"), "--instances"),
+        (("--max-retries", "-1"), "--max-retries"),
+        (("--max-runtime", "0s"), "--max-runtime"),
+        (("--max-runtime", "soon"), "--max-runtime"),
+        (("--env", "novalue"), "--env"),
+        (("--label", "=x"), "--label"),
+        (("--colour", "red"), "--colour"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_that_names_it(alone, options, complaint):
+    ran = alone("submit", *options, "--", "true")
+    assert (ran.code, ran.out) == (2, "") and complaint in last_line(ran)
+
+
+def test_no_command_is_a_usage_error(alone):
+    assert alone("submit").code == 2
+    assert "No such command 'frobnicate'" in alone("frobnicate").err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [(("--cpus", "1e6"), "cpus"), (("--mem", "99999T"), "mem_bytes"), (("--instances", "99999999"), "instances")],
+)
+def test_absurd_amounts_are_refused_by_the_framework_with_a_reason(serenity, options, complaint):
+    ran = serenity("submit", *options, "--", "true")
+    assert (ran.code, ran.out) == (4, "") and complaint in ran.err and len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["show", "kill", "wait", "logs", "why", "watch"])
+def test_an_unknown_job_is_not_found(serenity, verb):
+    ran = serenity(verb, "nothing-of-that-name")
+    assert (ran.code, ran.out) == (3, "") or (verb == "kill" and ran.code == 3)
+    assert "no job 'nothing-of-that-name'" in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_of_several_jobs_the_others_are_killed_nevertheless(serenity):
+    job = serenity("submit", "--cpus", "900", "--", "true").out.strip()
+    ran = serenity("kill", "nothing", job)
+    assert ran.code == 3 and f"({job})" in ran.err
+    assert serenity("wait", job).code == 6
+
+
+def test_an_ambiguous_name_is_a_usage_error_with_the_list(serenity):
+    jobs = [serenity("submit", "--name", "twin", "--cpus", "900", "--", "true").out.strip() for _ in range(2)]
+    ran = serenity("show", "twin")
+    assert ran.code == 2 and all(job in ran.err for job in jobs)
+    serenity("kill", *jobs)
+
+
+@pytest.mark.parametrize("job", ["", " ", "a/b/c", "../jobs", "x" * 10_000, "hé\x1b[2J"])
+def test_strange_names_are_just_not_found(serenity, job):
+    ran = serenity("show", job)
+    assert ran.code in (2, 3) and len(ran.err.splitlines()) == 1 and "\x1b" not in ran.err
+
+
+def test_a_port_in_use_is_one_line(alone, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        ran = alone("framework", "--listen", listen, "--database", f"sqlite:///{tmp_path}/f.db")
+    assert ran.code == 4 and last_line(ran) == f"serenity framework: cannot listen on {listen}: Address already in use"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (("--listen", "0.0.0.0:0"), 2, "--insecure-listen"),
+        (("--listen", "nonsense"), 2, "is no address"),
+        (("--failover-timeout", "soon"), 2, "failover_timeout"),
+        (("--database", "sqlite:////proc/nothing/f.db"), 4, "--database"),
+        (("--config", "/nonexistent.toml"), 2, "/nonexistent.toml"),
+        (("--frobnicate",), 2, "--frobnicate"),
+    ],
+)
+def test_a_framework_that_cannot_start_says_why_in_one_line(alone, tmp_path, options, code, complaint):
+    database = () if "--database" in options else ("--database", f"sqlite:///{tmp_path}/f.db")
+    ran = alone("framework", *database, *options)
+    assert ran.code == code and complaint in last_line(ran)
+
+
+def test_an_install_without_the_frameworks_packages_says_which_to_install():
+    script = "import sys, runpy; sys.modules['sqlalchemy'] = None; "
+    script += "runpy.run_module('serenity.framework', run_name='__main__')"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 4 and "pip install 'serenity-mesos[framework]'" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_framework_ends_at_once_when_told_to_even_with_a_watcher(alone, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    process = alone.start(
+        "framework", "--master", "127.0.0.1:9", "--listen", listen, "--database", f"sqlite:///{tmp_path}/f.db"
+    )
+    deadline = time.monotonic() + 30
+    stream = None
+    while stream is None:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(Unreachable):
+            stream = open_stream(Endpoint.parse(listen), "GET", "/v1/events", silence_s=20)
+        time.sleep(0.05)
+    asked_at = time.monotonic()
+    process.terminate()
+    assert process.wait(15) == 0
+    assert time.monotonic() - asked_at < 5
+    assert "Traceback" not in process.stderr.read()
+    stream.close()

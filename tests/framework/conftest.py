@@ -1,0 +1,158 @@
+"""A framework process, slack to launch on, and jobs to launch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serenity.localmesos.cluster import Cluster
+from serenity.wire import http
+from serenity.wire.http import Endpoint, Unreachable
+from serenity.wire.provider import ProviderDriver, new_version, slack
+
+TIMEOUT_S = 30.0
+STUB_EXECUTOR = Path(__file__).parent / "stub_executor.py"
+
+
+def eventually(look: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
+    """What `look` returns as soon as it is true; fails when it never is."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        assert time.monotonic() < deadline, f"not within {timeout_s} s; last seen: {seen!r}"
+        time.sleep(0.05)
+
+
+class Slack:
+    """Reports a fixed amount of slack to an agent, as an estimator would."""
+
+    def __init__(self, agent: str, role: str, cpus: float = 1.5, mem: float = 1024.0) -> None:
+        self._total = slack(role, cpus=cpus, mem=mem)
+        self._version = new_version()
+        self._driver = ProviderDriver(self, agent, {"type": "org.serenity.slack", "name": f"slack-{role}"})
+        self._driver.start()
+
+    def stop(self) -> None:
+        self._driver.stop()
+
+    def subscribed(self, provider_id: str) -> None:
+        self._driver.update_state(self._total, self._version)
+
+    def published(self, held: object) -> None: ...
+    def unsubscribed(self, reason: str) -> None: ...
+    def failed(self, reason: str) -> None: ...
+
+
+class FrameworkProcess:
+    """``python -m serenity.framework`` with a store that outlives it."""
+
+    def __init__(self, folder: Path, master: str, role: str = "serenity", executor: str | None = None) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.url = f"http://{self._listen}"
+        self.log = folder / "framework.log"
+        command = executor or shlex.join([sys.executable, "-P", str(STUB_EXECUTOR)])
+        self._arguments = [
+            *("--master", master, "--listen", self._listen, "--role", role),
+            *("--database", f"sqlite:///{folder / 'framework.db'}", "--executor-command", command),
+            *("--executor-mem", "64M"),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SERENITY_")}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "serenity.framework", *self._arguments],
+                stdout=log,
+                stderr=log,
+                env={**environment, "SERENITY_CONFIG": "/dev/null"},
+            )
+        eventually(self._answers)
+
+    def kill(self) -> None:
+        """As a crash would."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> int:
+        if self._process is None:
+            return 0
+        self._process.terminate()
+        return self._process.wait(timeout=15)
+
+    def request(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = http.request(Endpoint.parse(self.url), method, path, body, timeout_s=TIMEOUT_S)
+        assert answer.status == status, answer.body
+        return json.loads(answer.body)
+
+    def submit(self, *command: str, **request: Any) -> str:
+        body = {"command": command, "cpus": 0.2, "mem_bytes": 32 << 20, **request}
+        return str(self.request("POST", "/v1/jobs", body, status=201)["id"])
+
+    def job(self, job_id: str) -> Any:
+        return self.request("GET", f"/v1/jobs/{job_id}")["job"]
+
+    def attempts(self, job_id: str) -> list[Any]:
+        return list(self.request("GET", f"/v1/jobs/{job_id}")["attempts"])
+
+    def wait_for(self, job_id: str, *states: str) -> Any:
+        def in_state() -> Any:
+            job = self.job(job_id)
+            return job if job["state"] in states else None
+
+        return eventually(in_state)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        try:
+            return http.request(Endpoint.parse(self.url), "GET", "/health", timeout_s=5).status == 200
+        except Unreachable:
+            return False
+
+
+@pytest.fixture(scope="module")
+def framework(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrameworkProcess]:
+    """A framework that a module's tests share, with a role and slack of its own, on the shared Mesos."""
+    folder = tmp_path_factory.mktemp("framework")
+    role = f"be-{folder.parent.name}-{folder.name}"
+    provider = Slack(cluster.agent, role)
+    process = FrameworkProcess(folder, cluster.master, role)
+    try:
+        process.start()
+        yield process
+    finally:
+        _teardown(cluster, process)
+        process.stop()
+        provider.stop()
+
+
+def _teardown(cluster: Cluster, process: FrameworkProcess) -> None:
+    """The framework never tears itself down; on a shared Mesos the test does it for it."""
+    try:
+        framework_id = process.request("GET", "/health")["framework_id"]
+    except (Unreachable, AssertionError):
+        return  # It is gone already, and the test has failed for that.
+    http.request(
+        Endpoint.parse(cluster.master),
+        "POST",
+        "/teardown",
+        f"frameworkId={framework_id}".encode(),
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    )

@@ -1,0 +1,365 @@
+"""The core's rounds: what comes in, and what is stored and called for it, on a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+import pytest
+
+from serenity.daemon.clock import ManualClock
+from serenity.framework.calls import Accept, Acknowledge, Decline, Kill, Reconcile, Revive, Suppress
+from serenity.framework.core import Core, CoreConfig, UnknownJob
+from serenity.framework.pursuit import DOUBT_S
+from serenity.framework.store import Store
+from serenity.wire.api import EventType, JobRequest, JobState
+from serenity.wire.corrections import Correction
+from serenity.wire.kill_record import LABEL_REASON
+
+CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
+
+
+class Life:
+    """A core over a store on disk; `restart` is what a crash leaves: the store."""
+
+    def __init__(self, path):
+        self.clock = ManualClock(now_s=1_800_000_000.0)
+        self._path = path
+        self.calls: list = []
+        self.store = None
+        self.restart()
+
+    def restart(self):
+        if self.store is not None:
+            self.store.close()
+        self.store = Store(f"sqlite:///{self._path / 'f.db'}")
+        self.store.open()
+        self.core = Core(self.store.load(), CONFIG, self.clock)
+
+    def round(self, commit=True):
+        done = self.core.end_round()
+        if commit:
+            self.store.commit(done.changes)
+        self.calls = list(done.calls)
+        return done
+
+    def subscribe(self):
+        self.core.subscription_began("F1")
+        return self.round()
+
+    def submit(self, **request):
+        job = self.core.submit(JobRequest(command=("sleep", "1"), cpus=0.5, mem_bytes=32 << 20, **request))
+        self.round()
+        return job.id
+
+    def offer(self, agent="S0", cpus=4.0, executors=()):
+        slack = {"revocable": {}, "provider_id": {"value": "p"}, "type": "SCALAR"}
+        self.core.offered(
+            [
+                {
+                    "id": {"value": f"O-{agent}"},
+                    "agent_id": {"value": agent},
+                    "hostname": f"host-{agent}",
+                    "url": {"address": {"ip": "10.0.0.1", "port": 5051}},
+                    "resources": [
+                        {"name": "cpus", "scalar": {"value": cpus}, **slack},
+                        {"name": "mem", "scalar": {"value": 4096.0}, **slack},
+                    ],
+                    "executor_ids": [{"value": each} for each in executors],
+                }
+            ]
+        )
+
+    def launch(self, **request):
+        """One job of one instance, launched; its task id."""
+        job = self.submit(**request)
+        self.offer()
+        self.round()
+        return f"{job}.0.1"
+
+    def update(self, task_id, state, uuid="u1", **fields):
+        status = {"task_id": {"value": task_id}, "agent_id": {"value": "S0"}, "state": state, **fields}
+        self.core.updated({**status, "uuid": uuid} if uuid else status)
+        return self.round()
+
+    def reconciled(self, task_id, state):
+        return self.update(task_id, state, uuid=None, reason="REASON_RECONCILIATION", source="SOURCE_MASTER")
+
+    def of_kind(self, kind):
+        return [each for each in self.calls if isinstance(each, kind)]
+
+    def job(self, task_id):
+        (job,) = self.store.find(task_id.split(".")[0])
+        return job
+
+
+@pytest.fixture
+def life(tmp_path):
+    return Life(tmp_path)
+
+
+def labelled(reason):
+    return {"labels": {"labels": [{"key": LABEL_REASON, "value": reason}]}, "source": "SOURCE_EXECUTOR"}
+
+
+def test_the_intent_is_in_the_same_round_as_the_accept_and_so_is_stored_first(life):
+    life.subscribe()
+    job = life.core.submit(JobRequest(command=("true",)))
+    life.offer()
+    done = life.core.end_round()
+    (accept,) = [each for each in done.calls if isinstance(each, Accept)]
+    (task,) = accept.tasks
+    assert task["task_id"]["value"] == f"{job.id}.0.1"
+    assert done.changes.attempts[f"{job.id}.0.1"].state == "launching"
+    assert (task["executor"]["executor_id"]["value"],) == tuple(key[1] for key in done.changes.executors)
+
+
+def test_a_launch_that_was_stored_but_never_sent_is_made_again_for_free(life):
+    life.subscribe()
+    task = life.launch()
+    life.restart()  # Killed before the ACCEPT went out.
+    life.subscribe()
+    assert Reconcile(((task, "S0"),)) in life.calls and Reconcile() in life.calls
+    life.reconciled(task, "TASK_GONE")
+    first, second = life.store.attempts(task.split(".")[0])
+    assert (first.state, first.ending.reason.code, first.retry.charged) == ("lost", "LOST", False)
+    assert (second.state, second.number) == ("pending", 2)
+
+
+def test_a_launch_that_was_not_stored_was_not_made(life):
+    life.subscribe()
+    job = life.submit()
+    life.offer()
+    life.round(commit=False)
+    life.restart()
+    life.subscribe()
+    life.offer()
+    life.round()
+    assert [each.tasks[0]["task_id"]["value"] for each in life.of_kind(Accept)] == [f"{job}.0.1"]
+
+
+def test_an_update_with_a_uuid_is_acknowledged_in_the_round_that_stores_it(life):
+    life.subscribe()
+    task = life.launch()
+    done = life.update(task, "TASK_RUNNING")
+    assert done.changes.attempts[task].state == "running"
+    assert [each.status["uuid"] for each in life.of_kind(Acknowledge)] == ["u1"]
+    life.reconciled(task, "TASK_RUNNING")
+    assert life.of_kind(Acknowledge) == []
+
+
+def test_updates_sent_twice_or_in_the_wrong_order_change_nothing(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_RUNNING")
+    life.update(task, "TASK_FINISHED", uuid="u2")
+    done = life.update(task, "TASK_FINISHED", uuid="u2")
+    assert not done.changes and len(life.of_kind(Acknowledge)) == 1
+    assert life.job(task).state is JobState.FINISHED
+
+
+def test_a_task_that_was_given_up_and_still_runs_is_killed(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_LOST")
+    life.update(task, "TASK_RUNNING", uuid="u2")
+    assert [each.task_id for each in life.of_kind(Kill)] == [task]
+    life.update("nobodys.0.1", "TASK_RUNNING", uuid="u3")
+    assert [each.task_id for each in life.of_kind(Kill)] == ["nobodys.0.1"]
+
+
+def test_an_unknown_task_is_believed_lost_only_when_it_stays_unknown(life):
+    """A master that lost its registry says so of every task until their agents are back."""
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_RUNNING")
+    life.reconciled(task, "TASK_UNKNOWN")
+    assert life.store.attempts(task.split(".")[0])[0].state == "running"
+    life.clock.advance(DOUBT_S / 2)
+    life.round()
+    assert Reconcile(((task, "S0"),)) in life.calls
+    life.clock.advance(DOUBT_S / 2)
+    life.reconciled(task, "TASK_UNKNOWN")
+    assert life.store.attempts(task.split(".")[0])[0].state == "lost"
+
+
+def test_a_doubt_ends_when_the_agent_is_back(life):
+    life.subscribe()
+    task = life.launch()
+    life.reconciled(task, "TASK_UNKNOWN")
+    life.reconciled(task, "TASK_RUNNING")
+    life.clock.advance(DOUBT_S)
+    life.reconciled(task, "TASK_UNKNOWN")
+    assert life.store.attempts(task.split(".")[0])[0].state == "running"
+
+
+def test_while_its_agent_is_unreachable_a_job_waits(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_UNREACHABLE")
+    life.offer("S1")
+    life.round()
+    assert life.of_kind(Accept) == []
+    life.update(task, "TASK_RUNNING", uuid="u2")
+    assert life.job(task).state is JobState.RUNNING
+
+
+def test_after_a_qos_kill_the_agent_is_left_alone_by_that_job_until_it_has_cooled_down(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_KILLED", **labelled("QOS_CPU"))
+    life.clock.advance(60)
+    life.restart()  # A cool-down outlives the process.
+    life.subscribe()
+    life.offer()
+    life.round()
+    assert life.of_kind(Accept) == [] and life.of_kind(Decline)
+    other = life.submit()
+    life.offer()
+    life.round()
+    assert [each.tasks[0]["task_id"]["value"] for each in life.of_kind(Accept)] == [f"{other}.0.1"]
+    life.clock.advance(300)
+    life.round()
+    life.offer()
+    life.round()
+    assert [each.tasks[0]["name"] for each in life.of_kind(Accept)] == ["sleep.0"]
+
+
+def test_an_offer_that_was_rescinded_before_its_round_is_not_used(life):
+    life.subscribe()
+    life.submit()
+    life.offer()
+    life.core.rescinded("O-S0")
+    life.round()
+    assert life.of_kind(Accept) == [] and life.of_kind(Decline) == []
+
+
+def test_offers_are_suppressed_when_there_is_nothing_to_do_and_revived_when_there_is(life):
+    life.subscribe()
+    assert life.of_kind(Suppress)
+    life.round()
+    assert life.calls == []
+    life.submit()
+    assert life.of_kind(Revive)
+    life.round()
+    assert life.calls == [], "once is enough"
+    life.clock.advance(31)
+    life.round()
+    assert life.of_kind(Revive), "the first may be lost"
+
+
+def test_a_retry_that_comes_due_revives(life):
+    life.subscribe()
+    task = life.launch()
+    assert life.of_kind(Suppress), "it was the only one"
+    life.update(task, "TASK_FAILED", **labelled("COMMAND_FAILED"))
+    assert life.of_kind(Revive) == []
+    assert 0 < life.core.next_round_s() <= 1.0
+    life.clock.advance(3)
+    life.round()
+    assert life.of_kind(Revive)
+
+
+def test_kills_are_sent_again_until_the_task_has_ended_also_after_a_restart(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_RUNNING")
+    life.core.kill(task.split(".")[0])
+    life.round()
+    assert len(life.of_kind(Kill)) == 1
+    life.clock.advance(11)
+    life.round()
+    assert len(life.of_kind(Kill)) == 1
+    life.restart()
+    life.subscribe()
+    assert [each.task_id for each in life.of_kind(Kill)] == [task]
+    life.update(task, "TASK_KILLED", uuid="u2")
+    life.clock.advance(700)
+    life.round()
+    assert life.of_kind(Kill) == []
+    assert life.job(task).state is JobState.KILLED
+
+
+def test_a_launch_without_news_is_asked_for(life):
+    life.subscribe()
+    task = life.launch()
+    life.clock.advance(21)
+    life.round()
+    assert Reconcile(((task, "S0"),)) in life.calls
+
+
+def test_a_framework_that_mesos_removed_starts_anew_and_loses_no_job(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_RUNNING")
+    life.core.framework_removed()
+    life.round()
+    life.restart()
+    assert life.core.framework_id is None
+    life.core.subscription_began("F2")
+    life.round()
+    life.clock.advance(2)
+    life.offer()
+    life.round()
+    (accept,) = life.of_kind(Accept)
+    assert accept.tasks[0]["task_id"]["value"] == task[:-1] + "2"
+    assert accept.tasks[0]["executor"]["framework_id"] == {"value": "F2"}
+
+
+def test_a_correction_becomes_an_event_of_its_job(life):
+    life.subscribe()
+    task = life.launch()
+    sent = Correction(at=1.0, action="throttle", task=task, outcome="quota halved", protected="memcached", cause="cpu")
+    life.core.message("S0", "e1", sent.encode())
+    (event,) = life.round().changes.events
+    assert (event.type, event.job, event.text) == (
+        EventType.CORRECTION,
+        task.split(".")[0],
+        "throttle for memcached (cpu): quota halved",
+    )
+    life.core.message("S0", "e1", base64.b64encode(b'{"type":"gossip"}').decode())
+    assert not life.round().changes
+
+
+def test_events_are_numbered_without_a_gap_over_restarts(life):
+    life.subscribe()
+    life.submit()
+    life.restart()
+    life.submit()
+    ids = [each.id for each in life.store.events(0, 100)]
+    assert ids == list(range(1, len(ids) + 1)) and len(ids) == 2
+
+
+def test_a_job_that_has_ended_leaves_the_memory_and_stays_in_the_store(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_FINISHED")
+    assert life.core.jobs_alive == 0
+    with pytest.raises(UnknownJob):
+        life.core.kill(task.split(".")[0])
+    assert life.job(task).ended_at is not None
+
+
+def test_why_names_the_obstacle(life):
+    job = life.submit()
+    assert "not connected" in life.core.why(job)[0]
+    life.subscribe()
+    assert any("no agent has offered revocable resources" in line for line in life.core.why(job))
+    life.offer(cpus=0.2)
+    life.round()
+    assert any("largest slack offered last was 0.2 cpus and 4G on host-S0" in line for line in life.core.why(job))
+
+
+def test_a_job_without_a_name_is_called_after_its_program(life):
+    job = life.core.submit(JobRequest(command=("/usr/bin/my tool",)))
+    assert job.name == "my-tool"
+    assert msgspec.json.decode(msgspec.json.encode(job), type=type(job)) == job
+
+
+def test_an_offer_that_cannot_be_read_does_not_spoil_the_others(life, caplog):
+    life.subscribe()
+    life.submit()
+    life.core.offered([{"id": {"value": "bad"}}])
+    life.offer()
+    life.round()
+    assert life.of_kind(Accept) and "cannot be read" in caplog.text

@@ -1,0 +1,129 @@
+"""The loop: nothing is answered or called before it is stored, and a store that cannot be written ends it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+import pytest
+
+from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.framework import loop as loop_module
+from serenity.framework import metrics
+from serenity.framework.core import Core, CoreConfig, UnknownJob
+from serenity.framework.loop import Loop
+from serenity.framework.store import Snapshot, StoreBusyError, StoreError
+from serenity.wire.api import JobRequest
+
+CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
+REQUEST = JobRequest(command=("true",))
+
+
+class Running:
+    """A loop whose commits go through `commit`, a function of the test's."""
+
+    def __init__(self, commit, clock=None):
+        self.happened: queue.Queue = queue.Queue()
+
+        def noted(changes):
+            commit(changes)
+            self.happened.put("commit")
+
+        self.metrics = metrics.table()
+        core = Core(Snapshot(None, None, 0, (), (), (), ()), CONFIG, ManualClock(1e9))
+        self.loop = Loop(core, noted, self._send, lambda changes: None, clock or SystemClock(), self.metrics)
+        self.loop.start()
+
+    def _send(self, calls):
+        if calls:
+            self.happened.put([type(each).__name__ for each in calls])
+
+
+@pytest.fixture
+def running():
+    loops = []
+
+    def start(*arguments):
+        loops.append(Running(*arguments))
+        return loops[-1]
+
+    yield start
+    for each in loops:
+        each.loop.stop()
+
+
+def test_calls_go_out_and_answers_are_given_only_after_the_commit(running):
+    gate = threading.Event()
+    one = running(lambda changes: gate.wait(10))
+    one.loop.tell(lambda core: core.subscription_began("F"))
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(one.loop.ask(lambda core: core.submit(REQUEST))))
+    asking.start()
+    asking.join(0.3)
+    assert asking.is_alive() and one.happened.empty()
+    gate.set()
+    asking.join(5)
+    assert answers[0].name == "true"
+    assert one.happened.get(timeout=5) == "commit"
+    assert "Reconcile" in one.happened.get(timeout=5)
+
+
+def test_what_arrives_during_a_commit_is_committed_together(running):
+    gate, commits = threading.Event(), []
+
+    def commit(changes):
+        commits.append(len(changes.jobs))
+        gate.wait(10)
+
+    one = running(commit)
+    threads = [threading.Thread(target=one.loop.ask, args=(lambda core: core.submit(REQUEST),)) for _ in range(20)]
+    for each in threads:
+        each.start()
+    deadline = threading.Event()
+    while len(commits) < 1:
+        deadline.wait(0.01)
+    deadline.wait(0.2)
+    gate.set()
+    for each in threads:
+        each.join(5)
+    assert sum(commits) == 20 and len(commits) <= 3
+
+
+def test_a_busy_store_is_tried_again(running, monkeypatch):
+    monkeypatch.setattr(loop_module, "_COMMIT_PAUSE_S", 0.01)
+    tries = []
+
+    def commit(changes):
+        tries.append(changes)
+        if len(tries) < 3:
+            raise StoreBusyError("locked")
+
+    one = running(commit)
+    assert one.loop.ask(lambda core: core.submit(REQUEST)).name == "true"
+    assert len(tries) == 3 and tries[0] is tries[2]
+    assert one.metrics.value("serenity_framework_commit_retries_total") == 2
+
+
+def test_a_store_that_stays_busy_ends_the_loop_and_nothing_was_called(running, monkeypatch):
+    monkeypatch.setattr(loop_module, "_COMMIT_PAUSE_S", 0.01)
+    monkeypatch.setattr(loop_module, "_COMMIT_PATIENCE_S", 0.1)
+
+    def commit(changes):
+        raise StoreBusyError("the disk is full")
+
+    one = running(commit)
+    one.loop.tell(lambda core: core.subscription_began("F"))
+    with pytest.raises(StoreError, match="the disk is full"):
+        one.loop.ask(lambda core: core.submit(REQUEST))
+    assert one.loop.ended.wait(5) and one.loop.failure == "the disk is full"
+    assert one.happened.empty()
+
+
+def test_a_message_that_cannot_be_handled_is_logged_and_the_others_go_on(running, caplog):
+    one = running(lambda changes: None)
+    one.loop.tell(lambda core: core.updated({"nonsense": 1}))
+    with pytest.raises(UnknownJob):
+        one.loop.ask(lambda core: core.kill("nothing"))
+    assert one.loop.ask(lambda core: core.submit(REQUEST)).name == "true"
+    assert "this is a bug in Serenity" in caplog.text
+    assert one.metrics.value("serenity_framework_message_failures_total") == 1

@@ -1,0 +1,137 @@
+"""Ids, reminders, watchers, settings: small parts with a rule each."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serenity.daemon.settings import SettingsError, resolve
+from serenity.framework import metrics
+from serenity.framework.job_ids import next_id
+from serenity.framework.reminders import Reminders
+from serenity.framework.settings import FrameworkSettings, executor_environment
+from serenity.framework.views import one_line
+from serenity.framework.watchers import Watchers
+from serenity.wire import api
+
+# -- job ids ---------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(1.71e9, 2.7e9), min_size=1, max_size=50))
+def test_ids_are_unique_and_in_order_whatever_the_clock_does(times):
+    ids = [next_id(None, times[0])]
+    for now_s in times[1:]:
+        ids.append(next_id(ids[-1], now_s))
+    assert ids == sorted(set(ids)) and {len(each) for each in ids} == {7}
+
+
+# -- reminders ---------------------------------------------------------------------------------
+
+
+def test_a_reminder_comes_ever_more_rarely_until_it_is_dropped():
+    reminders = Reminders(longest_s=30.0)
+    reminders.set("a", at_s=10.0, pause_s=10.0)
+    came = [t for t in range(121) if reminders.due(float(t)) == ["a"]]
+    assert came == [10, 20, 40, 70, 100]
+    reminders.drop("a")
+    assert [reminders.due(float(t)) for t in range(121, 300)] == [[]] * 179
+
+
+def test_setting_a_reminder_again_replaces_it():
+    reminders = Reminders(longest_s=30.0)
+    reminders.set("a", 5.0, 10.0)
+    reminders.set("a", 50.0, 10.0)
+    assert reminders.due(20.0) == [] and reminders.due(50.0) == ["a"]
+
+
+# -- watchers ----------------------------------------------------------------------------------
+
+
+def event(number):
+    return api.Event(id=number, at=1.0, type=api.EventType.JOB, text=f"event {number}")
+
+
+def test_a_watcher_gets_what_is_stored_and_then_what_comes():
+    stored = [event(1), event(2)]
+    watchers = Watchers(
+        lambda after, limit, job: [e for e in stored if e.id > after][:limit], last_event_id=2, metrics=metrics.table()
+    )
+    stream = watchers.stream(after=1)
+    assert next(stream) == b"id: 1\n\n"
+    assert b"event 2" in next(stream)
+
+    def later():
+        stored.append(event(3))
+        watchers.tell(3)
+
+    threading.Timer(0.05, later).start()
+    assert b"event 3" in next(stream)
+    watchers.close()
+    assert list(stream) == []
+
+
+def test_a_watcher_without_a_last_id_starts_now():
+    watchers = Watchers(lambda after, limit, job: [], last_event_id=7, metrics=metrics.table())
+    assert next(watchers.stream(after=None)) == b"id: 7\n\n"
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+def settings(**flags):
+    return resolve(FrameworkSettings, "framework", flags, environ={})[0]
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:80", "localhost:0", "[::1]:8640"])
+def test_loopback_may_be_listened_on(listen):
+    assert settings(listen=listen).address[1] == int(listen.rsplit(":", 1)[1])
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "10.1.2.3:80", "[::]:80", "example.org:80"])
+def test_other_addresses_must_be_insisted_on(listen):
+    with pytest.raises(SettingsError, match="--insecure-listen"):
+        settings(listen=listen)
+    assert settings(listen=listen, insecure_listen=True).listen == listen
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"listen": "8640"}, "listen: '8640' is no address"),
+        ({"listen": "127.0.0.1:99999"}, "listen: "),
+        ({"failover_timeout": "soon"}, "failover_timeout: 'soon' is no duration"),
+        ({"executor_mem": "much"}, "executor_mem: 'much'"),
+        ({"executor_cpus": 0.0}, "executor_cpus"),
+        ({"master": "http://"}, "master: "),
+    ],
+)
+def test_a_bad_setting_names_its_key(flags, complaint):
+    with pytest.raises(SettingsError, match=complaint.replace("[", "\\[")):
+        settings(**flags)
+
+
+def test_executors_are_told_their_table_and_variables_and_nothing_else(tmp_path):
+    file = tmp_path / "serenity.toml"
+    file.write_text('[executor]\nrung0 = false\nhold_s = 3.5\npipeline = "/p"\n[framework]\nmaster = "m:1"\n')
+    environ = {
+        "SERENITY_EXECUTOR_PIPELINE": "/q",
+        "SERENITY_RUN_DIR": "/r",
+        "HOME": "/root",
+        "SERENITY_FRAMEWORK_X": "y",
+    }
+    assert executor_environment(environ, file) == {
+        "SERENITY_EXECUTOR_RUNG0": "false",
+        "SERENITY_EXECUTOR_HOLD_S": "3.5",
+        "SERENITY_EXECUTOR_PIPELINE": "/q",
+        "SERENITY_RUN_DIR": "/r",
+    }
+    file.write_text("[executor]\na = [1]\n")
+    with pytest.raises(SettingsError, match=r"\[executor\] a: a list cannot"):
+        executor_environment({}, file)
+
+
+def test_somebody_elses_text_cannot_move_the_cursor():
+    assert one_line("a\x1b[2Jb\r\nc") == "a [2Jb c"

@@ -1,0 +1,104 @@
+"""What Mesos' status updates are taken to mean."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from serenity.framework.jobs import Ended, Seen
+from serenity.framework.updates import decode
+from serenity.wire.api import AttemptState
+from serenity.wire.kill_record import LABEL_REASON, Agent, Killed, KillRecord, TaskResources
+from serenity.wire.reasons import Reason
+
+S = AttemptState
+RECORD = KillRecord(
+    id="k1",
+    decided_at=1.0,
+    agent=Agent(id="S0", hostname="h7"),
+    killed=Killed(task="j.0.1", job="j", attempt=1, ran_for_s=1.0, resources=TaskResources(cpus=1.0, mem_bytes=1)),
+    reason="QOS_MEMORY",
+)
+
+
+def status(state, **fields):
+    return {"task_id": {"value": "j.0.1"}, "agent_id": {"value": "S0"}, "state": state, **fields}
+
+
+def ending(state, **fields):
+    event = decode(status(state, **fields)).event
+    assert isinstance(event, Ended)
+    return event.ending
+
+
+def test_running_brings_the_container_of_the_sandbox():
+    container = {"container_id": {"value": "c1"}}
+    assert decode(status("TASK_RUNNING", container_status=container)).event == Seen(S.RUNNING, "c1")
+
+
+@pytest.mark.parametrize("state", ["TASK_STAGING", "TASK_STARTING"])
+def test_not_yet_running_is_no_news(state):
+    assert decode(status(state)).event is None
+
+
+@pytest.mark.parametrize(
+    ("state", "mesos_reason", "expected_state", "expected_reason"),
+    [
+        ("TASK_FINISHED", None, S.FINISHED, None),
+        ("TASK_FAILED", "REASON_EXECUTOR_TERMINATED", S.LOST, Reason.EXECUTOR_LOST),
+        ("TASK_FAILED", "REASON_CONTAINER_LIMITATION_MEMORY", S.FAILED, Reason.MEMORY_LIMIT),
+        ("TASK_GONE", "REASON_CONTAINER_UPDATE_FAILED", S.LOST, Reason.EXECUTOR_LOST),
+        ("TASK_DROPPED", "REASON_INVALID_OFFERS", S.LOST, Reason.LAUNCH_REFUSED),
+        ("TASK_DROPPED", "REASON_SLAVE_REMOVED", S.LOST, Reason.AGENT_LOST),
+        ("TASK_KILLED", "REASON_CONTAINER_PREEMPTED", S.KILLED, Reason.PREEMPTED_BY_MESOS),
+        ("TASK_LOST", "REASON_RECONCILIATION", S.LOST, Reason.LOST),
+        ("TASK_GONE", "REASON_RECONCILIATION", S.LOST, Reason.LOST),
+        ("TASK_GONE_BY_OPERATOR", "REASON_SLAVE_REMOVED_BY_OPERATOR", S.LOST, Reason.AGENT_LOST),
+        ("TASK_ERROR", "REASON_TASK_INVALID", S.FAILED, Reason.LAUNCH_FAILED),
+        ("TASK_FAILED", None, S.FAILED, None),
+        ("TASK_KILLED", None, S.KILLED, None),
+    ],
+)
+def test_what_mesos_says_without_the_executor(state, mesos_reason, expected_state, expected_reason):
+    said = ending(state, **({"reason": mesos_reason} if mesos_reason else {}))
+    assert (said.state, said.reason) == (expected_state, expected_reason)
+
+
+def test_resources_that_somebody_else_got_first_are_nobodys_fault():
+    message = "Total resources cpus:1 required by task and its executor is more than available cpus:0.5"
+    said = ending("TASK_ERROR", reason="REASON_TASK_INVALID", message=message)
+    assert (said.state, said.reason, said.avoid_s) == (S.LOST, Reason.LAUNCH_REFUSED, 0.0)
+
+
+def test_the_executors_label_counts_more_than_mesos_reason():
+    labels = {"labels": [{"key": LABEL_REASON, "value": "QOS_CPU"}]}
+    said = ending("TASK_KILLED", reason="REASON_CONTAINER_PREEMPTED", labels=labels, source="SOURCE_EXECUTOR")
+    assert (said.state, said.reason, said.avoid_s) == (S.KILLED, Reason.QOS_CPU, Reason.QOS_CPU.avoid_s)
+
+
+def test_an_agent_that_refuses_is_avoided_a_stale_offer_says_nothing_about_it():
+    labels = {"labels": [{"key": LABEL_REASON, "value": "LAUNCH_REFUSED"}]}
+    assert ending("TASK_KILLED", labels=labels, source="SOURCE_EXECUTOR").avoid_s > 0
+    assert ending("TASK_DROPPED", reason="REASON_INVALID_OFFERS", source="SOURCE_MASTER").avoid_s == 0
+
+
+def test_the_record_is_kept_and_gives_the_reason():
+    said = ending("TASK_KILLED", data=base64.b64encode(RECORD.encode()).decode())
+    assert (said.record, said.reason) == (RECORD, Reason.QOS_MEMORY)
+
+
+@pytest.mark.parametrize("data", ["!!!", base64.b64encode(b"no record").decode()])
+def test_data_that_is_no_record_is_said_and_nothing_guessed(data):
+    said = ending("TASK_KILLED", data=data, message="gone")
+    assert said.record is None and said.reason is None
+    assert said.message.startswith("gone; ")
+
+
+@pytest.mark.parametrize(
+    ("state", "doubtful"),
+    [("TASK_UNKNOWN", True), ("TASK_FINISHED", True), ("TASK_KILLED", True), ("TASK_GONE", False)],
+)
+def test_which_answers_of_a_reconciliation_are_believed_at_once(state, doubtful):
+    assert decode(status(state, reason="REASON_RECONCILIATION")).doubtful is doubtful
+    assert decode(status(state)).doubtful is False
