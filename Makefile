@@ -1,7 +1,7 @@
 # make demo   make test   make lint   ARGS is handed on: make test ARGS="-k ladder", make demo ARGS="--seconds 60"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test test-mesos lint clean
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -9,6 +9,7 @@ INSTALLED := .venv/installed
 help:
 	@echo "make demo    show it: production, best-effort tasks that hurt it, and what Serenity does (three minutes)"
 	@echo "make test    run the tests"
+	@echo "make test-mesos    those against the real mesos-master and mesos-agent, from PATH or SERENITY_MESOS_BIN"
 	@echo "make lint    ruff and mypy"
 	@echo "make venv    only make .venv with all of it installed (the others do it too)"
 	@echo "make clean   remove .venv and everything built"
@@ -16,8 +17,14 @@ help:
 demo: venv
 	@$(BIN)/serenity demo $(ARGS)
 
+# More workers than cores: most tests wait for processes.  A file's tests stay together, and share its fixtures.
+PYTEST = $(BIN)/python -m pytest -q -n 3 --dist loadscope
+
 test: venv
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+test-mesos: venv
+	@$(PYTEST) -m real_mesos $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check --quiet

@@ -15,6 +15,7 @@ know, and closes on a line that is no JSON or longer than `MAX_LINE_BYTES`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -189,13 +190,16 @@ def run_dir(environ: Mapping[str, str] = os.environ) -> Path:
 def socket_path(agent_id: str, directory: Path) -> Path:
     """The socket of one agent's estimator; both sides know the agent's id, and need nothing else.
 
+    Its name is the agent's id, or a digest of it where the folder's path leaves no room for that.
+
     Raises:
-        ValueError: the path is too long for a Unix socket.
+        ValueError: the folder's path is too long for any Unix socket.
     """
-    path = directory / f"{agent_id}.sock"
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
-        raise ValueError(f"{path} is too long for a Unix socket; set SERENITY_RUN_DIR to a shorter folder")
-    return path
+    for name in (agent_id, hashlib.sha256(agent_id.encode()).hexdigest()[:12]):
+        path = directory / f"{name}.sock"
+        if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+            return path
+    raise ValueError(f"{directory} is too long a path for a Unix socket; set SERENITY_RUN_DIR to a shorter one")
 
 
 def qos_off_file(directory: Path) -> Path:

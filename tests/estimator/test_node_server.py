@@ -169,7 +169,7 @@ def test_who_does_not_read_is_dropped_and_the_others_notice_nothing(server, hear
         server.publish(line)
         slowest_s = max(slowest_s, time.monotonic() - before_s)
         assert isinstance(awake.hear(), node.Sample)
-    assert slowest_s < 0.2
+    assert slowest_s < 2.0  # A blocking send to who does not read would never come back.
     assert dropped == [1]
     until(lambda: ("C", "gone") in heard.words)
     until(lambda: server.executors == 1)

@@ -13,6 +13,7 @@ import pytest
 
 from serenity.wire.corrections import Correction, CorrectionError
 from serenity.wire.kill_record import KillRecord
+from serenity.wire.resources import Resources
 from serenity.wire.scheduler import SchedulerDriver
 from serenity.wire.task_spec import TaskSpec
 
@@ -51,8 +52,12 @@ class Framework:
 
     def resourceOffers(self, driver, offers):  # noqa: N802
         for offer in offers:
-            tasks, self._tasks = self._tasks, {}
-            driver.launchTasks([offer["id"]], [self._task(offer, *each) for each in tasks.items()])
+            # The cluster is shared: an offer may be the rest of what another test's framework left.
+            enough = Resources.from_json(offer["resources"]).regular.amount("cpus") >= 1.0
+            tasks, self._tasks = (self._tasks, {}) if enough else ({}, self._tasks)
+            driver.launchTasks(
+                [offer["id"]], [self._task(offer, *each) for each in tasks.items()], {"refuse_seconds": 0.5}
+            )
 
     def statusUpdate(self, driver, status):  # noqa: N802
         driver.acknowledgeStatusUpdate(status)
@@ -116,7 +121,7 @@ def framework(cluster, tmp_path):
 
 
 def test_tasks_come_and_go_and_the_executor_ends_in_order(framework, marker, shared):
-    tree = ("sh", "-c", f"trap '' TERM; setsid sleep {marker} & while :; do sleep 0.1; done")
+    tree = ("sh", "-c", f"trap '' TERM; setsid sleep {marker} & while :; do sleep 0.1; done")  # Ends by force only.
     left = ("sh", "-c", f"setsid sleep {marker} & sleep 60")
     be = framework(
         well=("sh", "-c", "echo hi"), ill=("sh", "-c", "exit 3"), missing=("no-such-command",), tree=tree, left=left
@@ -126,6 +131,7 @@ def test_tasks_come_and_go_and_the_executor_ends_in_order(framework, marker, sha
     assert be.wait_for("missing", "TASK_FAILED")["message"] == "command not found: no-such-command"
     be.wait_for("tree", "TASK_RUNNING")
     be.wait_for("left", "TASK_RUNNING")
+    shared.poll(lambda: len(shared.processes_of(marker)) == 4, "both trees run, and have their traps")
     policy = {"grace_period": {"nanoseconds": 300_000_000}}
     be.driver.killTask({"value": "tree"}, be.agent_id, policy)
     be.wait_for("tree", "TASK_KILLING")
