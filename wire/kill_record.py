@@ -167,8 +167,10 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
     def line(self, now: float | None = None) -> str:
         """One line for people.  With `now` (seconds since the epoch) the retry is told as well."""
         reason = self.known_reason
-        by = "QoS" if reason is not None and reason.by_qos else self.reason
-        text = f"killed by {by} on {self.agent.hostname}: {self._evidence(reason)}"
+        if reason is not None and reason.by_qos:
+            text = f"killed by QoS on {self.agent.hostname}: {self._evidence(reason)}"
+        else:
+            text = f"killed on {self.agent.hostname} ({self.reason}): {self._evidence(reason)}"
         return text + (self._retry_text(now) if now is not None else "")
 
     def _evidence(self, reason: Reason | None) -> str:
@@ -187,7 +189,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
         return text
 
     def _retry_text(self, now: float) -> str:
-        if self.retry is None:
+        if self.retry is None or self.known_reason is Reason.KILLED_BY_USER:
             return ""
         if self.retry.attempt is None:
             return "; no retry left"

@@ -118,6 +118,19 @@ class _Sample:
     worse: float  # The deviation, positive in the direction that hurts; NaN: no value or no baseline.
 
 
+@dataclass
+class _Seen:
+    """The samples of a contention, from the window that began it to now."""
+
+    start: float
+    samples: int = 0
+    missing: int = 0
+
+    def add(self, sample: _Sample) -> None:
+        self.samples += 1
+        self.missing += math.isnan(sample.value)
+
+
 class _Row:
     """What is remembered of one production container."""
 
@@ -128,6 +141,7 @@ class _Row:
         self._window: deque[_Sample] = deque(maxlen=parameters.window)
         self._last: _Sample | None = None  # The last one that could be compared.
         self._since: float | None = None  # When the contention that holds was noticed.
+        self._seen: _Seen | None = None  # What it rests on.
         self._cause: Cause = "unknown"
 
     @property
@@ -143,6 +157,8 @@ class _Row:
         self._window.append(sample)
         if math.isfinite(sample.worse):
             self._last = sample
+        if self._seen is not None:
+            self._seen.add(sample)
         for learns, measured in ((self._signal, value), (self._granted, granted)):
             if math.isfinite(measured):
                 learns.learn(t, measured)
@@ -157,13 +173,16 @@ class _Row:
             self._cause = self._cause_now(now, node)
             if parameters.signal == "sli" or self._cause == "cpu":
                 self._since = now.t
+                self._seen = _Seen(self._window[0].t)
+                for each in self._window:
+                    self._seen.add(each)
                 self._signal.freeze(now.t, since=votes[0].t)
                 self._granted.freeze(now.t, since=votes[0].t)
             return
         recovered = sum(each.t > self._since and each.worse < parameters.threshold / 2 for each in self._window)
         silent_s = now.t - self._last.t if self._last is not None else 0.0
         if recovered >= parameters.votes or node.best_effort_cpu is None or silent_s > parameters.baseline_s:
-            self._since = None
+            self._since = self._seen = None
             self._signal.thaw(now.t)
             self._granted.thaw(now.t)
             self._window.clear()
@@ -184,8 +203,8 @@ class _Row:
         )
 
     def contention(self, container: Container, meaning: Indicator) -> Contention:
-        seen = self._last
-        assert seen is not None  # A contention begins with votes, which are samples that were compared.
+        seen, looked = self._last, self._seen
+        assert seen is not None and looked is not None  # A contention begins with votes, which were compared.
         threshold = self._parameters.threshold
         evidence = Evidence(
             signal=meaning.name,
@@ -194,10 +213,10 @@ class _Row:
             baseline=seen.baseline,
             deviation=seen.deviation,
             threshold=-threshold if meaning.better == "higher" else threshold,
-            window_start=self._window[0].t,
+            window_start=looked.start,
             window_end=self._window[-1].t,
-            samples=len(self._window),
-            missing=sum(math.isnan(each.value) for each in self._window),
+            samples=looked.samples,
+            missing=looked.missing,
         )
         severity = _severity(seen.worse, threshold, meaning)
         return Contention(self._cause, container, severity, evidence, Drop.name, asdict(self._parameters))

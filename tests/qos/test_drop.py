@@ -107,6 +107,15 @@ def test_the_evidence_is_what_was_seen(made):
     assert contention.detector == "drop"
 
 
+def test_the_window_of_a_contention_that_holds_reaches_back_to_its_beginning(made):
+    node = Node(made).warmed_up()
+    node.seconds(400.0, 400.0, math.nan, math.nan)
+    (contention,) = node.second(300.0)
+    evidence = contention.evidence
+    assert (evidence.window_start, evidence.window_end) == (20.0, 25.0)
+    assert (evidence.samples, evidence.missing) == (6, 2)
+
+
 # --- how long it holds ---
 
 

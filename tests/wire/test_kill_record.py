@@ -81,9 +81,9 @@ def test_numbers_as_people_write_them(observed: float, baseline: float, unit: st
 def test_without_evidence_the_reason_is_told() -> None:
     bare = {"protected": None, "signal": None}
     assert record(reason="MEMORY_LIMIT", **bare).line() == (
-        "killed by MEMORY_LIMIT on h7: the task used more memory than it had asked for"
+        "killed on h7 (MEMORY_LIMIT): the task used more memory than it had asked for"
     )
-    assert record(reason="QOS_OF_TOMORROW", **bare).line() == "killed by QOS_OF_TOMORROW on h7: reason QOS_OF_TOMORROW"
+    assert record(reason="QOS_OF_TOMORROW", **bare).line() == "killed on h7 (QOS_OF_TOMORROW): reason QOS_OF_TOMORROW"
     assert record(reason="QOS_OF_TOMORROW").known_reason is None
 
 
@@ -157,3 +157,13 @@ def test_production_s_sake_is_never_charged_to_the_job() -> None:
     assert all(reason.payer is Payer.NOBODY and reason.avoid_s > 0 for reason in Reason if reason.by_qos)
     assert set(REASON_OF_CAUSE.values()) == {reason for reason in Reason if reason.by_qos}
     assert Reason.COMMAND_FAILED.payer is Payer.JOB
+
+
+def test_who_kills_a_task_is_not_told_that_it_is_not_retried() -> None:
+    line = record(
+        reason="KILLED_BY_USER",
+        protected=None,
+        signal=None,
+        retry=Retry(charged=False, attempt=None, not_before=None, avoid=()),
+    ).line(now=0.0)
+    assert line == "killed on h7 (KILLED_BY_USER): killed on request"
