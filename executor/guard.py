@@ -143,7 +143,9 @@ class Guard:
         episode.last_seen_s = now_s
         # Whoever is on its way out counts as gone: its leaving may be what was needed.
         leaving = any(tasks[each].being_ended for each in self._evicted)
-        if now_s < episode.next_round_s or leaving:
+        # At the threshold and not beyond: on its way back, and nobody should lose a task for that.
+        recovering = finding.contention.severity <= 0
+        if now_s < episode.next_round_s or leaving or recovering:
             return actions
         done = self._round(finding, guilty_of[id(finding)], use, tasks, now_s)
         if done:

@@ -58,6 +58,9 @@ class Drop:
     by less than half of `threshold`, no best-effort row is left, or nothing was measured for
     `baseline_s`.  A missing sample takes its place in the window and votes for nothing.
 
+    ``cpu_granted`` is not complained of in a frame in which the container's own indicator was
+    measured: that one speaks then, and starving applications often do not answer.
+
     Source: Serenity's drop filter (a signal's drop against lagged samples, with votes, 2016);
     the median, the freezing and the hysteresis are ours.
     """
@@ -80,6 +83,8 @@ class Drop:
             psi_cpu=frame.readings.get("psi_cpu", math.nan),
             psi_cpu_baseline=_known(self._psi_cpu.value(frame.t)),
         )
+        # What the application says of itself outranks what we conclude from outside.
+        proxy, own_word = self._parameters.signal != "sli", frame.column("sli")
         contentions = []
         for i, container in enumerate(frame.containers):
             meaning = _SIGNALS.get(self._parameters.signal, container.indicator)
@@ -88,7 +93,7 @@ class Drop:
             row = self._rows[container.id] = before.get(container.id) or _Row(self._parameters)
             row.take(frame.t, float(signal[i]), float(granted[i]), meaning)
             row.judge(node)
-            if row.holds:
+            if row.holds and not (proxy and math.isfinite(own_word[i])):
                 contentions.append(row.contention(container, meaning))
         # In a contention the node's pressure is the contention's, and no baseline.
         if not contentions and math.isfinite(node.psi_cpu):

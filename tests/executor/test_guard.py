@@ -243,3 +243,22 @@ def test_switched_off_it_lets_go_of_everything_and_starts_afresh():
     node.clock.advance(10.0)
     on = node.tick(finding(("a", 0.5), ("b", 0.5)))
     assert [type(each) for each in on] == [CloseValve, Throttle]
+
+
+def test_nobody_is_evicted_in_the_moment_the_signal_is_good_again():
+    """Seen in the demo: the record of an eviction showed a throughput above the baseline."""
+    node = Node({"a": 0.9})
+    for _ in range(3):
+        node.tick(finding(("a", 1.0)))
+    healthy = [node.tick(finding(("a", 1.0), severity=0.0)) for _ in range(20)]
+    assert not any(isinstance(each, Evict) for actions in healthy for each in actions)
+    assert any(isinstance(each, Evict) for each in node.tick(finding(("a", 1.0), severity=0.1)))
+
+
+def test_standing_down_lets_go_of_everything_and_forgets():
+    node = Node({"a": 0.9})
+    node.tick(finding(("a", 1.0)))
+    actions = node.guard.stand_down()
+    assert [type(each) for each in actions] == [Release, OpenValve]
+    assert node.guard.stand_down() == []
+    assert [type(each) for each in node.tick(finding(("a", 1.0)))] == [CloseValve, Throttle]

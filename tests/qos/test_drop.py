@@ -213,6 +213,14 @@ def test_a_container_that_waits_for_cpu_is_protected_without_an_indicator(made):
     assert (contention.cause, contention.evidence.signal) == ("cpu", "cpu_granted")
 
 
+def test_what_the_application_says_of_itself_outranks_waiting_for_cpu(made):
+    parameters = DropParameters(signal="cpu_granted", threshold=0.3, votes=3, window=5, lag_s=8.0)
+    node = Node(made, parameters)
+    node.seconds(*[HEALTHY] * 40, cpu_granted=0.95)
+    assert not any(node.seconds(*[HEALTHY] * 6, cpu_granted=0.4))
+    assert node.second(math.nan, cpu_granted=0.4), "it does not answer any more, and waits for CPU"
+
+
 def test_waiting_for_cpu_is_no_contention_when_best_effort_hardly_runs(made):
     parameters = DropParameters(signal="cpu_granted", threshold=0.3, votes=3, window=5, lag_s=8.0)
     node = Node(made, parameters)

@@ -103,7 +103,17 @@ def test_a_port_in_use_is_one_line(address: str) -> None:
 
 
 def test_the_load_prints_json_lines(address: str) -> None:
-    command = [sys.executable, "-m", "serenity.cli.demo.load", "--address", address, "--rate", "100", "--duration", "1.2"]
+    command = [
+        sys.executable,
+        "-m",
+        "serenity.cli.demo.load",
+        "--address",
+        address,
+        "--rate",
+        "100",
+        "--duration",
+        "1.2",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert json.loads(done.stdout.splitlines()[0]).keys() == {
         "t",
