@@ -1,6 +1,6 @@
 """Runs best-effort tasks on one agent; carries corrections out and verifies them.
 
-Threads, joined by queues (docs: design, "Concurrency"):
+Threads, joined by queues (docs/design.md, "Concurrency"):
 
     main     forks, reaps, signals; owns every task's state     executor.py
     stream   the agent's events, put into main's inbox          agent_link.py

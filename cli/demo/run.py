@@ -35,7 +35,7 @@ from serenity.wire.reasons import Reason
 # The demo confines itself to so many CPUs, so that one client process can load them.
 _CPUS = 2
 _LOAD_SHARE = 0.6
-_AGGRESSORS = 5
+_AGGRESSORS = 6
 _AGGRESSOR_MEM_BYTES = 160 * MIB
 _HARMLESS_CPUS = 0.05
 _EXECUTOR_CPUS = 0.1
