@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +64,8 @@ def command(
     if as_json:
         click.echo(json.dumps(content))
     else:
-        click.echo("\n" + reporting.table(measured))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo("\n" + reporting.table(measured, width))
     if report is not None:
         _write(content, report)
         _draw(measured, report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from typing import TextIO
 
 _BAR_CELLS = 24
@@ -26,8 +27,9 @@ class Progress:
         self._write(f"\n\x1b[1m{text}\x1b[0m" if self._living else f"\n{text}")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
-        self._write(f"  {text}")
+        """A line that stays; on a terminal it is broken between words."""
+        width = shutil.get_terminal_size().columns - 1 if self._living else None
+        self._write(indented(text, "  ", width))
 
     def second(self, now_s: float, ops_per_s: float, reference: float | None, p99_ms: float, left_s: float) -> None:
         """The service, now.  `reference`: what is 100 %; None while that is not known."""
@@ -56,6 +58,14 @@ class Progress:
         self.done()
         self._stream.write(text + "\n")
         self._stream.flush()
+
+
+def indented(text: str, indent: str, width: int | None) -> str:
+    """`text` behind `indent`, its further lines a little deeper; None does not break it."""
+    if width is None:
+        return indent + text
+    deeper = indent + "    "
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=deeper, break_long_words=False)
 
 
 def _bar(share: float) -> str:

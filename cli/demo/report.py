@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serenity.cli.demo.load import percentile_ms
+from serenity.cli.demo.progress import indented
 
 # Each phase is judged by its last ten seconds, when what it began with has settled.
 JUDGED_S = 10.0
@@ -204,8 +205,8 @@ def to_json(measured: Measurements) -> dict[str, Any]:
     }
 
 
-def table(measured: Measurements) -> str:
-    """For people, 80 columns."""
+def table(measured: Measurements, width: int | None = None) -> str:
+    """For people: figures within 80 columns; kill lines broken at `width`, None for not at all."""
     alone = measured.figures("alone").ops_per_s
     lines = [f"{'phase':<14}{'throughput':>16}{'of alone':>10}{'p99':>10}{'given up':>14}"]
     for phase in measured.phases:
@@ -221,7 +222,7 @@ def table(measured: Measurements) -> str:
         f"recovered after {'never' if recovered is None else f'{recovered:.1f} s'}",
         f"evicted         {len(measured.kills)}",
         "",
-        *(f"  {line}" for line in measured.kill_lines),
+        *(indented(line, "  ", width) for line in measured.kill_lines),
         "",
         *(f"{'✓' if each.met else '✗'} {each.text}: {each.found}" for each in expectations(measured)),
     ]

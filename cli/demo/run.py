@@ -73,6 +73,7 @@ class Demo:
         self._progress = progress
         self._phases: list[Phase] = []
         self._setting: dict[str, Any] = {}
+        self._onset: float | None = None  # When the aggressors of the protected phase began.
 
     def run(self) -> Measurements:
         """Raises DemoError, and whatever the parts raise when they do not start; nothing is left running."""
@@ -120,7 +121,7 @@ class Demo:
         if cgroups:
             self._progress.say("the agent runs with --no-revocable_cpu_low_priority, or nothing would ever be hurt")
         self._progress.say(f"production: {self._setting['service']}, and an idle standby whose allocation is the slack")
-        self._progress.say("best-effort starts without rung 0 (lowest priority), so that the loop has something to do")
+        self._progress.say("best-effort starts without rung 0 (lowest priority), so that the loop has work")
         self._progress.say(f"logs: {self._options.work_dir}")
 
     def _load_rate(self, service: Service, address: str) -> float:
@@ -167,7 +168,7 @@ class Demo:
         self._progress.heading("protected: the same aggressors again, QoS on")
         qos_on()
         second = _submit(client, request)
-        onset = self._wait_for_running(client, second, 1, "the aggressors")
+        onset = self._onset = self._wait_for_running(client, second, 1, "the aggressors")
         self._measure("protected", protected_s, load, alone, onset)
         return self._measurements(client, load, onset, harmless, happenings)
 
@@ -206,7 +207,8 @@ class Demo:
     def _tell(self, event: api.Event) -> None:
         by_user = event.reason == Reason.KILLED_BY_USER.code  # Our own, between the phases.
         if event.type == api.EventType.CORRECTION or (event.type == api.EventType.KILL and not by_user):
-            self._progress.say(event.text)
+            after = f"+{event.at - self._onset:.1f} s  " if self._onset is not None else ""
+            self._progress.say(f"{after}{_who(event)}: {event.text}")
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -263,6 +265,12 @@ class Demo:
             harmless_state=attempts[-1].state.value,
             harmless_attempts=len(attempts),
         )
+
+
+def _who(event: api.Event) -> str:
+    """Such as ``aggressor/2``: a task's id is its job's, the instance, the attempt."""
+    instance = (event.task or "").split(".")[1:2]
+    return "/".join([event.name or event.job or "?", *instance])
 
 
 class _Watch:
