@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # Samples that wait for a slow reader: what it may sleep through before it must start anew.
 _QUEUED_LINES = 16
 _HELLO_TIMEOUT_S = 10.0
+_ACCEPT_AGAIN_S = 0.2
 
 
 class Node(Protocol):
@@ -61,6 +62,7 @@ class NodeServer:
         except OSError:
             self._lock.release()
             raise
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="node socket", daemon=True)
 
     def _listen(self) -> socket.socket:
@@ -78,6 +80,7 @@ class NodeServer:
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -96,14 +99,20 @@ class NodeServer:
             if each.hello is not None and not each.send(line):
                 logger.warning("executor %s does not read; its connection is dropped", each.hello.executor_id)
                 self._dropped()
+                self._connections.discard(each)  # Now, not when its reader has noticed: it is dropped once.
                 each.close()
 
     def _accept(self) -> None:
         while True:
             try:
                 accepted, _ = self._listener.accept()
-            except OSError:
-                return  # Closed by `stop`.
+            except OSError as error:
+                if self._stopping.is_set():
+                    return
+                # Out of files or memory, which passes.
+                logger.error("no executor can come to the node's socket just now: %s", error)
+                self._stopping.wait(_ACCEPT_AGAIN_S)
+                continue
             connection = _Connection(accepted)
             self._connections.add(connection)
             threading.Thread(target=self._serve, args=(connection,), name="executor", daemon=True).start()

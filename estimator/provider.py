@@ -140,6 +140,11 @@ class SlackProvider:
             self._metrics.add(metrics.REPORT_FAILURES)
             logger.warning("the agent was not told a total of %s: %s", resources, error)
             return False
+        except Exception:
+            # The slack would stand still for ever, in a daemon that looks healthy.
+            self._metrics.add(metrics.REPORT_FAILURES)
+            logger.exception("the agent was not told a total of %s", resources)
+            return False
         self._told = (total, version)
         self._metrics.add(metrics.REPORTS)
         self._metrics.set(metrics.TOLD_CPUS, total.cpus)

@@ -81,6 +81,9 @@ class AgentLink:
                     self._driver.sendStatusUpdate(item)
             except (Unreachable, HttpError) as error:
                 logger.info("a message to the framework was lost: %s", error)
+            except Exception:
+                # What is wrong with one must not silence all that come after it.
+                logger.exception("could not be sent: %.200s", item)
             finally:
                 with self._unsent_lock:
                     self._unsent -= 1

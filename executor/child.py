@@ -22,6 +22,8 @@ _PLAN_FILE = 0
 _FAILURE_FILE = 3
 _PR_SET_PDEATHSIG = 1
 _AUTOGROUP_TRIES = 5
+# Of each word of a failure: a command may be as long as it likes, and the executor reads no more than a pipe holds.
+_WORD_CHARACTERS = 500
 
 
 def main() -> None:
@@ -36,9 +38,9 @@ def main() -> None:
         doing = "run"
         execute(plan["argv"], plan["env"])
     except Exception as error:  # noqa: BLE001 - whatever it is, the executor must hear it
-        failure: dict[str, Any] = {"doing": doing, "errno": None, "text": str(error), "file": None}
+        failure: dict[str, Any] = {"doing": doing, "errno": None, "text": cut(str(error)), "file": None}
         if isinstance(error, OSError):
-            named = error.filename and os.fsdecode(error.filename)
+            named = error.filename and cut(os.fsdecode(error.filename))
             failure |= {"errno": error.errno, "text": error.strerror, "file": named}
         os.write(_FAILURE_FILE, json.dumps(failure).encode())
     os._exit(127)
@@ -99,6 +101,10 @@ def execute(argv: list[str], env: dict[str, str]) -> None:
         except PermissionError as error:
             denied = error
     raise denied or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+
+
+def cut(text: str) -> str:
+    return text if len(text) <= _WORD_CHARACTERS else f"{text[:_WORD_CHARACTERS]}…"
 
 
 def write(path: str, text: str) -> None:

@@ -179,7 +179,7 @@ class Executor:
     def _act(self, action: Action) -> None:
         match action:
             case CloseValve():
-                self._refusing = action.reason
+                self._refusing = None if self._settings.dry_run else action.reason
             case OpenValve():
                 self._refusing = None
             case Throttle():

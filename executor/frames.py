@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 # After the start or a lost connection, before we sample by ourselves: the estimator may be just restarting.
 _ALONE_AFTER_S = 5.0
+# Frames carry the time of day.  Those of a new connection overlap with what we know, but end no earlier than this.
+_SET_BACK_S = 5.0
 
 
 class OwnSampler(Protocol):
@@ -71,6 +73,11 @@ class Frames:
             self._stop_sampling()
         elif alone:
             frames = [self._sample()]
+        if frames and frames[-1].t < self._last_t - _SET_BACK_S:
+            logger.warning(
+                "frames are %.0f s older than the last one: the clock was set back", self._last_t - frames[-1].t
+            )
+            self._last_t = float("-inf")
         # A new connection brings the history again, and we know part of it.
         new = [frame for frame in frames if frame.t > self._last_t]
         if new:

@@ -6,8 +6,9 @@ runs it again elsewhere.
 
 This file is both sides: `Guardian` is the executor's; run by path, with the standard
 library alone, it is the process.  That one reads file 0, of which the executor holds the
-other end, until it closes, then kills every process whose environment bears the mark, and
-removes the executor's cgroups.
+other end, until it closes, then kills every process whose environment bears the mark or that
+sits in one of the executor's cgroups (an environment can be dropped, a cgroup cannot), and
+removes those.
 """
 
 from __future__ import annotations
@@ -59,31 +60,48 @@ class Guardian:
             os.waitpid(self.pid, 0)
 
 
-def kill_marked(mark: bytes) -> None:
+def kill_left(container_id: str, parents: list[str]) -> None:
     """Stops all of them before it kills any: what is stopped cannot fork away."""
+    mark = f"{MARK}={container_id}".encode()
+
+    def left() -> set[int]:
+        inside = {pid for folder in _cgroups(container_id, parents) for pid in _members(folder)}
+        return {pid for pid in _pids() if pid in inside or _is_marked(pid, mark)}
+
     found: set[int] = set()
     for _ in range(_ROUNDS):
-        new = [pid for pid in _pids() if pid not in found and _is_marked(pid, mark)]
+        new = left() - found
         if not new:
             break
-        found.update(new)
+        found |= new
         for pid in new:
             _send(pid, signal.SIGSTOP)
-    for pid in found:
-        if _is_marked(pid, mark):  # Still the same: pids are reused.
-            _send(pid, signal.SIGKILL)
+    for pid in found & left():  # Still the same: pids are reused.
+        _send(pid, signal.SIGKILL)
 
 
 def remove_cgroups(container_id: str, parents: list[str]) -> None:
     """Those named for the container; the kernel may take a moment to let go of the last process."""
     for _ in range(_REMOVE_TRIES):
-        left = [os.path.join(each, name) for each in parents for name in _names(each) if container_id in name]
+        left = _cgroups(container_id, parents)
         for folder in left:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
         if not left:
             return
         time.sleep(0.02)
+
+
+def _cgroups(container_id: str, parents: list[str]) -> list[str]:
+    return [os.path.join(each, name) for each in parents for name in _names(each) if container_id in name]
+
+
+def _members(cgroup: str) -> list[int]:
+    try:
+        with open(os.path.join(cgroup, "cgroup.procs")) as file:
+            return [int(line) for line in file]
+    except OSError:  # Gone meanwhile.
+        return []
 
 
 def _names(folder: str) -> list[str]:
@@ -116,5 +134,5 @@ if __name__ == "__main__":
     while os.read(0, 4096):
         pass
     container, *cgroup_folders = sys.argv[1:]
-    kill_marked(f"{MARK}={container}".encode())
+    kill_left(container, cgroup_folders)
     remove_cgroups(container, cgroup_folders)

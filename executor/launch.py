@@ -7,11 +7,13 @@ import json
 import os
 import pwd
 import signal
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from serenity.executor.child import cut
 from serenity.executor.guardian import MARK
 from serenity.executor.trees import TASK_VARIABLE
 from serenity.wire.sandbox import output_file, task_folder
@@ -21,7 +23,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CHILD = Path(__file__).with_name("child.py")
 # A folder without read permission still lets a user through to the task folder that is its own.
 _TASKS_MODE = 0o711
-_FAILURE_BYTES = 4096
+_FAILURE_BYTES = 64 * 1024  # Two words of `child`, each character of them escaped.
 
 
 class LaunchError(Exception):
@@ -111,7 +113,7 @@ def read_report(report: int, argv: Sequence[str]) -> str | None:
         text = pipe.read(_FAILURE_BYTES)
     if not text:
         return None
-    failure, command = json.loads(text), argv[0]
+    failure, command = json.loads(text), cut(argv[0])
     if failure["doing"] == "run" and failure["errno"] == errno.ENOENT and "/" not in command:
         return f"command not found: {command}"
     if failure["doing"] == "run" and failure["errno"] == errno.EACCES:
@@ -126,7 +128,7 @@ def _user(name: str | None) -> User | None:
         return None
     try:
         entry = pwd.getpwnam(name)
-    except KeyError:
+    except (KeyError, ValueError):  # ValueError: a NUL in it.
         raise LaunchError(f"no user {name} on this agent") from None
     if os.geteuid() == 0:
         return User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
@@ -144,6 +146,8 @@ def _make_sandbox(executor_sandbox: Path, task_id: str, user: User | None) -> Pa
         folder.parent.chmod(_TASKS_MODE)
     folder.mkdir(mode=0o700, exist_ok=True)
     if user is not None:
+        # Mesos closes an executor's sandbox to others.  Through it they must get, but not see what is in it.
+        executor_sandbox.chmod(stat.S_IMODE(executor_sandbox.stat().st_mode) | stat.S_IXOTH)
         os.chown(folder, user.uid, user.gid)
     return folder
 

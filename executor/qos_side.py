@@ -84,7 +84,7 @@ class QosSide:
             frames,
             self._pipeline,
             Guard(self._settings, self._clock),
-            node,
+            _ValveLeftAlone() if self._settings.dry_run else node,
             self._settings.lease_s,
             lambda: self._executor.views,
             self._put,
@@ -112,6 +112,16 @@ class _Sampling:
     def close(self) -> None:
         self._roster.stop()
         self._sampler.close()
+
+
+class _ValveLeftAlone:
+    """A dry run decides all and does nothing; closing the valve would take the slack from everybody."""
+
+    def lease(self, reason: str, ttl_s: float) -> None:
+        logger.debug("dry run: the valve would be closed: %s", reason)
+
+    def release(self) -> None:
+        """It was never closed."""
 
 
 def _ignore(_frames: list[Frame], _overcommitment: object) -> None:

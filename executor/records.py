@@ -14,6 +14,8 @@ from serenity.wire import kill_record
 from serenity.wire.kill_record import KillRecord, Step
 
 JOURNAL = "kills.jsonl"
+# Of a word that others have chosen (a task's id, a label): the record must fit, whatever they chose.
+_WORD_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,14 @@ def _with_evidence(record: KillRecord, task: Task, decision: Decision) -> KillRe
         record,
         cause=contention.cause,
         protected=kill_record.Protected(
-            framework=protected.framework,
-            executor=protected.executor,
-            container=protected.container or protected.id,
-            task=name_of(protected),
+            framework=_cut(protected.framework),
+            executor=_cut(protected.executor),
+            container=_cut(protected.container or protected.id),
+            task=_cut(name_of(protected)),
         ),
         signal=kill_record.Signal(
-            name=evidence.signal,
-            unit=evidence.unit,
+            name=_cut(evidence.signal),
+            unit=_cut(evidence.unit),
             observed=evidence.observed,
             baseline=evidence.baseline,
             deviation=evidence.deviation,
@@ -74,11 +76,15 @@ def _with_evidence(record: KillRecord, task: Task, decision: Decision) -> KillRe
         selection=kill_record.Selection(
             strategy=finding.strategy,
             candidates=tuple(
-                kill_record.Candidate(task=each.container.id, score=each.score) for each in finding.suspects
+                kill_record.Candidate(task=_cut(each.container.id), score=each.score) for each in finding.suspects
             ),
         ),
         ladder=_concluded(decision.ladder, task),
     )
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= _WORD_CHARACTERS else f"{word[:_WORD_CHARACTERS]}…"
 
 
 def _concluded(ladder: tuple[Step, ...], task: Task) -> tuple[Step, ...]:

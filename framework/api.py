@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import flask
 import msgspec
@@ -12,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from serenity.framework.logs import NoLog
 from serenity.framework.service import AmbiguousName, Framework, NoSuchJob
+from serenity.framework.settings import is_loopback
 from serenity.framework.store import StoreError
 from serenity.wire import api
 from serenity.wire.http import HttpError, Unreachable
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 4 * 1024 * 1024
 _MAX_JOBS = 10_000
 _MAX_LINES = 10_000
+_EVENT_ID_DIGITS = 18  # What the store can compare with.
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", int, str)
@@ -34,6 +37,8 @@ class BadRequest(ValueError):  # noqa: N818 - reads as what it says
 def make_app(framework: Framework) -> flask.Flask:
     app = flask.Flask("serenity", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    if not framework.settings.insecure_listen:
+        app.before_request(_require_this_machine)
     _add_jobs(app, framework)
     _add_one_job(app, framework)
     _add_cluster(app, framework)
@@ -153,7 +158,7 @@ def _answer(content: msgspec.Struct, status: int = 200) -> flask.Response:
 
 def _events(framework: Framework, job_id: str | None) -> flask.Response:
     header = flask.request.headers.get("Last-Event-ID", "")
-    if header and not header.isdecimal():
+    if header and not (header.isdecimal() and len(header) <= _EVENT_ID_DIGITS):
         raise BadRequest(f"Last-Event-ID is {header!r}, which is no event's id")
     stream = framework.watchers.stream(int(header) if header else None, job_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -175,6 +180,17 @@ def _require_json() -> None:
     """A form on a page somewhere cannot send this type, so no visited page submits jobs in its visitor's name."""
     if flask.request.mimetype != "application/json":
         raise BadRequest("send JSON, with Content-Type: application/json")
+
+
+def _require_this_machine() -> None:
+    """A page whose name was made to resolve to 127.0.0.1 is its browser's own origin here, and may send JSON."""
+    host = flask.request.headers.get("Host", "")
+    try:
+        known = is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        known = False
+    if not known:
+        raise BadRequest(f"Host is {host!r}; call this API as localhost or 127.0.0.1")
 
 
 def _number(name: str, default: int, least: int, most: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pwd
 from collections.abc import Mapping
@@ -16,7 +17,13 @@ from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.wire.http import Endpoint
 from serenity.wire.quantities import parse_duration_s, parse_mem_bytes
 
-_LOOPBACK = ("localhost", "::1")
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address can mean no other machine.  A name that merely begins like one can."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _user() -> str:
@@ -67,7 +74,7 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ValueError(f"master: {error}") from None
         host, _ = self.address
-        if not self.insecure_listen and not (host in _LOOPBACK or host.startswith("127.")):
+        if not self.insecure_listen and not is_loopback(host):
             raise ValueError(
                 f"listen: {self.listen} can be reached from other machines, and the API asks nobody who they are; "
                 "listen on 127.0.0.1, or accept that with --insecure-listen"

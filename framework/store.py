@@ -98,6 +98,8 @@ class Store:
     def open(self) -> None:
         """Connects, makes the file and its folder if need be, and migrates to the newest schema."""
         self._lock()
+        # SQLite gives its log and index the same permissions; jobs' environments hold secrets.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         engine = sa.create_engine(self._url, poolclass=sa.pool.StaticPool)
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin)

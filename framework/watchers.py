@@ -51,6 +51,7 @@ class Watchers:
         try:
             yield b"id: %d\n\n" % cursor  # Whoever is cut off before the first event returns to here.
             while not self._closed:
+                seen = self._last_id  # Before the read: what is told from now on may not be in it.
                 events = self._read(cursor, _EVENTS_A_READ, job_id)
                 for event in events:
                     cursor = event.id
@@ -61,16 +62,15 @@ class Watchers:
                     )
                 if len(events) == _EVENTS_A_READ:
                     continue
-                if not self._wait(cursor):
+                if not self._wait(seen):
                     yield b": alive\n\n"
         finally:
             self._count(-1)
 
-    def _wait(self, cursor: int) -> bool:
-        """Until there may be more after `cursor`; False when the time was up first."""
-        seen = self._last_id
+    def _wait(self, seen: int) -> bool:
+        """Until there may be more after `seen`; False when the time was up first."""
         with self._news:
-            return self._news.wait_for(lambda: self._closed or self._last_id > max(cursor, seen), timeout=KEEP_ALIVE_S)
+            return self._news.wait_for(lambda: self._closed or self._last_id > seen, timeout=KEEP_ALIVE_S)
 
     def _count(self, by: int) -> None:
         self._watching += by

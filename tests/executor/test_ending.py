@@ -100,6 +100,20 @@ def test_killed_itself_its_tasks_die_with_it(executor, agent, marker):
     executor.poll(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to make cgroups")
+def test_killed_itself_what_has_lost_its_environment_dies_too(executor, agent, marker):
+    agent.launch("t1", "sh", "-c", f"(env -i setsid sleep {marker} &); echo up; sleep {marker}")
+    executor.wait_for_output("t1", "up")
+    executor.poll(lambda: len(executor.processes_of(marker)) >= 3, "the daemon runs")
+    if not executor.cgroups():
+        pytest.skip("tasks have no cgroups on this machine")
+    os.kill(executor.pid, signal.SIGKILL)
+    executor.wait()
+    executor.poll(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
+    executor.poll(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [

@@ -54,6 +54,16 @@ def test_the_history_of_a_new_connection_is_not_taken_twice():
     assert times(frames) == []
 
 
+def test_a_clock_that_was_set_back_blinds_nobody():
+    _, _, frames = made_frames()
+    frames.received([frame(5000.0)], None)
+    assert times(frames) == [5000.0]
+    frames.received([frame(4000.0), frame(4001.0)], None)  # An estimator started after the clock was set.
+    assert times(frames) == [4000.0, 4001.0]
+    frames.received([frame(4002.0)], None)
+    assert times(frames) == [4002.0]
+
+
 def test_without_an_estimator_it_samples_by_itself_and_stops_when_one_comes(caplog):
     clock, sampler, frames = made_frames()
     frames.declare(("a task",))

@@ -114,6 +114,28 @@ def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, ag
     assert [each["state"] for each in agent.updates("harmless")] == ["TASK_RUNNING"]
 
 
+def test_words_of_others_however_long_do_not_keep_a_record_from_being_made(
+    start, agent, estimator, production, monkeypatch
+):
+    long = Container(
+        "web-c1", PRODUCTION, "web", 1.0, 1e9, "f" * 9000, "e" * 9000, "t" * 9000, "c" * 9000,
+        Indicator("i" * 9000, "u" * 9000, "higher"),
+    )  # fmt: skip
+    monkeypatch.setitem(globals(), "WEB", long)
+    load = production({"noisy": 0.9}, lambda tasks: "noisy" in tasks)
+    executor = start(**FAST)
+    agent.launch("noisy", *BURNER)
+    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    load.start()
+    killed = agent.wait_for("noisy", "TASK_KILLED")
+    record = KillRecord.decode(base64.b64decode(killed["data"]))
+    assert record.reason == "QOS_CPU"
+    assert record.protected.task.startswith("ttt")
+    assert len(killed["message"]) < 2000
+    agent.launch("next", "true")
+    agent.wait_for("next", "TASK_FINISHED", "TASK_FAILED")
+
+
 def test_during_a_contention_launches_are_refused_and_then_taken_again(start, agent, estimator, production, labels):
     hurting = threading.Event()
     hurting.set()
@@ -159,6 +181,9 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(start, agent, estimator,
     pid = estimator.tasks["noisy"].pid
     assert processes.read(pid).state == "S"
     assert [each["state"] for each in agent.updates("noisy")] == ["TASK_RUNNING"]
+    assert not any(isinstance(each, Lease) for each in estimator.heard)
+    agent.launch("late", "sleep", "60")
+    agent.wait_for("late", "TASK_RUNNING")  # And is not refused.
 
 
 def test_with_qos_off_nothing_is_corrected(start, agent, estimator, production):

@@ -11,14 +11,17 @@ import pytest
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a task as somebody else")
 def test_a_task_runs_as_the_user_of_its_job(start, agent, tmp_path):
     executor = start(qos=False)
+    executor.sandbox.chmod(0o750)  # As Mesos makes it.
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_mode & 0o001 == 0:
             folder.chmod(folder.stat().st_mode | 0o011)
-    agent.launch("t1", "sh", "-c", "id -un; id -Gn; touch mine; grep -h Cap /proc/self/status", user="nobody")
+    shown = 'id -un; id -Gn; touch "$MESOS_SANDBOX/mine"; grep -h Cap /proc/self/status'
+    agent.launch("t1", "sh", "-c", shown, user="nobody")
     agent.wait_for("t1", "TASK_FINISHED")
     user, groups, *capabilities = executor.output("t1").splitlines()
     assert (user, groups) == ("nobody", "nogroup")
     assert "CapEff:\t0000000000000000" in capabilities
+    assert executor.sandbox.stat().st_mode & 0o777 == 0o751  # Others get through it, and see nothing.
 
 
 def test_rung_0_starts_at_the_lowest_priority(start, agent):

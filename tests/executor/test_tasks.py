@@ -95,6 +95,27 @@ def test_an_unknown_user(executor, agent, labels):
     assert failed["message"] == "no user nobody-of-that-name on this agent"
 
 
+@pytest.mark.parametrize(
+    ("argv", "spec"),
+    [
+        (["/" + "x" * 5000], {}),
+        (["x" * 5000], {}),
+        (["/" + "\N{PILE OF POO}" * 3000], {}),
+        (["true"], {"user": "no\0body"}),
+        (["tr\0ue"], {}),
+        (["true"], {"env": {"A=B": "x"}}),
+    ],
+    ids=["long path", "long name", "long path, not ASCII", "NUL in the user", "NUL in the command", "= in a variable"],
+)
+def test_whatever_a_job_asks_for_the_executor_lives_on(executor, agent, labels, argv, spec):
+    agent.launch("t1", *argv, **spec)
+    failed = agent.wait_for("t1", "TASK_FAILED")
+    assert labels(failed)["serenity.reason"] == "LAUNCH_FAILED"
+    assert len(failed["message"]) < 3000
+    agent.launch("t2", "true")
+    agent.wait_for("t2", "TASK_FINISHED")
+
+
 def test_a_kill_gives_the_grace_of_the_call_and_then_ends_the_whole_tree(executor, agent, labels, marker):
     stubborn = f"trap '' TERM; {ESCAPE.format(marker=marker)} echo up; while :; do sleep 0.1; done"
     agent.launch("t1", "sh", "-c", stubborn, grace_s=60.0)

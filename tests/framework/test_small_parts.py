@@ -73,6 +73,33 @@ def test_a_watcher_gets_what_is_stored_and_then_what_comes():
     assert list(stream) == []
 
 
+def test_what_comes_while_a_watcher_reads_does_not_wait_for_the_next_event(monkeypatch):
+    monkeypatch.setattr("serenity.framework.watchers.KEEP_ALIVE_S", 0.2)
+    stored = []
+
+    def read(after, limit, job):
+        found = [each for each in stored if each.id > after]
+        if not stored:  # Committed just after the store was asked.
+            stored.append(event(1))
+            watchers.tell(1)
+        return found
+
+    watchers = Watchers(read, last_event_id=0, metrics=metrics.table())
+    stream = watchers.stream(after=0)
+    next(stream)
+    assert b"event 1" in next(stream)
+
+
+def test_a_watcher_of_one_job_waits_while_others_have_news(monkeypatch):
+    monkeypatch.setattr("serenity.framework.watchers.KEEP_ALIVE_S", 0.05)
+    reads = []
+    watchers = Watchers(lambda *asked: reads.append(asked) or [], last_event_id=5, metrics=metrics.table())
+    stream = watchers.stream(after=2, job_id="j1")
+    assert next(stream) == b"id: 2\n\n"
+    assert [next(stream) for _ in range(3)] == [b": alive\n\n"] * 3
+    assert len(reads) == 3
+
+
 def test_a_watcher_without_a_last_id_starts_now():
     watchers = Watchers(lambda after, limit, job: [], last_event_id=7, metrics=metrics.table())
     assert next(watchers.stream(after=None)) == b"id: 7\n\n"

@@ -42,6 +42,14 @@ def opened(tmp_path):
         store.close()
 
 
+def test_what_jobs_were_given_in_their_environments_is_for_nobody_else_to_read(opened, tmp_path):
+    store = opened()
+    store.commit(filled_changes(store))
+    files = sorted((tmp_path / "state").iterdir())
+    assert len(files) >= 3  # With its log and lock.
+    assert {each.name: each.stat().st_mode & 0o077 for each in files} == {each.name: 0 for each in files}
+
+
 def filled_changes(store):
     """A job of two instances: one evicted and pending again, one launching."""
     job = Job("2q00001", "web", JobRequest(command=("sh", "-c", "true"), instances=2, env={"A": "ä"}), submitted_at=1.0)
