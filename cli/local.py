@@ -66,8 +66,13 @@ def command(
         other_runs,
     )
     from serenity.localmesos.cluster import ClusterError, ClusterOptions, find_mesos
+    from serenity.wire.http import Endpoint
     from serenity.wire.node import run_dir
 
+    try:
+        Endpoint.parse(listen)
+    except ValueError as error:
+        raise Failure(f"--listen: {error}", exits.USAGE) from None
     running = other_runs(run_dir())
     if running is not None:
         raise Failure(f"`serenity local` runs already, as process {running.pid}, at {running.url}", exits.REFUSED)
@@ -76,6 +81,8 @@ def command(
     mem_mb = mem / (1 << 20)
     try:
         mesos = None if embedded else find_mesos(mesos_bin)
+        if mesos is None and isolation == "cgroups":
+            raise Failure("cgroups isolation needs a real Mesos: name its folder with --mesos-bin", exits.REFUSED)
         with WorkFolder(work_dir) as folder:
             cluster = ClusterOptions(
                 work_dir=folder,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from serenity.localmesos.cluster import Cluster, ClusterOptions
+from serenity.localmesos.tether import tethered
 from serenity.wire import http, runtime_file
 from serenity.wire.http import Endpoint, HttpError, Unreachable
 
@@ -58,7 +59,7 @@ class Daemon:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", f"serenity.{self.name}", *self._arguments],
+                tethered([sys.executable, "-P", "-m", f"serenity.{self.name}", *self._arguments]),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

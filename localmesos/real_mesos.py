@@ -14,12 +14,15 @@ from typing import Any
 
 from serenity.localmesos import processes
 from serenity.localmesos.cluster_options import ClusterError, ClusterOptions
+from serenity.localmesos.tether import tethered
 from serenity.wire import http
 
 _START_TIMEOUT_S = 60.0
 _SHUTDOWN_TIMEOUT_S = 20.0  # Of the agent with its executors.
 _END_TIMEOUT_S = 5.0
 _POLL_S = 0.05
+# SIGUSR1: the agent shuts down all executors, then itself; SIGTERM would leave them to be recovered.
+_END_SIGNALS = {"agent": signal.SIGUSR1, "master": signal.SIGTERM}
 _CGROUP_FILESYSTEMS = Path("/sys/fs/cgroup")
 
 
@@ -108,7 +111,7 @@ class RealMesos:
         arguments = [f"--{flag}" if value is None else f"--{flag}={value}" for flag, value in flags.items()]
         with (self._options.work_dir / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [self._bin_dir / f"mesos-{name}", *arguments],
+                tethered([str(self._bin_dir / f"mesos-{name}"), *arguments], _END_SIGNALS[name]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -133,9 +136,8 @@ class RealMesos:
         self._end("agent", signal.SIGKILL, _END_TIMEOUT_S)
 
     def stop(self) -> None:
-        # Shuts down all executors, then itself; SIGTERM would leave them to be recovered.
-        self._end("agent", signal.SIGUSR1, _SHUTDOWN_TIMEOUT_S)
-        self._end("master", signal.SIGTERM, _END_TIMEOUT_S)
+        self._end("agent", _END_SIGNALS["agent"], _SHUTDOWN_TIMEOUT_S)
+        self._end("master", _END_SIGNALS["master"], _END_TIMEOUT_S)
         left = processes.kill_all(self._left_over)
         self._remove_cgroups()
         if left:

@@ -192,3 +192,17 @@ def test_a_framework_ends_at_once_when_told_to_even_with_a_watcher(alone, tmp_pa
     assert time.monotonic() - asked_at < 5
     assert "Traceback" not in process.stderr.read()
     stream.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (("--listen", "nonsense"), 2, "--listen"),
+        (("--listen", "127.0.0.1:99999"), 2, "--listen"),
+        (("--embedded", "--isolation", "cgroups"), 4, "--mesos-bin"),
+        (("--mesos-bin", "/nonexistent"), 4, "/nonexistent"),
+    ],
+)
+def test_a_local_that_cannot_be_says_why_in_one_line_before_it_starts_anything(alone, options, code, complaint):
+    ran = alone("local", *options)
+    assert (ran.code, ran.out) == (code, "") and complaint in ran.err and len(ran.err.splitlines()) == 1
