@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from serenity.daemon import log
+from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import Clock, SystemClock
 from serenity.daemon.serving import CannotListen, serve
 from serenity.daemon.settings import SettingsError, resolve
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = DaemonArguments(
         prog="serenity estimator", description="Reports this node's slack to its Mesos agent, and samples the node."
     )
     defaults = EstimatorSettings()

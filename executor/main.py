@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import logging
 import os
@@ -11,6 +10,7 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from serenity.daemon import log
+from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import SystemClock
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.executor import cgroups
@@ -39,7 +39,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = DaemonArguments(
         prog="serenity executor",
         description="Runs best-effort tasks on one agent.  A Mesos agent starts it; its settings are table [executor] "
         "of serenity.toml or SERENITY_EXECUTOR_* variables.",

@@ -92,6 +92,11 @@ def main() -> None:
     command = click.Command("serenity framework", callback=run, params=_options(), help=help_text)
     try:
         sys.exit(command.main(prog_name="serenity framework", standalone_mode=False))
+    except click.UsageError as error:
+        click.echo(
+            f"serenity framework: {error.format_message().rstrip('.')}; see `serenity framework --help`", err=True
+        )
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

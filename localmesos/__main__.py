@@ -16,6 +16,7 @@ import gevent
 import gevent.event
 import gevent.socket
 
+from serenity.daemon.arguments import DaemonArguments
 from serenity.localmesos.cluster_options import DEFAULT_RESOURCES
 from serenity.localmesos.container import become_subreaper
 from serenity.localmesos.embedded import EmbeddedMesos, Options
@@ -53,7 +54,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m serenity.localmesos", description=NOTICE)
+    parser = DaemonArguments(prog="python -m serenity.localmesos", description=NOTICE)
     parser.add_argument("--ip", default="127.0.0.1", help="IPv4 address to listen at (default: %(default)s)")
     parser.add_argument("--hostname", help="name in offers (default: the address)")
     parser.add_argument("--master-port", type=int, default=5050, metavar="PORT", help="0 picks a free one")

@@ -60,6 +60,10 @@ def command(
             measured = Demo(options, progress).run()
     except (DemoError, ClusterError, StackError, ProductionError, LoadFailed) as error:
         raise Failure(str(error), exits.REFUSED) from None
+    except KeyboardInterrupt:
+        progress.done()
+        words("interrupted; all that the demo had started is stopped")
+        return exits.INTERRUPTED
     content = reporting.to_json(measured)
     if as_json:
         click.echo(json.dumps(content))
