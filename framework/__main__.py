@@ -96,7 +96,7 @@ def main() -> None:
         click.echo(
             f"serenity framework: {error.format_message().rstrip('.')}; see `serenity framework --help`", err=True
         )
-        return error.exit_code
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
