@@ -333,7 +333,9 @@ def test_a_containers_own_cgroups(agent, start, sampler):
     folders = [v1(each) / container for each in ("cpuacct", "cpu", "memory")]
     for folder in folders:
         folder.mkdir()
-    first, second = start("x = bytearray(30 << 20)\nwhile True: pass"), start(BURN)
+    # Memory stays charged to the cgroup it was allocated in: not before it is in ours.
+    boxed = f"while ':memory:/{container}' not in open('/proc/self/cgroup').read(): pass\n"
+    first, second = start(boxed + "x = bytearray(30 << 20)\nwhile True: pass"), start(BURN)
     try:
         for folder in folders:
             # The second is no descendant of the first: only the cgroup knows that it belongs here.
@@ -341,11 +343,15 @@ def test_a_containers_own_cgroups(agent, start, sampler):
                 (folder / "cgroup.procs").write_text(str(pid))
         agent.run("boxed", first, container=container)
         made, _ = sampler()
+        deadline = time.monotonic() + 10
+        while int((v1("memory") / container / "memory.usage_in_bytes").read_text()) < 30 * MIB:
+            assert time.monotonic() < deadline, "it has not allocated its memory"
+            time.sleep(0.02)
         made.sample(0.0)
         time.sleep(0.5)
         frame = made.sample(1.0)
         assert value(frame, container, "cpu") > 0.2
-        assert 10 * MIB < value(frame, container, "rss_bytes") < 300 * MIB
+        assert 30 * MIB <= value(frame, container, "rss_bytes") < 300 * MIB
         assert value(frame, container, "throttled") == 0.0
         assert np.isfinite(value(frame, container, "run_delay"))
         assert made.faults == {}
