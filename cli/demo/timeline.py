@@ -75,7 +75,7 @@ def _throughput(axes: Any, measured: Measurements, times: list[float], start: fl
             color=_INK,
         )
     between = (measured.phase("unprotected").end + measured.phase("protected").start) / 2 - start
-    axes.text(between, top * 0.04, "aggressors\nstopped", ha="center", va="bottom", fontsize=8, color=_INK, alpha=0.7)
+    axes.text(between, top * 0.12, "aggressors\nstopped", ha="center", va="bottom", fontsize=8, color=_INK, alpha=0.7)
     axes.axhline(alone, color=_INK, lw=0.8, ls=":", zorder=1)
     axes.axhline(RECOVERED_SHARE * alone, color="#2e8b57", lw=0.8, ls="--", zorder=1)
     end = measured.phases[-1].end - start - 0.5
