@@ -113,7 +113,7 @@ class Inbox:
             while os.read(self._wake_reader, 4096):
                 pass
         except BlockingIOError:
-            pass
+            pass  # Empty now, which is what was wanted.
 
     @staticmethod
     def _close(files: Iterable[int]) -> None:

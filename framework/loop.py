@@ -110,7 +110,7 @@ class Loop:
             while len(messages) < _MESSAGES_A_ROUND:
                 messages.append(self._inbox.get_nowait())
         except queue.Empty:
-            pass
+            pass  # Whatever there was has been taken; nothing at all is a round by time.
         return messages
 
     def _round(self, messages: list[_Message]) -> None:

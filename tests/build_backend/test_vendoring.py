@@ -36,6 +36,7 @@ def test_without_an_index_the_error_names_the_remedy(tmp_path, monkeypatch):
 def test_a_current_copy_needs_no_download(monkeypatch):
     monkeypatch.setattr(vendoring, "_download", lambda scratch: pytest.fail("went to the network"))
     vendoring.vendor()
+    assert vendoring.is_current()
 
 
 def test_a_changed_copy_is_not_current(tmp_path, monkeypatch):

@@ -154,7 +154,8 @@ def test_messages_of_a_later_version_are_ignored(server, heard, peer):
     executor = peer()
     executor.socket.sendall(b'{"type":"gossip","about":"nobody"}\n')
     executor.say(node.Release(holder="E"))
-    until(lambda: heard.words == [node.Release(holder="E")])
+    until(lambda: heard.words)
+    assert heard.words == [node.Release(holder="E")]
 
 
 def test_who_does_not_read_is_dropped_and_the_others_notice_nothing(server, heard, peer, dropped):
@@ -212,7 +213,9 @@ def test_the_socket_of_a_dead_estimator_is_replaced(path, heard):
     dead.close()
     server = NodeServer(path, heard, lambda: None)
     server.start()
-    Peer(path).close()
+    executor = Peer(path)
+    assert isinstance(executor.hear(), node.Welcome)
+    executor.close()
     server.stop()
 
 

@@ -77,7 +77,7 @@ def test_updates_made_while_the_agent_was_away_arrive(executor, agent):
     agent.launch("t1", "sh", "-c", "sleep 0.3; exit 3")
     agent.wait_for("t1", "TASK_RUNNING")
     agent.drop_stream()
-    agent.wait_for("t1", "TASK_FAILED")
+    assert agent.wait_for("t1", "TASK_FAILED")["message"] == "exited with 3"
 
 
 def test_while_it_ends_launches_are_refused(executor, agent, labels, marker):
@@ -98,6 +98,7 @@ def test_killed_itself_its_tasks_die_with_it(executor, agent, marker):
     executor.wait()
     executor.poll(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
     executor.poll(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
+    assert executor.process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.root
@@ -112,6 +113,7 @@ def test_killed_itself_what_has_lost_its_environment_dies_too(executor, agent, m
     executor.wait()
     executor.poll(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
     executor.poll(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
+    assert executor.process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Stream:
                 for record in reader.feed(chunk):
                     self.events.put(json.loads(record))
         except http.Unreachable:
-            pass
+            pass  # However it ends, the None below tells the test that it has.
         self.events.put(None)
 
     def next(self, timeout_s: float = TIMEOUT_S) -> Json | None:

@@ -133,6 +133,7 @@ def test_cpu_time_is_counted(cluster, scheduler, tools):
 
     first = tools.eventually(cpu_s)
     tools.eventually(lambda: cpu_s() > first + 0.1)
+    assert cpu_s() > first > 0
     scheduler.kill(task)
 
 

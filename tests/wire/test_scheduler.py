@@ -258,6 +258,7 @@ def test_a_redirect_that_leads_nowhere_is_tried_again_later(
     peer.subscribes.extend([lambda answer: answer.whole(307, Location=where)] * 6)
     make().start()
     eventually(lambda: "registered" in recorder.names())
+    assert "error" not in recorder.names()
 
 
 def test_a_master_that_is_not_ready_is_asked_again_with_pauses(
