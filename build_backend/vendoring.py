@@ -70,6 +70,7 @@ def vendor() -> None:
         sdist = _download(Path(scratch))
         complete = Path(scratch, "complete")
         _unpack(sdist, complete)
+        sdist.rename(complete / sdist.name)  # In no wheel; the tests run the untouched pymesos out of it.
         complete.joinpath(_STAMP).write_text(_fingerprint(complete))
         # The rename comes last, so that an interrupted build leaves nothing half done.
         shutil.rmtree(VENDOR, ignore_errors=True)

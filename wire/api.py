@@ -196,6 +196,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     master: str
     subscribed: bool
     jobs: int  # Not ended.
+    trouble: str | None = None  # Why it is not subscribed.
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ What differs from plain pymesos (docs/pymesos.md):
 
 * Every update is recorded until it is acknowledged, and travels again with the next
   SUBSCRIBE.  An update made while disconnected, or while that SUBSCRIBE is under way, is
-  therefore never lost; and updates leave in the order in which they were made.
+  therefore never lost; updates leave in the order in which they were made, and none twice
+  under one subscription.
 * The agent may be gone for the recovery timeout, if the framework checkpoints; then, or
   at once if it does not, `shutdown` is called.  Nothing here kills a process group.
 * The agent's bearer token is read, sent, and taken out of the environment.
@@ -14,6 +15,7 @@ What differs from plain pymesos (docs/pymesos.md):
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import threading
 import time
@@ -23,8 +25,11 @@ from typing import Any, Protocol
 
 from serenity.wire._vendor.pymesos.executor import MesosExecutorDriver
 from serenity.wire._vendor.pymesos.process import Process
-from serenity.wire.http import Client, Endpoint, HttpError, Stream, Unreachable, open_stream
+from serenity.wire.access import ANONYMOUS, Access
+from serenity.wire.http import Client, HttpError, Stream, Unreachable, open_stream
+from serenity.wire.libprocess import agent_endpoint
 from serenity.wire.quantities import parse_mesos_duration_s
+from serenity.wire.secret_variable import take_secret
 from serenity.wire.subscription import Backoff, Event, FinalError, Subscription
 
 logger = logging.getLogger(__name__)
@@ -33,6 +38,9 @@ PATH = "/api/v1/executor"
 # The agent waits 2 s by default for its executors when it comes back
 # (--executor_reregistration_timeout); pauses above this would miss it.
 _MAX_PAUSE_S = 0.5
+# Mesos' constant.  Agents before 1.8 send none, so that silence means something after the first only.
+HEARTBEAT_S = 30 * 60.0
+_MISSED_HEARTBEATS = 5
 
 
 class Executor(Protocol):
@@ -60,7 +68,8 @@ class NotUnderMesos(ValueError):  # noqa: N818
 class ExecutorDriver(MesosExecutorDriver):
     """One executor's connection to its agent, configured by the environment that the agent gave it.
 
-    `environ` loses the agent's bearer token: no task may inherit it.
+    `environ` loses the agent's bearer token: no task may inherit it.  `access` says how to
+    speak TLS with the agent, if that does (see `libprocess`); the token goes with it.
 
     Raises:
         NotUnderMesos: this process was not started by a Mesos agent.
@@ -70,12 +79,12 @@ class ExecutorDriver(MesosExecutorDriver):
         self,
         executor: Executor,
         environ: MutableMapping[str, str],
+        access: Access = ANONYMOUS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         try:
-            endpoint = environ["MESOS_AGENT_ENDPOINT"]
+            self._agent = agent_endpoint(environ)
             framework_id, executor_id = environ["MESOS_FRAMEWORK_ID"], environ["MESOS_EXECUTOR_ID"]
-            self._agent = Endpoint.parse(endpoint)
             self.grace_shutdown_period = parse_mesos_duration_s(
                 environ.get("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", "5secs")
             )
@@ -86,7 +95,7 @@ class ExecutorDriver(MesosExecutorDriver):
         except ValueError as error:
             raise NotUnderMesos(str(error)) from None
         # pymesos' own constructor reads os.environ and takes "0" for true.
-        Process.__init__(self, master=endpoint)
+        Process.__init__(self, master=str(self._agent))
         self.executor = executor
         self.framework_id = {"value": framework_id}
         self.executor_id = {"value": executor_id}
@@ -96,12 +105,13 @@ class ExecutorDriver(MesosExecutorDriver):
         self.tasks: dict[str, Any] = {}  # Launched, and no update of them acknowledged yet.
         self.updates: dict[str, Any] = {}  # By uuid: sent or not, but not acknowledged.
         self._dict_cls = dict
-        self._token = environ.pop("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", None)
+        self._access = access.with_token(take_secret(environ, "MESOS_EXECUTOR_AUTHENTICATION_TOKEN"))
         self._unsent: dict[str, Any] = {}  # Of these, what was recorded after the last SUBSCRIBE was made up.
         self._records_lock = threading.Lock()
         self._sending_lock = threading.Lock()  # Keeps updates in order; held around `_send`.
         self._calls: Client | None = None
         self._calls_lock = threading.Lock()
+        self._stream: Stream | None = None  # The last one opened.
         self._monotonic = monotonic
         self._told_registered = False  # And not yet told `disconnected`.
         self._lost_at: float | None = None
@@ -144,6 +154,9 @@ class ExecutorDriver(MesosExecutorDriver):
         """Records the update, sends it if there is a subscription, and returns its uuid (base64).
 
         Never raises for want of a connection: what could not be sent travels with the next SUBSCRIBE.
+
+        Raises:
+            TypeError, ValueError: `status` is no JSON.
         """
         status = {
             "timestamp": time.time(),  # Mesos' own field, for people; nothing is decided by it.
@@ -152,6 +165,7 @@ class ExecutorDriver(MesosExecutorDriver):
             "executor_id": self.executor_id,
             **status,
         }
+        json.dumps(status, allow_nan=False)  # Recorded, it would spoil every SUBSCRIBE to come.
         with self._records_lock:
             self.updates[status["uuid"]] = self._unsent[status["uuid"]] = {"status": status}
         self._send_unsent()
@@ -197,18 +211,17 @@ class ExecutorDriver(MesosExecutorDriver):
             if not self.subscribed:
                 raise Unreachable(f"not subscribed to the agent at {self._agent}")
             if self._calls is None:
-                self._calls = Client(self._agent)
-            answer = self._calls.request(method, path, body, {**self._credentials(), **(headers or {})})
+                self._calls = Client(self._agent, access=self._access)
+            answer = self._calls.request(method, path, body, headers)
         if not 200 <= answer.status < 300:
             raise HttpError(answer.status, answer.body, body["type"])
         return {}
 
-    def _credentials(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
-
     def _drop_calls(self) -> None:
+        self.stream_id = None
+        if (calls := self._calls) is not None:
+            calls.end()  # A call that hangs must keep us neither from subscribing again nor from stopping.
         with self._calls_lock:
-            self.stream_id = None
             if self._calls is not None:
                 self._calls.close()
                 self._calls = None
@@ -217,14 +230,27 @@ class ExecutorDriver(MesosExecutorDriver):
 
     def open(self) -> Stream:
         self._give_up_if_too_late()
-        with self._records_lock:
-            subscribe = {
-                "unacknowledged_tasks": list(self.tasks.values()),
-                "unacknowledged_updates": list(self.updates.values()),
-            }
+        # The first lock: an update that is being sent is not to travel with SUBSCRIBE and by itself.
+        with self._sending_lock, self._records_lock:
+            tasks, updates = list(self.tasks.values()), list(self.updates.values())
             self._unsent.clear()  # If this SUBSCRIBE fails, the next one carries them all.
-        body = self._envelope("SUBSCRIBE", subscribe=subscribe)
-        return open_stream(self._agent, "POST", PATH, body, self._credentials())
+        try:
+            self._stream = self._subscribe(tasks, updates)
+        except HttpError as error:
+            if error.status != 400 or not updates:
+                raise
+            # A malformed one among them?  Each by itself, and the agent says which.
+            logger.warning("the agent does not take %d updates with a subscription: %s", len(updates), error)
+            with self._records_lock:
+                self._unsent = dict(self.updates)
+            self._stream = self._subscribe(tasks, [])
+        return self._stream
+
+    def _subscribe(self, tasks: list[Any], updates: list[Any]) -> Stream:
+        unacknowledged = {"unacknowledged_tasks": tasks, "unacknowledged_updates": updates}
+        return open_stream(
+            self._agent, "POST", PATH, self._envelope("SUBSCRIBE", subscribe=unacknowledged), access=self._access
+        )
 
     def event(self, event: Event) -> None:
         if not self._started:
@@ -235,6 +261,8 @@ class ExecutorDriver(MesosExecutorDriver):
             self._told_registered = True
             self._lost_at = None
             self._send_unsent()
+        elif event.get("type") == "HEARTBEAT" and self._stream is not None:
+            self._stream.expect_within(_MISSED_HEARTBEATS * HEARTBEAT_S)
         self.on_event(event)
 
     def on_launch(self, event: Event) -> None:

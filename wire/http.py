@@ -1,26 +1,40 @@
 """HTTP to Mesos, to the framework and over Unix sockets: one-shot requests and event streams.
 
+`Access` says how each server is spoken to: its TLS, and who we are.
+
 Blocking code on the standard library's client, so that it runs in the executor's threads
 and, monkey-patched, in gevent's greenlets alike.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import re
 import socket
 import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+
+from serenity.wire.access import ANONYMOUS, Access
+from serenity.wire.connection import closed_by_peer, connect, explain, shut
+from serenity.wire.endpoint import Endpoint
+
+__all__ = [
+    "Client",
+    "Endpoint",
+    "HttpError",
+    "Response",
+    "Stream",
+    "Unreachable",
+    "get_json",
+    "open_stream",
+    "request",
+]
 
 REQUEST_TIMEOUT_S = 10.0
 # A body that is read whole; a master's /state of 10,000 agents is some 100 MB.
 MAX_BODY_BYTES = 512 * 1024 * 1024
-_VISIBLE = re.compile(r"[!-~\u00a1-\uffff]+")
 
 
 class HttpError(Exception):
@@ -46,39 +60,6 @@ class Unreachable(Exception):  # noqa: N818 - reads as what it says
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a server is: ``host:port``, ``http://host:port[/prefix]`` or ``unix:/path/of.sock``."""
-
-    host: str
-    port: int
-    prefix: str = ""
-    unix_path: str | None = None
-
-    @classmethod
-    def parse(cls, text: str, default_port: int | None = None) -> Endpoint:
-        """Raises ValueError, in words for a user, when it is none of the three forms."""
-        scheme, _, path = text.partition(":")
-        if scheme == "unix" and path.startswith("/"):
-            return cls("localhost", 0, unix_path=path)
-        try:
-            url = urlsplit(text if "//" in text or scheme == "unix" else f"//{text}")
-            port = default_port if url.port is None else url.port
-            host = url.hostname or ""
-            host.encode("idna")  # What the resolver would raise, and nobody there expects.
-        except ValueError:
-            host, port = "", None
-        if not host or not port or url.scheme not in ("", "http") or "@" in url.netloc or not _VISIBLE.fullmatch(host):
-            raise ValueError(f"{text!r} is no address; write HOST:PORT, http://HOST:PORT or unix:/PATH")
-        return cls(host, port, url.path.rstrip("/"))
-
-    def __str__(self) -> str:
-        if self.unix_path is not None:
-            return f"unix:{self.unix_path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class Response:
     status: int
     headers: Mapping[str, str] = field(repr=False)  # Names in lower case.
@@ -92,17 +73,6 @@ class Response:
             raise HttpError(self.status, self.body, "the answer is no JSON") from None
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class Client:
     """Requests to one endpoint over one kept-alive connection.  Not thread-safe: lock around it.
 
@@ -110,10 +80,12 @@ class Client:
     sent twice: a launch that is repeated would be refused, under a task id that runs.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    def __init__(self, endpoint: Endpoint, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> None:
         self.endpoint = endpoint
+        self._access = access
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
+        self._ended = False
 
     def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
         """Sends `body` as JSON (or as it is, if bytes) and reads the whole answer, whatever its status.
@@ -121,19 +93,22 @@ class Client:
         Raises:
             Unreachable: no answer.
         """
-        data, sent_headers = _encode(body, headers)
-        if self._connection is not None and _closed_by_peer(self._connection):
+        data, sent_headers = _encode(body, headers, self._access)
+        if self._connection is not None and closed_by_peer(self._connection):
             self.close()
+        first = self._connection is None
         try:
             if self._connection is None:
-                self._connection = _connect(self.endpoint, self._timeout_s)
+                self._connection = connect(self.endpoint, self._access, self._timeout_s)
+            if self._ended:
+                raise ConnectionAbortedError("ended by us")
             self._connection.request(method, self.endpoint.prefix + path, body=data, headers=sent_headers)
             answer = self._connection.getresponse()
             content = _read_whole(answer)
         except (OSError, http.client.HTTPException) as error:
             may_have_arrived = self._connection is not None
             self.close()
-            raise _unreachable(self.endpoint, error, may_have_arrived) from error
+            raise Unreachable(explain(self.endpoint, error, first), may_have_arrived) from error
         if answer.will_close:
             self.close()
         return Response(answer.status, _lower(answer), content)
@@ -143,6 +118,13 @@ class Client:
             self._connection.close()
             self._connection = None
 
+    def end(self) -> None:
+        """From any thread: the request that is under way fails, and so does every later one."""
+        self._ended = True
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            shut(connection.sock)
+
 
 def request(
     endpoint: Endpoint,
@@ -151,18 +133,19 @@ def request(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = REQUEST_TIMEOUT_S,
+    access: Access = ANONYMOUS,
 ) -> Response:
     """One request on a connection of its own.  Any status is an answer; raises Unreachable for none."""
-    client = Client(endpoint, timeout_s)
+    client = Client(endpoint, timeout_s, access)
     try:
         return client.request(method, path, body, headers)
     finally:
         client.close()
 
 
-def get_json(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> Any:
+def get_json(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> Any:
     """GET, decoded.  Raises Unreachable, or HttpError for any status but 200."""
-    answer = request(endpoint, "GET", path, timeout_s=timeout_s)
+    answer = request(endpoint, "GET", path, timeout_s=timeout_s, access=access)
     if answer.status != 200:
         raise HttpError(answer.status, answer.body, f"GET {endpoint}{path}", answer.headers)
     return answer.json()
@@ -199,6 +182,8 @@ class Stream:
                 except TimeoutError as error:
                     raise Unreachable("the stream was silent for too long") from error
                 except (OSError, http.client.HTTPException) as error:
+                    if self._closed:
+                        return
                     raise Unreachable(f"the stream was cut off: {error or type(error).__name__}") from error
                 if not chunk:
                     self.ended_by_peer = not self._closed
@@ -207,13 +192,16 @@ class Stream:
         finally:
             self._free()
 
+    def expect_within(self, silence_s: float) -> None:
+        """From now on a longer pause ends the stream.  Between two chunks, by the thread that reads them."""
+        self._socket.settimeout(silence_s)
+
     def close(self) -> None:
         """Ends the stream; a thread blocked in `chunks` returns.  May be called twice."""
         with self._lock:
             self._closed = True
             being_read = self._reading
-        with contextlib.suppress(OSError):  # The peer may have gone first.
-            self._socket.shutdown(socket.SHUT_RDWR)
+        shut(self._socket)
         if not being_read:
             self._free()
 
@@ -232,6 +220,7 @@ def open_stream(
     headers: Mapping[str, str] | None = None,
     silence_s: float | None = None,
     timeout_s: float = REQUEST_TIMEOUT_S,
+    access: Access = ANONYMOUS,
 ) -> Stream:
     """Opens a stream.  `timeout_s` bounds the answer's beginning, `silence_s` any pause afterwards.
 
@@ -239,10 +228,10 @@ def open_stream(
         HttpError: any status but 200.
         Unreachable: no answer.
     """
-    data, sent_headers = _encode(body, headers)
+    data, sent_headers = _encode(body, headers, access)
     connection = None
     try:
-        connection = _connect(endpoint, timeout_s)
+        connection = connect(endpoint, access, timeout_s)
         connection.request(method, endpoint.prefix + path, body=data, headers=sent_headers)
         sock = connection.sock
         answer = connection.getresponse()
@@ -255,39 +244,8 @@ def open_stream(
     except (OSError, http.client.HTTPException) as error:
         if connection is not None:
             connection.close()
-        raise _unreachable(endpoint, error, may_have_arrived=connection is not None) from error
+        raise Unreachable(explain(endpoint, error, first=True), may_have_arrived=connection is not None) from error
     return Stream(connection, sock, answer)
-
-
-def _connect(endpoint: Endpoint, timeout_s: float | None) -> http.client.HTTPConnection:
-    """A connection that is open.  Raises OSError or HTTPException."""
-    connection = (
-        http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
-        if endpoint.unix_path is None
-        else _UnixConnection(endpoint.unix_path, timeout_s)
-    )
-    try:
-        connection.connect()
-    except OSError:
-        connection.close()
-        raise
-    return connection
-
-
-def _closed_by_peer(connection: http.client.HTTPConnection) -> bool:
-    """Looks at a connection that lies idle: there is nothing to read on it, unless it is over."""
-    sock = connection.sock
-    timeout_s = sock.gettimeout()
-    sock.setblocking(False)
-    try:
-        sock.recv(1, socket.MSG_PEEK)
-        return True
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    finally:
-        sock.settimeout(timeout_s)
 
 
 def _read_whole(answer: http.client.HTTPResponse) -> bytes:
@@ -303,8 +261,10 @@ def _read_whole(answer: http.client.HTTPResponse) -> bytes:
     return b"".join(pieces)
 
 
-def _encode(body: Any, headers: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
+def _encode(body: Any, headers: Mapping[str, str] | None, access: Access) -> tuple[bytes | None, dict[str, str]]:
     sent = {"Accept": "application/json", **(headers or {})}
+    if access.authorization is not None:
+        sent["Authorization"] = access.authorization
     if body is None or isinstance(body, bytes):
         return body, sent
     sent.setdefault("Content-Type", "application/json")
@@ -313,10 +273,3 @@ def _encode(body: Any, headers: Mapping[str, str] | None) -> tuple[bytes | None,
 
 def _lower(answer: http.client.HTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in answer.getheaders()}
-
-
-def _unreachable(endpoint: Endpoint, error: Exception, may_have_arrived: bool) -> Unreachable:
-    if isinstance(error, TimeoutError):
-        return Unreachable(f"{endpoint} does not answer (timed out)", may_have_arrived)
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Unreachable(f"cannot reach {endpoint}: {reason or type(error).__name__}", may_have_arrived)

@@ -11,15 +11,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from serenity.wire.access import ANONYMOUS, Access
 from serenity.wire.http import Endpoint, HttpError, get_json
+from serenity.wire.leader import LeadingMaster, at_the_leader
 from serenity.wire.resources import Json
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
+    """`addresses` are what its executor reports as its own; the agent's own address where that reports none.
+
+    `docker`: the Docker daemon runs it, in a cgroup that is not named for the Mesos container.
+    """
+
     task_id: str
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[tuple[int, int], ...] = ()  # Allocated to it: ranges, both ends included.
+    addresses: tuple[str, ...] = ()
+    docker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PerfSample:
+    """What the agent's ``cgroups/perf_event`` isolator counted from `began_at` (since the epoch) for `duration_s`."""
+
+    began_at: float
+    duration_s: float
+    counts: Mapping[str, float]  # By the names of Mesos' ``PerfStatistics``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,11 @@ class Container:
     mem_bytes: int
     revocable: bool
     tasks: tuple[RunningTask, ...] = ()
+    perf: PerfSample | None = None
+
+    @property
+    def docker(self) -> bool:
+        return any(task.docker for task in self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +74,7 @@ class AgentIdentity:
     cpus: float  # Regular ones, as configured or detected.
     mem_bytes: int
     ip: str = ""  # That the agent is bound to; "" where it does not say.
+    samples_perf: bool = False  # It counts hardware events by itself (``--perf_events``).
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +83,19 @@ class AgentLook:
 
     identity: AgentIdentity
     containers: tuple[Container, ...]
+    requests: int = field(default=1, compare=False)  # That it took.
 
 
 class AgentReader:
     """Read endpoints of one agent.  Every method raises Unreachable, or HttpError also for JSON that makes no sense."""
 
-    def __init__(self, agent: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, agent: str, timeout_s: float = 5.0, access: Access = ANONYMOUS) -> None:
         self.endpoint = Endpoint.parse(agent, 5051)
         self._timeout_s = timeout_s
+        self._access = access
 
     def _get(self, path: str) -> Any:
-        return get_json(self.endpoint, path, self._timeout_s)
+        return _read(self.endpoint, path, self._timeout_s, self._access)
 
     def identity(self) -> AgentIdentity:
         with _making_sense_of(self.endpoint):
@@ -79,28 +106,34 @@ class AgentReader:
             return dict(self._get("/flags")["flags"])
 
     def version(self) -> str:
-        return _version(self.endpoint, self._timeout_s)
+        with _making_sense_of(self.endpoint):
+            return str(self._get("/version")["version"])
 
     def containers(self) -> list[Container]:
         """Everything that runs on the agent just now, production and best-effort."""
         with _making_sense_of(self.endpoint):
             return join_containers(self._get("/state"), self._get("/containers"))
 
-    def look(self, before: Iterable[Container] = ()) -> AgentLook:
+    def look(self, before: Iterable[Container] = (), statistics: bool = False) -> AgentLook:
         """Identity and containers from one reading of ``/state``.
 
-        ``/containers`` makes the agent collect the statistics of every container, and is read
-        only for pids that `before`, what an earlier look saw, does not know.
+        ``/containers`` makes the agent collect the statistics of every container.  It is read
+        where `statistics` are wanted, and for pids that `before`, what an earlier look saw,
+        does not know.
         """
-        pids = {each.container_id: each.pid for each in before if each.pid is not None}
+        known = {each.container_id: each for each in before}
         with _making_sense_of(self.endpoint):
             state = self._get("/state")
             seen = join_containers(state, [])
-            if any(each.container_id not in pids for each in seen):
+            without_pid = any(not each.docker and known.get(each.container_id, each).pid is None for each in seen)
+            if statistics or without_pid:
                 joined = join_containers(state, self._get("/containers"))
-                pids.update((each.container_id, each.pid) for each in joined if each.pid is not None)
+                known |= {each.container_id: each for each in joined if each.pid is not None}
+            found = (known.get(each.container_id, each) for each in seen)
             return AgentLook(
-                self._identity(state), tuple(replace(each, pid=pids.get(each.container_id)) for each in seen)
+                self._identity(state),
+                tuple(replace(each, pid=of.pid, perf=of.perf) for each, of in zip(seen, found, strict=True)),
+                requests=2 if statistics or without_pid else 1,
             )
 
     def _identity(self, state: Json) -> AgentIdentity:
@@ -111,23 +144,29 @@ class AgentReader:
             version=state.get("version", ""),
             cpus=float(resources.get("cpus", 0.0)),
             mem_bytes=_mib(resources.get("mem", 0.0)),
-            ip=state.get("pid", "").rpartition("@")[2].rpartition(":")[0],  # Of "slave(1)@10.0.0.7:5051".
+            ip=state.get("pid", "").rpartition("@")[2].rpartition(":")[0].strip("[]"),  # Of "slave(1)@10.0.0.7:5051".
+            samples_perf=bool(state.get("flags", {}).get("perf_events")),
         )
 
 
 class MasterReader:
-    """Read endpoints of one master.  Every method raises as those of `AgentReader` do."""
+    """Read endpoints of the leading master.  Every method raises as those of `AgentReader` do."""
 
-    def __init__(self, master: str, timeout_s: float = 10.0) -> None:
-        self.endpoint = Endpoint.parse(master, 5050)
+    def __init__(self, leading: LeadingMaster, timeout_s: float = 10.0, access: Access = ANONYMOUS) -> None:
+        self._leading = leading
         self._timeout_s = timeout_s
+        self._access = access
 
     def agents(self) -> list[Json]:
-        with _making_sense_of(self.endpoint):
-            return list(get_json(self.endpoint, "/slaves", self._timeout_s)["slaves"])
+        with _making_sense_of(self._leading):
+            return list(self._get("/slaves")["slaves"])
 
     def version(self) -> str:
-        return _version(self.endpoint, self._timeout_s)
+        with _making_sense_of(self._leading):
+            return str(self._get("/version")["version"])
+
+    def _get(self, path: str) -> Any:
+        return at_the_leader(self._leading, lambda found: _read(found, path, self._timeout_s, self._access))[0]
 
 
 def join_containers(state: Json, containers: list[Json]) -> list[Container]:
@@ -136,11 +175,9 @@ def join_containers(state: Json, containers: list[Json]) -> list[Container]:
     An executor that only one of the two knows is taken as far as it goes: one that just
     started has no pid yet, and its allocation counts nevertheless.
     """
-    pids = {
+    known = {
         # By the container id as well: an executor that was started again under its old id is another process.
-        (each["framework_id"], each["executor_id"], each["container_id"]): (each.get("status") or {}).get(
-            "executor_pid"
-        )
+        (each["framework_id"], each["executor_id"], each["container_id"]): each
         for each in containers
     }
     return [
@@ -149,34 +186,67 @@ def join_containers(state: Json, containers: list[Json]) -> list[Container]:
             framework_id=framework["id"],
             framework_name=framework.get("name", ""),
             executor_id=executor["id"],
-            pid=pids.get((framework["id"], executor["id"], executor["container"])),
+            pid=(of.get("status") or {}).get("executor_pid"),
             cpus=_either(executor["resources"], "cpus"),
             mem_bytes=_mib(_either(executor["resources"], "mem")),
             revocable=any(executor["resources"].get(f"{name}_revocable", 0) > 0 for name in ("cpus", "mem")),
             tasks=tuple(_task(each) for each in executor.get("tasks", [])),
+            perf=_perf((of.get("statistics") or {}).get("perf")),
         )
         for framework in state.get("frameworks", [])
         for executor in framework.get("executors", [])
+        for of in [known.get((framework["id"], executor["id"], executor["container"]), {})]
     ]
 
 
-def _version(endpoint: Endpoint, timeout_s: float) -> str:
-    with _making_sense_of(endpoint):
-        return str(get_json(endpoint, "/version", timeout_s)["version"])
+def _read(endpoint: Endpoint, path: str, timeout_s: float, access: Access) -> Any:
+    try:
+        return get_json(endpoint, path, timeout_s, access)
+    except HttpError as error:
+        if error.status == 401:
+            what = f"GET {endpoint}{path}, asked by {access.principal or 'nobody'}: check principal and secret_file"
+            raise HttpError(401, error.body, what, error.headers) from error
+        raise
 
 
 @contextlib.contextmanager
-def _making_sense_of(endpoint: Endpoint) -> Iterator[None]:
+def _making_sense_of(peer: Endpoint | LeadingMaster) -> Iterator[None]:
     """JSON of another shape than Mesos' is the peer's fault, not ours."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise HttpError(200, repr(error).encode(), f"{endpoint} does not answer as Mesos does") from error
+        raise HttpError(200, repr(error).encode(), f"{peer} does not answer as Mesos does") from error
 
 
 def _task(task: Json) -> RunningTask:
     labels = {each["key"]: each.get("value", "") for each in task.get("labels", [])}
-    return RunningTask(task_id=task["id"], name=task.get("name", ""), labels=labels)
+    status: Json = max(task.get("statuses", []), key=lambda each: each.get("timestamp", 0.0), default={})
+    return RunningTask(
+        task_id=task["id"],
+        name=task.get("name", ""),
+        labels=labels,
+        ports=_ranges(task.get("resources", {}).get("ports", "[]")),
+        addresses=tuple(
+            address["ip_address"]
+            for network in status.get("container_status", {}).get("network_infos", [])
+            for address in network.get("ip_addresses", [])
+            if "ip_address" in address
+        ),
+        docker=task.get("container", {}).get("type") == "DOCKER",
+    )
+
+
+def _ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """Reads ``[31000-31002, 31005-31005]``."""
+    parts = (part.partition("-") for part in text.strip("[]").split(",") if part.strip())
+    return tuple((int(begin), int(end or begin)) for begin, _, end in parts)
+
+
+def _perf(perf: Json | None) -> PerfSample | None:
+    if not perf or not perf.get("duration"):
+        return None
+    counts = {name: float(value) for name, value in perf.items() if name not in ("timestamp", "duration")}
+    return PerfSample(float(perf["timestamp"]), float(perf["duration"]), counts)
 
 
 def _either(resources: Json, name: str) -> float:

@@ -21,6 +21,7 @@ import time
 import uuid
 from typing import Any, Protocol
 
+from serenity.wire.access import ANONYMOUS, Access
 from serenity.wire.http import Client, Endpoint, HttpError, Stream, Unreachable, open_stream, request
 from serenity.wire.resources import Json, Resources
 from serenity.wire.subscription import Backoff, Event, FinalError, Subscription
@@ -63,8 +64,16 @@ class ProviderDriver:
         ValueError: `agent` is no address.
     """
 
-    def __init__(self, provider: Provider, agent: str, info: Json, provider_id: str | None = None) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        agent: str,
+        info: Json,
+        provider_id: str | None = None,
+        access: Access = ANONYMOUS,
+    ) -> None:
         self._provider = provider
+        self._access = access
         self._agent = Endpoint.parse(agent, 5051)
         self._info = dict(info)
         self._id = provider_id
@@ -122,7 +131,7 @@ class ProviderDriver:
             if stream_id is None or self._subscription.stopping:
                 raise Unreachable(f"{call} was not sent: not subscribed to the agent at {self._agent}")
             if self._calls is None:
-                self._calls = Client(self._agent)
+                self._calls = Client(self._agent, access=self._access)
             answer = self._calls.request(
                 "POST",
                 PATH,
@@ -149,20 +158,24 @@ class ProviderDriver:
             self._let_agent_notice()
         body = {"type": "SUBSCRIBE", "subscribe": {"resource_provider_info": info}}
         try:
-            self._stream = open_stream(self._agent, "POST", PATH, body, timeout_s=_SUBSCRIBE_TIMEOUT_S)
+            self._stream = open_stream(
+                self._agent, "POST", PATH, body, timeout_s=_SUBSCRIBE_TIMEOUT_S, access=self._access
+            )
         except HttpError as error:
             self._not_found = self._not_found + 1 if error.status == 404 else 0
-            if error.status in (401, 403) or self._not_found >= _NOT_FOUND_MAX:
+            if error.status in (401, 403):
                 raise FinalError(
-                    f"{error}. The agent must be Mesos 1.8 or newer, and let this provider subscribe"
+                    f"{error}. Check the principal, its secret, and what it may do on the agent"
                 ) from error
+            if self._not_found >= _NOT_FOUND_MAX:
+                raise FinalError(f"{error}. The agent must be Mesos 1.8 or newer") from error
             raise
         self._not_found = 0
         return self._stream
 
     def _let_agent_notice(self) -> None:
         """Returns when an earlier stream with our id, whose end lies before this call, is no more in the agent."""
-        request(self._agent, "GET", "/version")  # Any answer will do: the agent is awake.
+        request(self._agent, "GET", "/version", access=self._access)  # Any answer will do: the agent is awake.
         time.sleep(_NOTICE_S)
 
     def event(self, event: Event) -> None:

@@ -47,11 +47,6 @@ class RecordReader:
             self._record_bytes = None
             yield record
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes of a record that is not whole yet: nonzero at the end means it was cut off."""
-        return len(self._buffer)
-
     def _take_length(self) -> int | None:
         end = self._buffer.find(b"\n")
         if end < 0:

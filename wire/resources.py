@@ -12,6 +12,7 @@ are kept as whole thousandths, so that sums are exact.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,31 +53,38 @@ class Kind:
 
     @property
     def name(self) -> str:
-        return str(self.json["name"])
+        return str(_fields(self.text)["name"])
 
     @property
     def type(self) -> str:
-        return str(self.json["type"])
+        return str(_fields(self.text)["type"])
 
     @property
     def revocable(self) -> bool:
-        return "revocable" in self.json
+        return "revocable" in _fields(self.text)
 
     @property
     def provider_id(self) -> str | None:
         """The resource provider it comes from; None for the agent's own."""
-        provider = self.json.get("provider_id")
+        provider = _fields(self.text).get("provider_id")
         return None if provider is None else str(provider["value"])
 
     @property
     def role(self) -> str:
         """The role it is reserved to (the innermost reservation), or ``*``."""
-        fields = self.json
+        fields = _fields(self.text)
         reservations = fields.get("reservations")
         return str(reservations[-1]["role"]) if reservations else str(fields.get("role", "*"))
 
     def without(self, *fields: str) -> Kind:
         return Kind.of({key: value for key, value in self.json.items() if key not in fields})
+
+
+@functools.lru_cache(maxsize=4096)  # Kinds are few, and looked into all the time.
+def _fields(text: str) -> Mapping[str, Any]:
+    """To be read only: whoever asks for the same text gets the same object."""
+    fields: Json = json.loads(text)
+    return fields
 
 
 class Resources:

@@ -22,17 +22,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from serenity.wire._vendor.pymesos.scheduler import MesosSchedulerDriver
-from serenity.wire.http import Client, Endpoint, HttpError, Stream, Unreachable, open_stream
+from serenity.wire.access import ANONYMOUS, Access
+from serenity.wire.http import REQUEST_TIMEOUT_S, Client, Endpoint, HttpError, Stream, Unreachable, open_stream
+from serenity.wire.leader import at_the_leader, leading_master
 from serenity.wire.subscription import Backoff, Event, FinalError, Subscription
 
 logger = logging.getLogger(__name__)
 
 PATH = "/api/v1/scheduler"
-DEFAULT_MASTER_PORT = 5050
 # Before SUBSCRIBED tells the interval; Mesos' default is 15 s.
 _HEARTBEAT_S = 15.0
 _MISSED_HEARTBEATS = 5
-_MAX_REDIRECTS = 5
 _BACKOFF = Backoff(first_s=0.1, max_s=10.0)
 
 
@@ -67,7 +67,7 @@ class Scheduler(Protocol):
         self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, data: str
     ) -> None: ...
     def executorLost(  # noqa: N802
-        self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int
+        self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int | None
     ) -> None: ...
     def slaveLost(self, driver: SchedulerDriver, agent_id: Any) -> None: ...  # noqa: N802
     def processHeartBeat(self, driver: SchedulerDriver) -> None: ...  # noqa: N802
@@ -79,9 +79,10 @@ class SchedulerDriver(MesosSchedulerDriver):
     """One framework's connection to the leading master.
 
     `framework` is a FrameworkInfo; its ``id``, once known, is kept in it, and a driver
-    constructed with one fails over.  `master` is ``host:port`` (or ``http://host:port``).
+    constructed with one fails over.  `master` is what `leader.leading_master` takes.
     Events are handed on as plain dicts.  Updates are acknowledged by
-    `acknowledgeStatusUpdate`, never implicitly.
+    `acknowledgeStatusUpdate`, never implicitly.  `answer_within_s` bounds the answer to each
+    call, and the beginning of the stream.
 
     Raises:
         ValueError: `master` is no address.
@@ -93,23 +94,20 @@ class SchedulerDriver(MesosSchedulerDriver):
         framework: Mapping[str, Any],
         master: str,
         *,
-        principal: str | None = None,
-        secret: str | None = None,
+        access: Access = ANONYMOUS,
         backoff: Backoff = _BACKOFF,
+        answer_within_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
-        super().__init__(
-            scheduler,
-            dict(framework),
-            master,
-            implicit_acknowledgements=False,
-            principal=principal,
-            secret=secret,
-            failover=True,
-        )
-        self._configured = Endpoint.parse(master, DEFAULT_MASTER_PORT)
-        self._leader = self._configured
+        self.leading = leading_master(master, access)
+        super().__init__(scheduler, dict(framework), str(self.leading), implicit_acknowledgements=False, failover=True)
+        self.trouble: str | None = None  # Why the last attempt to subscribe, or the subscription, came to nothing.
+        self._access = access
+        self._answer_within_s = answer_within_s
+        self._leader: Endpoint | None = None  # To whom the last stream was opened.
+        self._changes = 0  # Of the leader, before it was looked for.
         self._calls: Client | None = None
         self._calls_lock = threading.Lock()
+        self._stream: Stream | None = None  # The last one opened.
         self._heartbeat_s = _HEARTBEAT_S
         self._told_registered = False  # And not yet told `disconnected`.
         self._torn_down = False
@@ -119,6 +117,7 @@ class SchedulerDriver(MesosSchedulerDriver):
 
     def start(self) -> None:
         self._started = True
+        self.leading.start(self._subscription.reopen)
         self._subscription.start()
 
     def stop(self, failover: bool = True) -> None:
@@ -133,6 +132,7 @@ class SchedulerDriver(MesosSchedulerDriver):
         finally:
             self._started = False
             self._subscription.stop()
+            self.leading.close()
             self._drop_calls()
 
     def abort(self) -> None:
@@ -204,31 +204,28 @@ class SchedulerDriver(MesosSchedulerDriver):
         what = body.get("type", path) if isinstance(body, dict) else path
         with self._calls_lock:
             stream_id = self.stream_id
-            if stream_id is None or self._subscription.stopping:
-                raise Disconnected(f"{what} was not sent: not subscribed to {self._leader}")
+            if stream_id is None or self._leader is None or self._subscription.stopping:
+                raise Disconnected(f"{what} was not sent: not subscribed to {self.leading}")
             if self._calls is None:
-                self._calls = Client(self._leader)
+                self._calls = Client(self._leader, self._answer_within_s, self._access)
             try:
-                answer = self._calls.request(
-                    method, path, body, {**self._credentials(), **(headers or {}), "Mesos-Stream-Id": stream_id}
-                )
+                answer = self._calls.request(method, path, body, {**(headers or {}), "Mesos-Stream-Id": stream_id})
             except Unreachable as error:
                 self.stream_id = None  # The calls that queue behind this one need not each time out.
                 self._subscription.reopen()
                 raise Disconnected(f"{what} was not answered: {error}", error.may_have_arrived) from error
-        if answer.status in (307, 503):
-            self._subscription.reopen()  # No longer the leader.
-            raise Disconnected(f"{what} was not taken: HTTP {answer.status}")
+            if answer.status in (307, 503):
+                self._subscription.reopen()  # No longer the leader.
+                raise Disconnected(f"{what} was not taken: HTTP {answer.status}")
         if not 200 <= answer.status < 300:
             raise CallRefused(str(HttpError(answer.status, answer.body, what)))
         return {}  # Mesos answers calls with 202 and nothing.
 
-    def _credentials(self) -> dict[str, str]:
-        return {"Authorization": self._basic_credential} if self._basic_credential else {}
-
     def _drop_calls(self) -> None:
+        self.stream_id = None
+        if (calls := self._calls) is not None and not self._torn_down:  # The answer to TEARDOWN may come after the end.
+            calls.end()  # A call that hangs must keep us neither from subscribing again nor from stopping.
         with self._calls_lock:
-            self.stream_id = None
             if self._calls is not None:
                 self._calls.close()
                 self._calls = None
@@ -239,56 +236,62 @@ class SchedulerDriver(MesosSchedulerDriver):
         body: Event = {"type": "SUBSCRIBE", "subscribe": {"framework_info": self.framework}}
         if self._framework.get("id"):
             body["framework_id"] = self._framework["id"]
-        for _ in range(_MAX_REDIRECTS):
-            try:
-                stream = open_stream(
-                    self._leader,
-                    "POST",
-                    PATH,
-                    body,
-                    self._credentials(),
-                    silence_s=_MISSED_HEARTBEATS * self._heartbeat_s,
-                )
-            except HttpError as error:
-                self._follow(error)
-                continue
-            except Unreachable:
-                self._leader = self._configured
-                raise
-            self.stream_id = stream.headers.get("mesos-stream-id", "")
-            # pymesos tells callbacks the master as "host:port", cut at the colon.
-            self._master = f"{self._leader.host}:{self._leader.port}"
-            return stream
-        self._leader = self._configured
-        raise Unreachable(f"{self._configured} redirects in a circle")
+        self._changes = self.leading.changes
 
-    def _follow(self, error: HttpError) -> None:
-        """Goes to the leader that a 307 names; raises for every other status."""
-        if error.status == 307 and error.headers.get("location"):
-            try:
-                leader = Endpoint.parse(error.headers["location"], DEFAULT_MASTER_PORT)
-            except ValueError as no_address:
-                raise Unreachable(f"{self._leader} redirects to no address: {no_address}") from error
-            self._leader = Endpoint(leader.host, leader.port)  # Location may carry the call's path.
-            return
-        self._leader = self._configured
-        if error.status in (400, 401, 403):
-            raise FinalError(f"{error}. Check the principal, its secret and the framework's settings") from error
-        raise error
+        def subscribe(endpoint: Endpoint) -> Stream:
+            silence_s = _MISSED_HEARTBEATS * self._heartbeat_s
+            return open_stream(
+                endpoint,
+                "POST",
+                PATH,
+                body,
+                silence_s=silence_s,
+                timeout_s=self._answer_within_s,
+                access=self._access,
+            )
+
+        try:
+            stream, self._leader = at_the_leader(self.leading, subscribe)
+        except HttpError as error:
+            if error.status in (400, 401, 403):
+                raise FinalError(f"{error}. Check the principal, its secret and the framework's settings") from error
+            raise
+        self._stream = stream
+        return stream
 
     def event(self, event: Event) -> None:
         if not self._started:
             return
         if event.get("type") == "SUBSCRIBED":
+            if self.leading.changes != self._changes:
+                self._subscription.reopen()  # Another took over while this one was being asked.
+                return
             self._heartbeat_s = float(event["subscribed"].get("heartbeat_interval_seconds") or _HEARTBEAT_S)
-            self.version = None  # pymesos parses it in a way that a "1.12.0-rc1" breaks; it needs it for nothing.
-            self._told_registered = True
+            if self._stream is not None:
+                self._stream.expect_within(_MISSED_HEARTBEATS * self._heartbeat_s)
+                # Not before: the master takes no call until it has subscribed us.
+                self.stream_id = self._stream.headers.get("mesos-stream-id", "")
+            self._told_registered, self.trouble = True, None
         self.on_event(event)
+
+    def on_subscribed(self, event: Event) -> None:
+        # pymesos takes the master's address apart at the colon, of which IPv6 has many.
+        known_before, self.framework_id = self.framework_id, event["framework_id"]["value"]
+        assert self._leader is not None  # Its stream brought this.
+        version = event.get("master_info", {}).get("version")
+        master = {"hostname": self._leader.host, "port": self._leader.port, **({"version": version} if version else {})}
+        if known_before is None:
+            self.sched.registered(self, {"value": self.framework_id}, master)
+        else:
+            self.sched.reregistered(self, master)
 
     def on_inverse_offers(self, event: Event) -> None:
         # pymesos calls this for OFFERS too when it does not know the version.
         if "inverse_offers" in event:
             super().on_inverse_offers(event)
+
+    def on_failure(self, event: Event) -> None:
+        super().on_failure({"status": None, **event})  # pymesos takes for granted what Mesos sets if it knows it.
 
     def on_error(self, event: Event) -> None:
         raise FinalError(event.get("message", "Mesos ended the framework without a message"))
@@ -296,13 +299,16 @@ class SchedulerDriver(MesosSchedulerDriver):
     def closed(self, reason: str) -> None:
         was_subscribed, self._told_registered = self._told_registered, False
         self._drop_calls()
-        log = logger.warning if was_subscribed and not self._torn_down else logger.info
-        log("no subscription to the master at %s: %s", self._leader, reason)
+        said, self.trouble = self.trouble, reason
+        level = logging.DEBUG if reason == said else logging.INFO if self._torn_down else logging.WARNING
+        logger.log(level, "no subscription to the master at %s: %s; trying again", self.leading, reason)
         if was_subscribed:
             self.sched.disconnected(self)
 
     def failed(self, error: FinalError) -> None:
         self._drop_calls()
+        self.leading.close()
+        self.trouble = str(error)
         self.sched.error(self, str(error))
 
 

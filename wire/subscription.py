@@ -60,7 +60,7 @@ class Backoff:
     max_s: float = 10.0
 
     def pauses(self) -> Iterator[float]:
-        bound_s = self.first_s
+        bound_s = min(self.first_s, self.max_s)
         while True:
             yield bound_s * random.uniform(0.5, 1.0)
             bound_s = min(self.max_s, bound_s * 2)
@@ -143,7 +143,7 @@ class Subscription:
             if self.stopping:
                 stream.close()  # `stop` came while we were opening, and saw no stream to close.
             self._read(stream)
-            return "the peer ended the stream"
+            return "the peer ended the stream" if stream.ended_by_peer else "the stream was closed, to subscribe again"
         finally:
             with self._lock:
                 self._stream = None

@@ -24,6 +24,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    at_s: float = field(default_factory=time.monotonic)
 
     @property
     def json(self) -> Any:
@@ -87,18 +88,20 @@ class Answer:
 class Peer:
     """Listens on a port of its own.  SUBSCRIBEs get a stream that begins with `greeting`, all else a 202.
 
-    `subscribes` and `calls` hold what to do instead with the next of each kind.
+    `subscribes` and `calls` hold what to do instead with the next of each kind, `pages` what GET finds.
     """
 
     greeting: Any = None
     subscribes: deque[Callable[[Answer], None]] = field(default_factory=deque)
     calls: deque[Callable[[Answer], None]] = field(default_factory=deque)
+    pages: dict[str, Any] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     streams: list[Answer] = field(default_factory=list)
     connections: int = 0
 
-    def start(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def start(self, port: int = 0) -> None:
+        """Also again, after `close`, on the port of before."""
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._socks: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -139,6 +142,9 @@ class Peer:
                 self._answer(Answer(sock, request))
 
     def _answer(self, answer: Answer) -> None:
+        if answer.request.path in self.pages:
+            answer.whole(200, json.dumps(self.pages[answer.request.path]).encode())
+            return
         if answer.request.type != "SUBSCRIBE":
             (self.calls.popleft() if self.calls else lambda each: each.whole(202))(answer)
             return

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serenity.wire.http import Endpoint, get_json
+from serenity.wire.leader import leading_master
 from serenity.wire.mesos_state import AgentReader, MasterReader
 from serenity.wire.provider import ProviderDriver, new_version, slack
 from serenity.wire.resources import Resources
@@ -65,7 +66,7 @@ def frameworks(cluster: Any) -> dict[str, bool]:
 
 
 def revocable_cpus(cluster: Any) -> float:
-    (agent,) = MasterReader(cluster.master).agents()
+    (agent,) = MasterReader(leading_master(cluster.master)).agents()
     return float(agent["resources"].get("cpus_revocable", 0.0))
 
 

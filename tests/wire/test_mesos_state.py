@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from serenity.wire.http import HttpError, Unreachable
-from serenity.wire.mesos_state import AgentReader, MasterReader, join_containers
+from serenity.wire.leader import leading_master
+from serenity.wire.mesos_state import AgentReader, MasterReader, PerfSample, join_containers
 
 MIB = 1 << 20
 
@@ -79,7 +80,7 @@ def test_a_look_asks_for_pids_only_when_it_sees_somebody_new(peer: Any, state: A
 
 def test_reading_a_master(peer: Any, shape: Callable[[str], Any]) -> None:
     serve(peer, shape("master_slaves.json"), {"version": "1.11.0"})
-    reader = MasterReader(peer.address)
+    reader = MasterReader(leading_master(peer.address))
     (agent,) = reader.agents()
     assert agent["hostname"] == "127.0.0.1" and agent["active"]
     assert reader.version() == "1.11.0"
@@ -87,7 +88,7 @@ def test_reading_a_master(peer: Any, shape: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"{}", b'"x"', b"<html>", b'{"frameworks": [{}], "id": 1}'])
 def test_an_answer_that_is_not_mesos_own_is_an_http_error(peer: Any, body: bytes) -> None:
-    agent, master = AgentReader(peer.address), MasterReader(peer.address)
+    agent, master = AgentReader(peer.address), MasterReader(leading_master(peer.address))
     reads = [agent.identity, agent.flags, agent.version, agent.look, master.agents, master.version]
     for read in reads:
         serve(peer, body, b"[]")
@@ -110,3 +111,28 @@ def test_an_agent_that_is_away_or_not_ready(peer: Any) -> None:
         AgentReader(peer.address).identity()
     with pytest.raises(Unreachable):
         AgentReader("127.0.0.1:1").identity()
+
+
+def test_what_a_task_was_given_and_where_it_is() -> None:
+    def status(at: float, *addresses: str) -> dict[str, Any]:
+        infos = [{"ip_addresses": [{"protocol": "IPv4", "ip_address": each} for each in addresses]}, {}]
+        return {"timestamp": at, "container_status": {"network_infos": infos}}
+
+    task = {
+        "id": "t",
+        "resources": {"cpus": 1.0, "ports": "[31000-31002, 31005-31005]"},
+        "statuses": [status(2.0, "172.16.5.9", "fd00::9"), status(1.0, "10.0.0.1")],
+        "container": {"type": "DOCKER"},
+    }
+    executor = {"id": "e", "container": "C", "resources": {"cpus": 1.0}, "tasks": [task, {"id": "bare"}]}
+    perf = {"timestamp": 5.0, "duration": 2.0, "cycles": 10}
+    key = {"framework_id": "F", "executor_id": "e", "container_id": "C"}
+    (container,) = join_containers(
+        {"frameworks": [{"id": "F", "executors": [executor]}]}, [{**key, "statistics": {"perf": perf}}]
+    )
+    given, bare = container.tasks
+    assert given.ports == ((31000, 31002), (31005, 31005))
+    assert given.addresses == ("172.16.5.9", "fd00::9")  # Of the latest status.
+    assert (given.docker, container.docker) == (True, True)
+    assert (bare.ports, bare.addresses, bare.docker) == ((), (), False)
+    assert container.perf == PerfSample(5.0, 2.0, {"cycles": 10.0})

@@ -182,16 +182,19 @@ def test_an_agent_that_just_starts_has_no_route_yet(
     assert "failed" not in recorder.names()
 
 
-@pytest.mark.parametrize(("status", "attempts"), [(401, 1), (403, 1), (404, 10)])
+@pytest.mark.parametrize(
+    ("status", "attempts", "remedy"),
+    [(401, 1, "Check the principal"), (403, 1, "Check the principal"), (404, 10, "Mesos 1.8 or newer")],
+)
 def test_an_agent_that_will_not_have_it_ends_it(
-    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, status: int, attempts: int
+    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, status: int, attempts: int, remedy: str
 ) -> None:
     peer.subscribes.extend([lambda answer: answer.whole(status)] * 20)
     driver = make()
     driver.start()
     driver._subscription.join(5)
     name, reason = recorder.told[-1]
-    assert name == "failed" and f"HTTP {status}" in reason and "Mesos 1.8 or newer" in reason
+    assert name == "failed" and f"HTTP {status}" in reason and remedy in reason
     assert len(peer.sent("SUBSCRIBE")) == attempts
 
 

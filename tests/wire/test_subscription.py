@@ -179,12 +179,17 @@ def test_reopening_is_one_more_stream_not_two_at_once(
     subscription.reopen()
     eventually(lambda: len(subscriber.events) == 2)
     assert peer.streams[0].left and not peer.streams[1].left
+    assert subscriber.reasons == ["the stream was closed, to subscribe again"]
 
 
 def test_pauses_grow_to_their_bound_with_jitter() -> None:
     pauses = Backoff(first_s=1.0, max_s=6.0).pauses()
     for bound_s in (1.0, 2.0, 4.0, 6.0, 6.0):
         assert bound_s / 2 <= next(pauses) <= bound_s
+
+
+def test_no_pause_is_above_the_bound_even_if_the_first_would_be() -> None:
+    assert next(Backoff(first_s=5.0, max_s=0.01).pauses()) <= 0.01
 
 
 def test_pauses_begin_anew_after_progress_only(
