@@ -16,6 +16,15 @@ MAX_COMPLETED_TASKS = 200  # Per executor.
 MAX_COMPLETED_FRAMEWORKS = 50
 
 
+class AgentState(enum.Enum):
+    """RECOVERING ─► REGISTERING ─► RUNNING ─► TERMINATING; without anything to recover it begins with the second."""
+
+    RECOVERING = "RECOVERING"  # Executors have a while to come back; no update goes out, hardly a call is answered.
+    REGISTERING = "REGISTERING"
+    RUNNING = "RUNNING"
+    TERMINATING = "TERMINATING"
+
+
 class ExecutorState(enum.Enum):
     """REGISTERING ─► RUNNING ─► TERMINATING ─► TERMINATED; any of them may go straight to the last."""
 
@@ -89,6 +98,10 @@ class Framework:
     @property
     def framework_id(self) -> str:
         return str(self.info["id"]["value"])
+
+    @property
+    def checkpoints(self) -> bool:
+        return bool(self.info.get("checkpoint"))
 
     @property
     def capabilities(self) -> frozenset[str]:

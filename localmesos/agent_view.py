@@ -11,23 +11,27 @@ from serenity.localmesos.executor_launch import mesos_duration
 from serenity.wire.resources import Json, Resources
 
 
-def flags(agent: Agent, master: str, resources: str) -> dict[str, str]:
+def flags(agent: Agent, master: str) -> dict[str, str]:
     """Those of mesos-agent's flags that mean something here."""
     settings = agent.settings
+    cgroups = settings.isolation == "cgroups"
     return {
+        "cgroups_hierarchy": "/sys/fs/cgroup",
+        "cgroups_root": settings.cgroups_root,
         "executor_registration_timeout": mesos_duration(settings.executor_registration_timeout_s),
         "executor_reregistration_timeout": mesos_duration(settings.executor_reregistration_timeout_s),
         "executor_shutdown_grace_period": mesos_duration(settings.executor_shutdown_grace_period_s),
         "authenticate_http_readonly": "false",
         "authenticate_http_readwrite": "false",
-        "hostname": settings.hostname,
+        **({} if settings.hostname == settings.ip else {"hostname": settings.hostname}),
         "ip": settings.ip,
-        "isolation": "posix/cpu,posix/mem",
-        "launcher": "posix",
+        "isolation": "cgroups/cpu,cgroups/mem" if cgroups else "posix/cpu,posix/mem",
+        "launcher": "linux" if cgroups else "posix",
         "master": master,
         "port": str(settings.port),
         "recovery_timeout": mesos_duration(settings.recovery_timeout_s),
-        "resources": resources,
+        "resources": settings.resources_flag,
+        "revocable_cpu_low_priority": str(settings.revocable_cpu_low_priority).lower(),
         "switch_user": "true",
         "work_dir": str(settings.work_dir),
     }
@@ -60,12 +64,7 @@ def state(agent: Agent, flags: Mapping[str, str]) -> Json:
 
 
 def resource_providers(agent: Agent) -> Json:
-    return {
-        "resource_providers": [
-            {"resource_provider_info": provider.info, "total_resources": provider.total.to_json()}
-            for provider in agent.providers.states.values()
-        ]
-    }
+    return {"resource_providers": [view.provider(provider) for provider in agent.providers.states.values()]}
 
 
 def _framework(framework: Framework) -> Json:
@@ -93,6 +92,7 @@ def _executor(executor: Executor) -> Json:
         "resources": view.summary(executor.allocated),
         "role": view.role_of(executor.allocated),
         **({"type": executor.info["type"]} if "type" in executor.info else {}),
+        **view.labels(executor.info),
         "tasks": [view.task(task) for task in executor.launched.values()],
         "queued_tasks": [_queued(executor, info) for info in executor.queued.values()],
         "completed_tasks": [view.task(task) for task in (*executor.terminated.values(), *executor.completed)],

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
 from serenity.localmesos.cluster_options import ClusterError, ClusterOptions
 from serenity.localmesos.embedded_process import EmbeddedProcess
 from serenity.localmesos.real_mesos import RealMesos
+from serenity.wire import http
 
 __all__ = ["Cluster", "ClusterError", "ClusterOptions", "find_mesos"]
 
@@ -37,6 +39,9 @@ class Backend(Protocol):
     def stop(self) -> None: ...
     def kill_agent(self) -> None: ...
     def start_agent(self) -> None: ...
+    def lose_agent(self) -> None: ...
+    def drop_streams(self, kinds: Sequence[str]) -> None: ...
+    def unavailable(self, which: str, for_s: float) -> None: ...
 
 
 class Cluster:
@@ -78,13 +83,47 @@ class Cluster:
         """Executors are shut down within their grace period, then everything ends.  May be called twice."""
         self._backend.stop()
 
+    # -- faults: what is not there on a real Mesos raises ClusterError ---------------------
+
     def kill_agent(self) -> None:
-        """SIGKILL to the agent; its executors and tasks live on.  Raises ClusterError on the embedded one."""
+        """SIGKILL to the agent; executors and tasks of frameworks that checkpoint live on."""
         self._backend.kill_agent()
 
     def start_agent(self) -> None:
-        """After `kill_agent`; returns when it is registered again.  Raises ClusterError."""
+        """After `kill_agent` or `lose_agent`; returns when it has recovered and is registered again.
+
+        Raises:
+            ClusterError: also if the agent ended by itself, as one does that was marked gone.
+        """
         self._backend.start_agent()
+
+    def lose_agent(self) -> None:
+        """The agent is killed, and unreachable when this returns.
+
+        On a real Mesos that takes ``agent_ping_timeout`` times ``max_agent_ping_timeouts`` of the master's
+        flags (75 s if they are not set; 1 s is the least); on the embedded one no time.
+        """
+        self._backend.lose_agent()
+
+    def mark_agent_gone(self) -> None:
+        """As by an operator: the agent shuts down with all it runs, and is never taken back."""
+        for agent in http.get_json(self._master, "/slaves")["slaves"]:
+            call = {"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": agent["id"]}}}
+            answer = http.request(self._master, "POST", "/api/v1", call)
+            if answer.status != 200:
+                raise ClusterError(f"MARK_AGENT_GONE: {answer.status} {answer.body.decode()}")
+
+    def drop_streams(self, *kinds: str) -> None:
+        """Breaks the event streams of ``scheduler``, ``executor`` or ``provider``; of all if none is named."""
+        self._backend.drop_streams(kinds or ("scheduler", "executor", "provider"))
+
+    def unavailable(self, which: str, for_s: float) -> None:
+        """From now on ``master`` or ``agent`` answers every request with 503, for that long; streams go on."""
+        self._backend.unavailable(which, for_s)
+
+    @property
+    def _master(self) -> http.Endpoint:
+        return http.Endpoint.parse(self.master)
 
     def __enter__(self) -> Self:
         self.start()

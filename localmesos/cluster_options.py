@@ -18,13 +18,14 @@ class ClusterOptions:
     """What to start.
 
     Attributes:
-        work_dir: for logs and sandboxes; made if it is not there.
+        work_dir: for logs, sandboxes and checkpoints; made if it is not there.
         mesos_bin: the folder of mesos-master and mesos-agent; None for the embedded Mesos.
-        cgroups: the real one isolates by cgroups (needs root), instead of not at all.
+        cgroups: isolation by cgroups of its own, removed at the end (needs root), instead of none.
         agent_flags: more flags of mesos-agent, by name: a value, or None for a bare one
             (``{"no-revocable_cpu_low_priority": None}``).  They prevail over what is set here.
-            The embedded one knows `executor_registration_timeout` and
-            `executor_shutdown_grace_period`, and has nothing that the others could change.
+            The embedded one follows those that `embedded_process` lists, and has nothing that the
+            others could change.
+        master_flags: the same of mesos-master.
     """
 
     work_dir: Path

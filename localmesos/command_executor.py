@@ -187,8 +187,10 @@ class CommandExecutor:
         for resource in task.get("resources", []):
             if "allocation_info" in resource:
                 environment["MESOS_ALLOCATION_ROLE"] = resource["allocation_info"]["role"]
+        if "value" not in command:
+            raise SystemExit("the command has no value")  # Mesos' own aborts.
         if command.get("shell", True):
-            argv, program = ["sh", "-c", command.get("value", "")], "/bin/sh"
+            argv, program = ["sh", "-c", command["value"]], "/bin/sh"
         else:
             argv, program = command.get("arguments") or [command["value"]], command["value"]
         return subprocess.Popen(argv, executable=program, env=environment, start_new_session=True)

@@ -1,125 +1,121 @@
-"""Master and agent in one process: their effects carried out, their streams, containers and clock.  Runs on gevent.
+"""Master and agent in one process, each of which can end by itself, and the connection between them.  Runs on gevent.
 
-The two state machines are only ever called from here and from `endpoints`, and neither yields
-while it works: no locks.  After every call its effects are carried out to the last, messages
-between master and agent included.
+One process and not two: what the kill of an agent does happens here as well, and a second interpreter would
+have to be started and watched every time.  The agent is an object with its port, streams and containers
+(`agent_process.AgentProcess`); killed, it is thrown away between two events, its connections break, its
+containers' processes live on, and the next one is built from the files of its work directory alone.
+
+The two state machines are only ever called from the two processes' callbacks, and neither yields while it
+works: no locks.  After every call its effects are carried out to the last, messages between master and agent included.
 """
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 import socket
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection
 
 import gevent
-from gevent import pywsgi
 
-import serenity
-from serenity.localmesos import agent_view, master_view
-from serenity.localmesos.agent import Agent
-from serenity.localmesos.container import Containers
-from serenity.localmesos.endpoints import agent_application, master_application
-from serenity.localmesos.executor_launch import AgentSettings, mesos_duration
-from serenity.localmesos.http import serve
-from serenity.localmesos.master import Master
-from serenity.localmesos.messages import Close, DestroyContainer, Effect, LaunchContainer, Send, ToMaster
-from serenity.localmesos.resource_flag import parse_resources
-from serenity.localmesos.streams import EventStream
-from serenity.localmesos.view import MESOS_VERSION
-from serenity.wire.resources import Json
-
-logger = logging.getLogger(__name__)
+from serenity.localmesos import agent_registry, processes
+from serenity.localmesos.agent_process import AgentProcess
+from serenity.localmesos.agent_state import AgentState
+from serenity.localmesos.cgroups import Cgroups
+from serenity.localmesos.cluster_options import ClusterError
+from serenity.localmesos.endpoints import agent_routes, master_routes
+from serenity.localmesos.executor_launch import AgentSettings
+from serenity.localmesos.http import listen
+from serenity.localmesos.launcher import Launcher
+from serenity.localmesos.master_process import MasterProcess
+from serenity.localmesos.master_state import MasterSettings
+from serenity.localmesos.messages import Effect, EndAgent, ForAgent, ToMaster
 
 _TICK_S = 0.05
 _STOP_MARGIN_S = 1.0
-_MASTER_CAPABILITIES = ("AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What localmesos is started with."""
-
-    work_dir: Path
-    resources: str  # As mesos-agent's --resources.
-    ip: str = "127.0.0.1"
-    hostname: str | None = None  # Default: the address.
-    allocation_interval_s: float = 1.0
-    executor_registration_timeout_s: float = 60.0
-    executor_shutdown_grace_period_s: float = 5.0
+_SUBSCRIBERS_OF_MASTER = ("scheduler",)
+_SUBSCRIBERS_OF_AGENT = ("executor", "provider")
+SUBSCRIBERS = (*_SUBSCRIBERS_OF_MASTER, *_SUBSCRIBERS_OF_AGENT)
 
 
 class EmbeddedMesos:
-    def __init__(self, options: Options, master_listener: socket.socket, agent_listener: socket.socket) -> None:
-        """Raises ResourceError for resources that make no sense."""
-        self._listeners = (master_listener, agent_listener)
-        self.master_address = f"{options.ip}:{master_listener.getsockname()[1]}"
-        self.agent_address = f"{options.ip}:{agent_listener.getsockname()[1]}"
-        clock = steady_clock()
-        master_id = str(uuid.uuid4())
-        hostname = options.hostname or options.ip
-        info = _master_info(master_id, options.ip, hostname, master_listener.getsockname()[1])
-        self.master = Master(info, clock, options.allocation_interval_s)
-        settings = AgentSettings(
-            agent_id=f"{master_id}-S0",
-            hostname=hostname,
-            ip=options.ip,
-            port=agent_listener.getsockname()[1],
-            work_dir=options.work_dir,
-            resources=parse_resources(options.resources),
-            import_path=str(Path(serenity.__file__).resolve().parent.parent),
-            executor_registration_timeout_s=options.executor_registration_timeout_s,
-            executor_shutdown_grace_period_s=options.executor_shutdown_grace_period_s,
-        )
-        self.agent = Agent(settings, clock)
-        self.master_flags = master_view.flags(self.master, mesos_duration(options.allocation_interval_s))
-        self.agent_flags = agent_view.flags(self.agent, self.master_address, options.resources)
-        self._clock = clock
-        self._containers = Containers(self)
-        self._streams: dict[str, EventStream] = {}
-        self._servers: list[pywsgi.WSGIServer] = []
+    def __init__(
+        self, agent: AgentSettings, master: MasterSettings, listeners: tuple[socket.socket, socket.socket]
+    ) -> None:
+        """`listeners`: the master's and the agent's.  Raises CgroupsError where there can be none."""
+        self._settings = agent
+        self._clock = steady_clock()
+        self._launcher = Launcher()
+        self._cgroups: Cgroups | None = None
+        if agent.isolation == "cgroups":
+            self._cgroups = Cgroups(agent.cgroups_root, agent.revocable_cpu_low_priority)
         self._carrying_out = False
+        self._agent_end: str | None = None  # Why the agent has ended by itself.
+        self._master = MasterProcess(listeners[0], agent.ip, agent.hostname, master, self._clock, self.carry_out)
+        self._agent: AgentProcess | None = self._new_agent(listeners[1])
+        self._agent_port = self._agent.port.number
+
+    def _new_agent(self, listener: socket.socket) -> AgentProcess:
+        settings = dataclasses.replace(self._settings, agent_id=self._master.master.next_agent_id())
+        return AgentProcess(listener, settings, self._launcher, self._cgroups, self._clock, self.carry_out)
+
+    @property
+    def master_address(self) -> str:
+        return self._master.address
+
+    @property
+    def agent_address(self) -> str:
+        return f"{self._settings.ip}:{self._agent_port}"
 
     # -- life --------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Both ports answer when this returns, and the agent is registered."""
-        self.carry_out()
-        applications = (master_application(self), agent_application(self))
-        self._servers = [serve(*each) for each in zip(self._listeners, applications, strict=True)]
+        """Both ports answer when this returns, and the agent is registered.  Raises ClusterError."""
+        self._master.port.serve(master_routes(self._master))
         gevent.spawn(self._tick)
+        self._register()
+
+    def _register(self) -> None:
+        assert self._agent is not None
+        self._agent.port.serve(agent_routes(self._agent, self.master_address))
+        self.carry_out()
+        while self._agent is not None and self._agent.agent.state is not AgentState.RUNNING:
+            gevent.sleep(_TICK_S)
+        if self._agent is None:
+            raise ClusterError(f"the agent has ended: {self._agent_end or 'it was killed'}")
 
     def stop(self) -> None:
         """SHUTDOWN to every executor; when the longest grace period is over all is killed."""
-        self.agent.shut_down_all()
-        self.carry_out()
-        deadline_s = self._clock() + self._longest_grace_s() + _STOP_MARGIN_S
-        while not self.agent.empty and self._clock() < deadline_s:
-            gevent.sleep(_TICK_S)
-        self._containers.destroy_all()
-        for stream in list(self._streams.values()):
-            stream.end()
-        for server in self._servers:
-            server.stop(timeout=_STOP_MARGIN_S)
+        agent = self._agent
+        if agent is not None:
+            agent.agent.shut_down_all()
+            self.carry_out()
+            deadline_s = self._clock() + agent.longest_grace_s + _STOP_MARGIN_S
+            while not agent.agent.empty and self._clock() < deadline_s:
+                gevent.sleep(_TICK_S)
+            agent.stop()
+        self._master.port.stop()
+        self._sweep()
 
-    def _longest_grace_s(self) -> float:
-        now_s = self._clock()
-        ends = [
-            executor.destroy_at_s - now_s
-            for framework in self.agent.frameworks.values()
-            for executor in framework.executors.values()
-            if executor.destroy_at_s is not None
-        ]
-        return max(ends, default=0.0)
+    def _sweep(self) -> None:
+        """What an agent that was killed has left."""
+        processes.kill_all(self._left_over)
+        if self._cgroups is not None:
+            self._cgroups.remove_root()
+
+    def _left_over(self) -> set[int]:
+        mark = f"MESOS_SANDBOX={self._settings.work_dir}/".encode()
+        found = processes.members(processes.snapshot(), None, mark)
+        if self._cgroups is not None:
+            found = found.union(*(self._cgroups.members(each) for each in self._cgroups.containers()))
+        return found
 
     def _tick(self) -> None:
         while True:
             gevent.sleep(_TICK_S)
-            self.master.tick()
-            self.agent.tick()
+            self._master.master.tick()
+            if self._agent is not None:
+                self._agent.agent.tick()
             self.carry_out()
 
     # -- effects -----------------------------------------------------------------------
@@ -130,78 +126,86 @@ class EmbeddedMesos:
             return  # Called by an effect: the loop below is not done yet.
         self._carrying_out = True
         try:
-            while self.master.outbox or self.agent.outbox:
-                for outbox in (self.master.outbox, self.agent.outbox):
-                    effects = outbox.copy()
-                    outbox.clear()
-                    for effect in effects:
-                        self._carry_out(effect)
+            while self._master.master.outbox or (self._agent is not None and self._agent.agent.outbox):
+                for effect in _taken(self._master.master.outbox):
+                    self._of_master(effect)
+                agent = self._agent
+                if agent is not None:
+                    for effect in _taken(agent.agent.outbox):
+                        self._of_agent(agent, effect)
         finally:
             self._carrying_out = False
 
-    def _carry_out(self, effect: Effect) -> None:
-        if isinstance(effect, Send):
-            if effect.stream_id in self._streams:
-                self._streams[effect.stream_id].send(effect.event)
-        elif isinstance(effect, Close):
-            if effect.stream_id in self._streams:
-                self._streams[effect.stream_id].end()
-        elif isinstance(effect, LaunchContainer):
-            self._containers.launch(effect)
-        elif isinstance(effect, DestroyContainer):
-            self._containers.destroy(effect.container_id)
-        elif isinstance(effect, ToMaster):
-            self.master.receive(effect)
+    def _of_master(self, effect: Effect) -> None:
+        if not isinstance(effect, ForAgent):
+            self._master.perform(effect)
+        elif self._agent is not None and self._agent.agent.settings.agent_id == effect.agent_id:
+            self._agent.agent.receive(effect.message)
+
+    def _of_agent(self, agent: AgentProcess, effect: Effect) -> None:
+        if isinstance(effect, ToMaster):
+            self._master.master.receive(agent.agent.settings.agent_id, effect)
+        elif isinstance(effect, EndAgent):
+            self._agent_end = effect.reason
+            gevent.spawn(self.kill_agent)  # Not from within: it is being carried out.
         else:
-            self.agent.receive(effect)
+            agent.perform(effect)
 
-    # -- streams -----------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------
 
-    def open_stream(self, stream_id: str, heartbeat_s: float | None) -> EventStream:
-        stream = self._streams[stream_id] = EventStream(stream_id, heartbeat_s, self._stream_ended)
-        return stream
+    def kill_agent(self) -> None:
+        """As by SIGKILL.  Nothing happens if there is none."""
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            agent.kill()
+            self._master.master.agent_disconnected(agent.agent.settings.agent_id)
+            self.carry_out()
 
-    def _stream_ended(self, stream_id: str) -> None:
-        self._streams.pop(stream_id, None)
-        self.master.stream_closed(stream_id)
-        self.agent.stream_closed(stream_id)
+    def start_agent(self) -> None:
+        """After it was killed; returns when it is registered again.
+
+        Raises:
+            ClusterError: it runs, its port is taken, or it has ended again.
+        """
+        if self._agent is not None:
+            raise ClusterError("the agent is running")
+        try:
+            listener = listen(self._settings.ip, self._agent_port)
+        except OSError as error:
+            raise ClusterError(str(error.strerror)) from error
+        self._agent_end = None
+        self._agent = self._new_agent(listener)
+        self._register()
+
+    def lose_agent(self) -> None:
+        """It is killed, and the master gives it up at once: unreachable, as when its ping timeouts are over."""
+        lost = list(self._master.master.agents)
+        self.kill_agent()
+        for agent_id in lost:
+            agent_registry.mark_unreachable(self._master.master, agent_id)
         self.carry_out()
 
-    # -- news of containers ------------------------------------------------------------
+    def drop_streams(self, kinds: Collection[str]) -> None:
+        """Breaks the connections of subscribers; `kinds` are of `SUBSCRIBERS`."""
+        self._master.port.cut_streams([each for each in kinds if each in _SUBSCRIBERS_OF_MASTER])
+        if self._agent is not None:
+            self._agent.port.cut_streams([each for each in kinds if each in _SUBSCRIBERS_OF_AGENT])
 
-    def container_launched(self, container_id: str, pid: int) -> None:
-        self.agent.container_launched(container_id, pid)
-        self.carry_out()
+    def refuse(self, which: str, for_s: float) -> None:
+        """503 to every request of ``master`` or ``agent``."""
+        if which == "master":
+            self._master.port.refuse(for_s)
+        elif self._agent is not None:
+            self._agent.port.refuse(for_s)
 
-    def container_failed(self, container_id: str, error: str) -> None:
-        self.agent.container_failed(container_id, error)
-        self.carry_out()
 
-    def container_ended(self, container_id: str, wait_status: int) -> None:
-        self.agent.container_ended(container_id, wait_status)
-        self.carry_out()
-
-    def statistics(self) -> dict[str, Json]:
-        """ResourceStatistics of every container, by its id."""
-        return self._containers.statistics(
-            lambda container_id: agent_view.allocated(self.agent, container_id), self._clock()
-        )
+def _taken(outbox: list[Effect]) -> list[Effect]:
+    effects = outbox.copy()
+    outbox.clear()
+    return effects
 
 
 def steady_clock() -> Callable[[], float]:
     """Unix time that never jumps: the wall clock of now, carried on by the monotonic one."""
     offset_s = time.time() - time.monotonic()
     return lambda: time.monotonic() + offset_s
-
-
-def _master_info(master_id: str, ip: str, hostname: str, port: int) -> Json:
-    return {
-        "id": master_id,
-        "ip": int.from_bytes(socket.inet_aton(ip), "little"),  # As Mesos has it, in network order.
-        "port": port,
-        "pid": f"master@{ip}:{port}",
-        "hostname": hostname,
-        "version": MESOS_VERSION,
-        "address": {"hostname": hostname, "ip": ip, "port": port},
-        "capabilities": [{"type": each} for each in _MASTER_CAPABILITIES],
-    }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import serenity
 from serenity.localmesos.cluster_options import ClusterError, ClusterOptions
@@ -15,8 +18,16 @@ from serenity.wire.quantities import parse_mesos_duration_s
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
+_ANSWER_TIMEOUT_S = 60.0
 _READY = "ready: "
-_TIMEOUT_FLAGS = ("executor_registration_timeout", "executor_shutdown_grace_period")
+# Flags that it follows: those with a duration, as its own options of the same names.
+_DURATIONS_OF_AGENT = (
+    "executor_registration_timeout",
+    "executor_reregistration_timeout",
+    "executor_shutdown_grace_period",
+    "recovery_timeout",
+)
+_DURATIONS_OF_MASTER = ("agent_ping_timeout", "offer_timeout")
 
 
 class EmbeddedProcess:
@@ -33,7 +44,7 @@ class EmbeddedProcess:
             logged_bytes = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "serenity.localmesos", *self._arguments()],
-                stdin=subprocess.PIPE,  # Its end, however this process ends, stops the Mesos.
+                stdin=subprocess.PIPE,  # For commands; its end, however this process ends, stops the Mesos.
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self._options.work_dir,
@@ -41,7 +52,7 @@ class EmbeddedProcess:
                 start_new_session=True,  # A Ctrl-C is for the one who started it, who then calls `stop`.
                 text=True,
             )
-        ready = self._ready_line(self._process)
+        ready = self._line(self._process, _READY, _START_TIMEOUT_S)
         if ready is None:
             self.stop()
             said = log_path.read_bytes()[logged_bytes:].decode("utf-8", "replace").strip()
@@ -51,7 +62,7 @@ class EmbeddedProcess:
 
     def _arguments(self) -> list[str]:
         options = self._options
-        arguments = {
+        arguments: dict[str, object] = {
             "ip": options.ip,
             "master-port": options.master_port,
             "agent-port": options.agent_port,
@@ -59,22 +70,30 @@ class EmbeddedProcess:
             "resources": options.resources,
             "allocation-interval": options.allocation_interval_s,
         }
-        for flag in _TIMEOUT_FLAGS:
-            value = options.agent_flags.get(flag)
+        for flag, value in (
+            *((flag, options.agent_flags.get(flag)) for flag in _DURATIONS_OF_AGENT),
+            *((flag, options.master_flags.get(flag)) for flag in _DURATIONS_OF_MASTER),
+        ):
             if value is not None:
                 try:
                     arguments[flag.replace("_", "-")] = parse_mesos_duration_s(value)
                 except ValueError as error:
                     raise ClusterError(f"{flag}: {error}") from error
-        return ["--stop-with-stdin", *(f"--{name}={value}" for name, value in arguments.items())]
+        if (timeouts := options.master_flags.get("max_agent_ping_timeouts")) is not None:
+            arguments["max-agent-ping-timeouts"] = timeouts
+        if options.cgroups:
+            arguments["isolation"] = "cgroups"
+        low_priority = "no-revocable_cpu_low_priority" not in options.agent_flags
+        bare = ["--control", *([] if low_priority else ["--no-revocable-cpu-low-priority"])]
+        return [*bare, *(f"--{name}={value}" for name, value in arguments.items())]
 
-    def _ready_line(self, process: subprocess.Popen[str]) -> str | None:
-        """None if it ended instead, or took too long."""
+    def _line(self, process: subprocess.Popen[str], begin: str, timeout_s: float) -> str | None:
+        """The next line that begins so; None if it ended instead, or took too long and was killed."""
         assert process.stdout is not None
-        impatience = threading.Timer(_START_TIMEOUT_S, process.kill)
+        impatience = threading.Timer(timeout_s, process.kill)
         impatience.start()
         try:
-            return next((line.strip() for line in process.stdout if line.startswith(_READY)), None)
+            return next((line.strip() for line in process.stdout if line.startswith(begin)), None)
         finally:
             impatience.cancel()
 
@@ -93,8 +112,35 @@ class EmbeddedProcess:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
+    # -- faults ------------------------------------------------------------------------
+
     def kill_agent(self) -> None:
-        raise ClusterError("the embedded Mesos is one process: its agent cannot be killed alone")
+        self._do("kill_agent")
 
     def start_agent(self) -> None:
-        raise ClusterError("the embedded Mesos is one process: its agent cannot be started alone")
+        self._do("start_agent")
+
+    def lose_agent(self) -> None:
+        self._do("lose_agent")
+
+    def drop_streams(self, kinds: Sequence[str]) -> None:
+        self._do("drop_streams", of=list(kinds))
+
+    def unavailable(self, which: str, for_s: float) -> None:
+        self._do("unavailable", which=which, for_s=for_s)
+
+    def _do(self, command: str, **arguments: Any) -> None:
+        """See `control` for the commands.  Raises ClusterError."""
+        process = self._process
+        if process is None:
+            raise ClusterError("the embedded Mesos does not run")
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # It has ended: there is no answer.
+            process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
+            process.stdin.flush()
+        line = self._line(process, "{", _ANSWER_TIMEOUT_S)
+        if line is None:
+            raise ClusterError(f"the embedded Mesos has ended; see {self._options.work_dir / 'mesos.log'}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ClusterError(answer["error"])

@@ -2,6 +2,7 @@
 
 Sources: ``Http::executor`` in ``src/slave/http.cpp``, ``Slave::subscribe`` in ``src/slave/slave.cpp``,
 ``validateExecutorCall`` in ``src/common/validation.cpp``.
+Fields and types have been checked before, by `protobuf_json`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from serenity.localmesos import tasks
-from serenity.localmesos.agent_state import Executor, ExecutorState, Framework
+from serenity.localmesos import task_launch, tasks
+from serenity.localmesos.agent_state import AgentState, Executor, ExecutorState, Framework
 from serenity.localmesos.messages import CallRefused, Close, MessageToFramework, Send
 from serenity.wire.resources import Json
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from serenity.localmesos.agent import Agent
 
 logger = logging.getLogger(__name__)
+
+NOT_RECOVERED = "Agent has not finished recovery"
 
 
 class ExecutorCalls:
@@ -42,9 +45,6 @@ class ExecutorCalls:
         if executor.stream_id is not None:
             outbox.append(Close(executor.stream_id))
         executor.state, executor.stream_id = ExecutorState.RUNNING, stream_id
-        for each in call["subscribe"].get("unacknowledged_updates", []):
-            self._update(framework, executor, each["status"])
-        self._drop_unknown(framework, executor, call["subscribe"].get("unacknowledged_tasks", []))
         if not executor.ever_sent and not executor.queued:
             self._agent.shut_down(executor)  # Its only tasks were killed before it came (MESOS-8411).
             return
@@ -55,84 +55,55 @@ class ExecutorCalls:
             "container_id": {"value": executor.container_id},
         }
         self._agent.send(executor, "SUBSCRIBED", subscribed)
+        for each in call["subscribe"].get("unacknowledged_updates", []):
+            self._update(framework, executor, each["status"])
+        self._drop_unknown(framework, executor, call["subscribe"].get("unacknowledged_tasks", []))
         if executor.queued:
-            self._agent.publish_queued(executor)
+            task_launch.publish_queued(self._agent, executor)
 
     def _drop_unknown(self, framework: Framework, executor: Executor, known: list[Json]) -> None:
         """Tasks that were sent while the connection broke, and that the executor has never seen."""
         known_ids = {task["task_id"]["value"] for task in known}
         for task in list(executor.launched.values()):
             if task.state == "TASK_STAGING" and task.task_id not in known_ids:
-                status = tasks.status(
-                    task.task_id,
-                    tasks.state_for("TASK_DROPPED", framework.capabilities),
-                    self._agent.clock(),
-                    "SOURCE_AGENT",
-                    "Task launched during agent restart",
-                    "REASON_AGENT_RESTARTED",
-                    agent_id=self._agent.settings.agent_id,
-                    executor_id=executor.executor_id,
-                    with_uuid=True,
-                )
-                self._agent.update(framework, executor, status)
+                state = tasks.state_for("TASK_DROPPED", framework.capabilities)
+                text, reason = "Task launched during agent restart", "REASON_AGENT_RESTARTED"
+                self._agent.make_update(framework, task.task_id, state, text, reason, executor.executor_id)
 
     def call(self, call: Mapping[str, Any]) -> None:
-        """UPDATE, MESSAGE and HEARTBEAT.
+        """Any other call.
 
         Raises:
             CallRefused
         """
-        kind = call.get("type")
+        kind = str(call["type"])
+        if kind in ("UPDATE", "MESSAGE") and kind.lower() not in call:
+            raise _invalid(f"Expecting '{kind.lower()}' to be present")
+        if kind == "UPDATE":
+            _validate(call, call["update"]["status"])
         if kind == "HEARTBEAT":
             return
-        if kind not in ("UPDATE", "MESSAGE"):
-            raise _invalid("Expecting 'type' to be present")
-        if str(kind).lower() not in call:
-            raise _invalid(f"Expecting '{str(kind).lower()}' to be present")
-        status: Json = call.get("update", {}).get("status", {})
-        if kind == "UPDATE":
-            self._validate(call, status)
+        if self._agent.state is AgentState.RECOVERING:
+            raise CallRefused(503, NOT_RECOVERED)
         framework, executor = self._sender(call)
         if executor.state is ExecutorState.REGISTERING:
             raise CallRefused(403, "Executor is not subscribed")
         if kind == "UPDATE":
-            self._update(framework, executor, status)
-        else:
+            self._update(framework, executor, call["update"]["status"])
+        elif kind == "MESSAGE":
             message = MessageToFramework(framework.framework_id, executor.executor_id, call["message"]["data"])
             self._agent.outbox.append(message)
+        else:
+            raise CallRefused(501, "501 Not Implemented.")
 
     def _sender(self, call: Mapping[str, Any]) -> tuple[Framework, Executor]:
-        framework_id = call.get("framework_id", {}).get("value")
-        executor_id = call.get("executor_id", {}).get("value")
-        if executor_id is None:
-            raise _invalid("Expecting 'executor_id' to be present")
-        if framework_id is None:
-            raise _invalid("Expecting 'framework_id' to be present")
-        framework = self._agent.frameworks.get(framework_id)
+        framework = self._agent.frameworks.get(call["framework_id"]["value"])
         if framework is None:
             raise CallRefused(400, "Framework cannot be found")
-        executor = framework.executors.get(executor_id)
+        executor = framework.executors.get(call["executor_id"]["value"])
         if executor is None:
             raise CallRefused(400, "Executor cannot be found")
         return framework, executor
-
-    def _validate(self, call: Mapping[str, Any], status: Json) -> None:
-        if "task_id" not in status or "state" not in status:
-            raise _invalid("Expecting 'update.status' with 'task_id' and 'state'")
-        if "uuid" not in status:
-            raise _invalid("Expecting 'uuid' to be present")
-        try:
-            valid = len(base64.b64decode(status["uuid"], validate=True)) == 16
-        except ValueError:
-            valid = False
-        if not valid:
-            raise _invalid("Not a valid UUID")
-        if status.get("executor_id", call.get("executor_id")) != call.get("executor_id"):
-            raise _invalid("ExecutorID in Call does not match ExecutorID in TaskStatus")
-        if status.get("source") != "SOURCE_EXECUTOR":
-            raise _invalid(f"Received Call from executor with invalid source {status.get('source')}")
-        if status["state"] == "TASK_STAGING":
-            raise _invalid("Received TASK_STAGING from executor which is not allowed")
 
     def _update(self, framework: Framework, executor: Executor, status: Json) -> None:
         """Passes it on with what the agent knows, and acknowledges it: from now on it is the agent's to keep."""
@@ -156,3 +127,19 @@ class ExecutorCalls:
 
 def _invalid(text: str) -> CallRefused:
     return CallRefused(400, f"Failed to validate Executor::Call: {text}")
+
+
+def _validate(call: Mapping[str, Any], status: Json) -> None:
+    sender = call["executor_id"]["value"]
+    if "uuid" not in status:
+        raise _invalid("Expecting 'uuid' to be present")
+    if len(base64.b64decode(status["uuid"])) != 16:
+        raise _invalid("Not a valid UUID")
+    named = status.get("executor_id", call["executor_id"])["value"]
+    if named != sender:
+        raise _invalid(f"ExecutorID in Call: {sender} does not match ExecutorID in TaskStatus: {named}")
+    origin = f"from executor {sender} of framework {call['framework_id']['value']}"
+    if status.get("source") != "SOURCE_EXECUTOR":
+        raise _invalid(f"Received Call {origin} with invalid source, expecting 'SOURCE_EXECUTOR'")
+    if status["state"] == "TASK_STAGING":
+        raise _invalid(f"Received TASK_STAGING {origin} which is not allowed")

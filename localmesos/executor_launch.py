@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serenity.localmesos.agent_state import Executor
 from serenity.localmesos.messages import LaunchContainer
 from serenity.wire.resources import Json, Resources
 
@@ -27,7 +28,7 @@ _UNITS_S = (("weeks", 604800.0), ("days", 86400.0), ("hrs", 3600.0), ("mins", 60
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """What an agent is started with; the names are those of mesos-agent's flags."""
+    """What an agent is, and the flags of mesos-agent that are followed; defaults as there."""
 
     agent_id: str
     hostname: str
@@ -36,6 +37,10 @@ class AgentSettings:
     work_dir: Path
     resources: Resources
     import_path: str  # The PYTHONPATH on which the command executor finds itself, installed or not.
+    resources_flag: str = ""  # What `resources` were read from.
+    isolation: str = "posix"  # Or "cgroups".
+    cgroups_root: str = "mesos"
+    revocable_cpu_low_priority: bool = True
     executor_registration_timeout_s: float = 60.0
     executor_reregistration_timeout_s: float = 2.0
     executor_shutdown_grace_period_s: float = 5.0
@@ -78,6 +83,7 @@ def command_executor_info(task: Mapping[str, Any], framework_id: str, settings: 
         "resources": [{**each, **({"allocation_info": role} if role else {})} for each in overhead.to_json()],
         "name": f"Command Executor (Task: {task_id}) (Command: {_abridged(command)})",
         "source": task_id,
+        **{name: task[name] for name in ("labels", "discovery") if name in task},
     }
     grace = task.get("kill_policy", {}).get("grace_period", {}).get("nanoseconds")
     if grace is not None:
@@ -87,7 +93,8 @@ def command_executor_info(task: Mapping[str, Any], framework_id: str, settings: 
 
 def _abridged(command: Mapping[str, Any]) -> str:
     shell = command.get("shell", True)
-    text = command.get("value", "") if shell else ", ".join([command.get("value", ""), *command.get("arguments", [])])
+    value = command.get("value", "")
+    text = value if shell else f"{value}, {', '.join(command.get('arguments', []))}"
     if len(text) > 15:
         text = f"{text[:12]}..."
     return f"sh -c '{text}'" if shell else f"[{text}]"
@@ -103,21 +110,19 @@ def shutdown_grace_s(executor_info: Mapping[str, Any], settings: AgentSettings) 
     return settings.executor_shutdown_grace_period_s if grace is None else int(grace) / _NS_PER_S
 
 
-def launch_of(
-    container_id: str, framework_info: Mapping[str, Any], executor_info: Mapping[str, Any], settings: AgentSettings
-) -> LaunchContainer:
+def launch_of(framework_info: Mapping[str, Any], executor: Executor, settings: AgentSettings) -> LaunchContainer:
     """How the first process of an executor's container is started."""
-    command = executor_info["command"]
-    sandbox = sandbox_path(settings, framework_info["id"]["value"], executor_info["executor_id"]["value"], container_id)
-    environment = _environment(framework_info, executor_info, sandbox, settings)
+    command = executor.info["command"]
+    environment = _environment(framework_info, executor.info, executor.sandbox, settings)
     for variable in command.get("environment", {}).get("variables", []):
         if "value" in variable:
             environment[variable["name"]] = variable["value"]
     value = command.get("value", "")
     shell = command.get("shell", True)
     return LaunchContainer(
-        container_id=container_id,
-        sandbox=sandbox,
+        container_id=executor.container_id,
+        allocated=executor.allocated,
+        sandbox=executor.sandbox,
         argv=("sh", "-c", value) if shell else tuple(command.get("arguments") or [value]),
         program="/bin/sh" if shell else value,
         environment=environment,

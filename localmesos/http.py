@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+import gevent.pool
+import gevent.socket
 from gevent import pywsgi
 
+from serenity.localmesos import protobuf_json
 from serenity.localmesos.messages import CallRefused
 from serenity.localmesos.streams import EventStream
 from serenity.wire.resources import Json
@@ -45,28 +48,60 @@ class Request:
     socket: socket.socket
 
     def call(self, api: str) -> Json:
-        """The body of a POST as a call of a v1 API; `api` is its name in what is refused.
+        """The body of a POST as a call of a v1 API; `api` is its name in `schema`, and in what is refused.
 
         Raises:
-            CallRefused: as Mesos answers it.
+            CallRefused: as Mesos answers it.  Of its two formats only JSON is spoken here.
         """
-        if self.method != "POST":
-            text = f"405 Method Not Allowed. Expecting one of {{ 'POST' }}, but received '{self.method}'."
-            raise CallRefused(405, text)
+        self.require_post()
         content_type = self.headers.get("content-type")
         if not content_type:
             raise CallRefused(400, "Expecting 'Content-Type' to be present")
-        if content_type.partition(";")[0].strip() != "application/json":
-            raise CallRefused(415, "Expecting 'Content-Type' of application/json")
+        if content_type != "application/json":
+            raise CallRefused(415, "Expecting 'Content-Type' of application/json or application/x-protobuf")
         try:
-            call = json.loads(self.body)
-        except ValueError as error:
+            body = protobuf_json.parse(self.body)
+        except protobuf_json.NotAMessageError as error:
             raise CallRefused(400, f"Failed to parse body into JSON: {error}") from error
-        if not isinstance(call, dict):
-            raise CallRefused(400, "Failed to convert JSON into Call protobuf: Expecting a JSON object")
-        if not isinstance(call.get("type"), str):
+        try:
+            call = protobuf_json.message(body, api)
+        except protobuf_json.NotAMessageError as error:
+            raise CallRefused(400, f"Failed to convert JSON into Call protobuf: {error}") from error
+        if "type" not in call:
             raise CallRefused(400, f"Failed to validate {api}: Expecting 'type' to be present")
         return call
+
+    def require_post(self) -> None:
+        """Raises CallRefused."""
+        if self.method != "POST":
+            text = f"405 Method Not Allowed. Expecting one of {{ 'POST' }}, but received '{self.method}'."
+            raise CallRefused(405, text)
+
+    def require_json_accepted(self) -> None:
+        """For what has an answer.  Raises CallRefused."""
+        if not _accepts(self.headers.get("accept"), "application/json"):
+            text = "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"
+            raise CallRefused(406, text)
+
+
+def _accepts(header: str | None, media_type: str) -> bool:
+    """As ``Request::acceptsMediaType`` in libprocess reads an Accept header."""
+    if header is None:
+        return True
+    kinds = {media_type, f"{media_type.partition('/')[0]}/*", "*/*"}
+    for each in header.replace(" ", "").split(","):
+        kind, *parameters = each.split(";")
+        quality = next((value.removeprefix("q=") for value in parameters if value.startswith("q=")), "1")
+        if kind.lower() in kinds:
+            return _positive(quality)
+    return False
+
+
+def _positive(number: str) -> bool:
+    try:
+        return float(number) > 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +126,10 @@ Handler = Callable[[Request], Answer]
 class Application:
     """The WSGI application of one port."""
 
-    def __init__(self, routes: Mapping[str, Handler]) -> None:
+    def __init__(self, routes: Mapping[str, Handler], available: Callable[[], bool]) -> None:
+        """`available`: else every request is answered with 503."""
         self._routes = routes
+        self._available = available
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = _request(environ)
@@ -106,18 +143,15 @@ class Application:
         return answer.body if isinstance(answer.body, EventStream) else [answer.body]
 
     def _answer(self, request: Request) -> Answer:
-        handler = self._routes.get(request.path)
+        if not self._available():
+            return Answer.text(503, "503 Service Unavailable.")
+        handler = self._routes.get(request.path.rstrip("/") or "/")
         if handler is None:
             return Answer.text(404, "404 Not Found.")
         try:
             return handler(request)
         except CallRefused as refused:
             return Answer.text(refused.status, str(refused))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            # A message without a field it must have, or with one of another type.  Nothing is
-            # checked against the protobuf schema as a whole, so it may show only here.
-            logger.warning("%s: malformed call", request.path, exc_info=True)
-            return Answer.text(400, f"Failed to convert JSON into Call protobuf: {type(error).__name__}: {error}")
 
 
 class _ConnectionHandler(pywsgi.WSGIHandler):
@@ -127,10 +161,29 @@ class _ConnectionHandler(pywsgi.WSGIHandler):
         return environ
 
 
+def listen(ip: str, port: int) -> socket.socket:
+    """Raises OSError with a text for the user."""
+    listener = gevent.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((ip, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise OSError(0, f"cannot listen at {ip}:{port}: {reason}") from error
+    return listener
+
+
 def serve(listener: socket.socket, application: Application) -> pywsgi.WSGIServer:
-    """Starts to serve a bound socket; returns at once."""
+    """Starts to serve a bound socket; returns at once.  Its `stop` ends every connection."""
     server = pywsgi.WSGIServer(
-        listener, application, log=None, error_log=logging.getLogger(__name__), handler_class=_ConnectionHandler
+        listener,
+        application,
+        log=None,
+        error_log=logger,
+        handler_class=_ConnectionHandler,
+        spawn=gevent.pool.Pool(),
     )
     server.start()
     return server

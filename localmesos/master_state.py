@@ -22,6 +22,7 @@ class Offer:
     agent_id: str
     role: str
     resources: Resources  # With allocation_info.
+    made_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +46,7 @@ class Framework:
     tasks: dict[str, Task] = field(default_factory=dict)  # Until the terminal update is acknowledged.
     executors: dict[tuple[str, str], Executor] = field(default_factory=dict)  # By agent and executor id.
     completed_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
+    unreachable_tasks: dict[str, Task] = field(default_factory=dict)  # With their agent, until it is back.
 
     @property
     def framework_id(self) -> str:
@@ -53,6 +55,10 @@ class Framework:
     @property
     def connected(self) -> bool:
         return self.stream_id is not None
+
+    @property
+    def checkpoints(self) -> bool:
+        return bool(self.info.get("checkpoint"))
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -80,14 +86,23 @@ class Framework:
 
 @dataclass(slots=True, eq=False)
 class AgentRecord:
+    """An agent that is registered."""
+
     info: Json
     own: Resources  # Without those of providers.
     registered_s: float
+    reregistered_s: float | None = None
+    disconnected_s: float | None = None  # Since when, if it is.
     providers: Mapping[str, ProviderState] = field(default_factory=dict)
+    killed: set[tuple[str, str]] = field(default_factory=set)  # Framework and task ids: in case it missed that.
 
     @property
     def agent_id(self) -> str:
         return str(self.info["id"]["value"])
+
+    @property
+    def connected(self) -> bool:
+        return self.disconnected_s is None
 
     @property
     def total(self) -> Resources:
@@ -102,3 +117,18 @@ class AgentRecord:
         for each in held:
             taken += each.without_field("allocation_info")
         return remaining(self.total, taken)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSettings:
+    """The flags of mesos-master that are followed; defaults as there."""
+
+    allocation_interval_s: float = 1.0
+    offer_timeout_s: float | None = None  # None: offers do not expire.
+    agent_ping_timeout_s: float = 15.0
+    max_agent_ping_timeouts: int = 5
+
+    @property
+    def agent_timeout_s(self) -> float:
+        """How long an agent may be away before it is unreachable."""
+        return self.agent_ping_timeout_s * self.max_agent_ping_timeouts

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serenity.localmesos.tasks import Task
 from serenity.wire.resources import Json, Resources
 
 # -- master to agent ---------------------------------------------------------------------
@@ -64,9 +65,41 @@ class MessageToExecutor:
     data: str
 
 
+@dataclass(frozen=True, slots=True)
+class AgentRegistered:
+    """The answer to `RegisterAgent` and `ReregisterAgent`."""
+
+    # FrameworkInfo and task id of tasks that the master knows and the agent did not name.
+    unknown_tasks: tuple[tuple[Json, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownAgent:
+    """The agent is to end, its executors first: the master will never take it back."""
+
+    message: str
+
+
 ToAgent = (
-    RunTask | KillTask | ShutdownExecutor | ShutdownFramework | UpdateFramework | AcknowledgeUpdate | MessageToExecutor
+    RunTask
+    | KillTask
+    | ShutdownExecutor
+    | ShutdownFramework
+    | UpdateFramework
+    | AcknowledgeUpdate
+    | MessageToExecutor
+    | AgentRegistered
+    | ShutdownAgent
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ForAgent:
+    """A message and the agent that is to get it; lost if that is not there."""
+
+    agent_id: str
+    message: ToAgent
+
 
 # -- agent to master ---------------------------------------------------------------------
 
@@ -84,6 +117,18 @@ class ProviderState:
 class RegisterAgent:
     agent_info: Json
     total: Resources  # The agent's own, without those of providers.
+
+
+@dataclass(frozen=True, slots=True)
+class ReregisterAgent:
+    """An agent that was registered before is back, with all that it knows."""
+
+    agent_info: Json
+    total: Resources
+    frameworks: tuple[Json, ...]
+    executors: tuple[Json, ...]  # Those of command tasks left out, and those that have ended.
+    tasks: tuple[Task, ...]  # Snapshots.
+    providers: Mapping[str, ProviderState]  # Mesos sends them next, before anything is offered.
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +159,7 @@ class MessageToFramework:
     data: str
 
 
-ToMaster = RegisterAgent | UpdateProviders | UpdateStatus | ExecutorExited | MessageToFramework
+ToMaster = RegisterAgent | ReregisterAgent | UpdateProviders | UpdateStatus | ExecutorExited | MessageToFramework
 
 # -- into the world ----------------------------------------------------------------------
 
@@ -139,6 +184,7 @@ class LaunchContainer:
     """Starts the first process of a container; answered by `Agent.container_launched` or `container_ended`."""
 
     container_id: str
+    allocated: Resources
     sandbox: Path
     argv: tuple[str, ...]
     program: str
@@ -148,13 +194,69 @@ class LaunchContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateContainer:
+    """What a container is allocated to has changed, and so its limits are to."""
+
+    container_id: str
+    allocated: Resources
+
+
+@dataclass(frozen=True, slots=True)
 class DestroyContainer:
     """Kills every process of a container; answered by `Agent.container_ended`."""
 
     container_id: str
 
 
-Effect = Send | Close | LaunchContainer | DestroyContainer | ToAgent | ToMaster
+@dataclass(frozen=True, slots=True)
+class RecoverContainers:
+    """Takes over what an earlier agent has started; of each the end is told, and any other one is killed."""
+
+    containers: tuple[RecoveredContainer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredContainer:
+    container_id: str
+    sandbox: Path
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Writes a file that a later agent recovers from; what follows this in the outbox happens when it is there."""
+
+    path: str  # In the meta directory.
+    content: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Removes a directory of the meta directory."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndAgent:
+    """The agent's process ends."""
+
+    reason: str
+
+
+Effect = (
+    Send
+    | Close
+    | LaunchContainer
+    | UpdateContainer
+    | DestroyContainer
+    | RecoverContainers
+    | Checkpoint
+    | Forget
+    | EndAgent
+    | ForAgent
+    | ToMaster
+)
 Outbox = list[Effect]
 
 

@@ -54,7 +54,7 @@ def members(table: dict[int, Process], root_pid: int | None, mark: bytes | None 
     """
     found = {p.pid for p in table.values() if root_pid is not None and root_pid in (p.pid, p.session)}
     if mark is not None:
-        found |= {pid for pid in table if _carries(pid, mark)}
+        found |= {pid for pid in table if carries(pid, mark)}
     return {pid for pid in found | _descendants(table, found) if table[pid].state not in _ENDED}
 
 
@@ -118,7 +118,8 @@ def _read(pid: int) -> Process | None:
     )
 
 
-def _carries(pid: int, mark: bytes) -> bool:
+def carries(pid: int, mark: bytes) -> bool:
+    """Whether a variable of its environment begins with that."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:

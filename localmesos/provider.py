@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from serenity.localmesos.checkpoint import Checkpoints
 from serenity.localmesos.messages import CallRefused, Close, Outbox, ProviderState, Send
 from serenity.localmesos.tasks import new_uuid
 from serenity.wire.resources import Json, ResourceError, Resources
@@ -45,9 +46,11 @@ class _Provider:
 class ResourceProviders:
     """All resource providers of one agent."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, checkpoints: Checkpoints, known: Mapping[str, tuple[str, str]]) -> None:
+        """`known`: type and name by id, of before; an id keeps both for good."""
         self._outbox = outbox
-        self._known: dict[str, tuple[str, str]] = {}  # Type and name by id: an id keeps both for good.
+        self._checkpoints = checkpoints
+        self._known = dict(known)
         self._subscribed: dict[str, _Provider] = {}
         self._publications: list[Publication] = []
 
@@ -64,15 +67,16 @@ class ResourceProviders:
         Raises:
             CallRefused
         """
-        info: Json = dict(call.get("subscribe", {}).get("resource_provider_info", {}))
-        if "type" not in info or "name" not in info:
+        if "subscribe" not in call:
             raise _invalid("Expecting 'subscribe' to be present")
+        info: Json = dict(call["subscribe"]["resource_provider_info"])
         named = (info["type"], info["name"])
         provider_id = info.get("id", {}).get("value")
         if provider_id is None:
             provider_id = str(uuid.uuid4())
             info["id"] = {"value": provider_id}
             self._known[provider_id] = named
+            self._checkpoints.providers(self._known)
         elif self._known.get(provider_id) != named:
             logger.warning("resource provider %s is not known as %s, dropped", provider_id, named)
             self._outbox.append(Close(stream_id))
@@ -91,22 +95,24 @@ class ResourceProviders:
         Raises:
             CallRefused
         """
-        handlers: dict[object, Callable[[str, _Provider, Json], None]] = {
+        kind = str(call["type"])
+        handlers: dict[str, Callable[[str, _Provider, Json], None]] = {
             "UPDATE_STATE": self._update_state,
             "UPDATE_PUBLISH_RESOURCES_STATUS": self._update_publication,
+            "UPDATE_OPERATION_STATUS": lambda provider_id, provider, update: None,  # No operation was ever applied.
         }
-        handler = handlers.get(call.get("type"))
-        if handler is None:
-            raise _invalid("Expecting 'type' to be present")
-        body = str(call["type"]).lower()
+        if kind in handlers:
+            if "resource_provider_id" not in call:
+                raise _invalid("Expecting 'resource_provider_id' to be present")
+            if kind.lower() not in call:
+                raise _invalid(f"Expecting '{kind.lower()}' to be present")
         provider_id = call.get("resource_provider_id", {}).get("value")
-        if provider_id is None:
-            raise _invalid("Expecting 'resource_provider_id' to be present")
-        if body not in call:
-            raise _invalid(f"Expecting '{body}' to be present")
         provider = self._subscribed.get(provider_id)
         if provider is None:
             raise CallRefused(400, "Resource provider is not subscribed")
+        update = call.get(kind.lower(), {})
+        if any(each.get("provider_id", {}).get("value") != provider_id for each in update.get("resources", [])):
+            raise CallRefused(400, "Inconsistent call: Inconsistent resource provider ID in 'update_state'")
         if stream_id is None:
             raise CallRefused(400, "All non-subscribe calls should include to 'Mesos-Stream-Id' header")
         if stream_id != provider.stream_id:
@@ -115,31 +121,27 @@ class ResourceProviders:
                 f"The stream ID '{stream_id}' included in this request didn't match the stream ID currently "
                 f"associated with  resource provider ID {provider_id}",
             )
-        handler(provider_id, provider, call[body])
+        if kind not in handlers:
+            raise CallRefused(501, "501 Not Implemented.")
+        handlers[kind](provider_id, provider, update)
 
     def _update_state(self, provider_id: str, provider: _Provider, update: Json) -> None:
-        resources = update.get("resources", [])
-        if any(each.get("provider_id", {}).get("value") != provider_id for each in resources):
-            raise CallRefused(400, "Inconsistent call: Inconsistent resource provider ID in 'update_state'")
         total = Resources()
-        for each in resources:
+        for each in update.get("resources", []):
             try:
                 total += Resources.from_json([each])
             except ResourceError as error:
                 # Mesos takes it with 202, and leaves out what is negative (seen on 1.11).
                 logger.warning("resource provider %s: %s", provider_id, error)
-        version = update.get("resource_version_uuid", {}).get("value")
-        if not isinstance(version, str):
-            raise _invalid("Not initialized: update_state.resource_version_uuid")
-        provider.state = ProviderState(provider.info, total, version)
+        provider.state = ProviderState(provider.info, total, update["resource_version_uuid"]["value"])
 
     def _update_publication(self, provider_id: str, provider: _Provider, update: Json) -> None:
-        answered = update.get("uuid", {}).get("value")
+        answered = update["uuid"]["value"]
         for publication in self._publications:
             if publication.waiting.get(answered) == provider_id:
                 del publication.waiting[answered]
-                if update.get("status") != "OK":
-                    publication.failure = f"Received {update.get('status')} status"
+                if update["status"] != "OK":
+                    publication.failure = f"Received {update['status']} status"
                 return
         logger.warning("resource provider %s answers a publication that nobody asked for", provider_id)
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from serenity.localmesos import processes
 from serenity.localmesos.cluster_options import ClusterError, ClusterOptions
 from serenity.localmesos.tether import tethered
 from serenity.wire import http
+from serenity.wire.quantities import parse_mesos_duration_s
 
 _START_TIMEOUT_S = 60.0
 _SHUTDOWN_TIMEOUT_S = 20.0  # Of the agent with its executors.
@@ -134,6 +135,23 @@ class RealMesos:
 
     def kill_agent(self) -> None:
         self._end("agent", signal.SIGKILL, _END_TIMEOUT_S)
+
+    def lose_agent(self) -> None:
+        """Raises ClusterError if the master does not give it up in its time."""
+        self.kill_agent()
+        flags = _get(self.master, "/flags")["flags"]
+        patience_s = parse_mesos_duration_s(flags["agent_ping_timeout"]) * (int(flags["max_agent_ping_timeouts"]) + 1)
+        deadline = time.monotonic() + patience_s + _END_TIMEOUT_S
+        while _get(self.master, "/slaves")["slaves"]:
+            if time.monotonic() > deadline:
+                raise ClusterError("the master has not given up the agent")
+            time.sleep(_POLL_S)
+
+    def drop_streams(self, kinds: Sequence[str]) -> None:
+        raise ClusterError("nothing breaks the connections of a real Mesos from outside")
+
+    def unavailable(self, which: str, for_s: float) -> None:
+        raise ClusterError("a real Mesos does not answer 503 on demand")
 
     def stop(self) -> None:
         self._end("agent", _END_SIGNALS["agent"], _SHUTDOWN_TIMEOUT_S)

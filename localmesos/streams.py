@@ -27,6 +27,7 @@ class EventStream:
         self._heartbeat_s = heartbeat_s
         self._on_end: Callable[[str], None] | None = on_end
         self._events: gevent.queue.SimpleQueue[Json | None] = gevent.queue.SimpleQueue()
+        self._socket: socket.socket | None = None
         self._watcher: gevent.Greenlet[[socket.socket], None] | None = None
 
     def send(self, event: Json) -> None:
@@ -36,8 +37,15 @@ class EventStream:
         """Ends the stream once all that was sent before is out."""
         self._events.put(None)
 
+    def cut(self) -> None:
+        """Breaks the connection, in the middle of whatever is being sent."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # It is broken already.
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def watch(self, sock: socket.socket) -> None:
         """Ends the stream as soon as the subscriber closes its side; writing alone would tell too late."""
+        self._socket = sock
         self._watcher = gevent.spawn(self._watch, sock)
 
     def _watch(self, sock: socket.socket) -> None:

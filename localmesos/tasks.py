@@ -7,6 +7,7 @@ agent's stays with its executor.  Pure data; JSON is v1 (``include/mesos/v1/meso
 from __future__ import annotations
 
 import base64
+import dataclasses
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ _PARTITION_STATES = frozenset(
 )
 # Fields of TaskInfo that Task has too.
 _SHARED_FIELDS = ("labels", "discovery", "container", "kill_policy", "health_check", "max_completion_time")
+_NS_PER_S = 10**9
 
 
 @dataclass(slots=True, eq=False)
@@ -63,9 +65,37 @@ class Task:
             shared={name: info[name] for name in _SHARED_FIELDS if name in info},
         )
 
+    @classmethod
+    def from_v1(cls, message: Mapping[str, Any]) -> Task:
+        """What `to_v1` has written."""
+        executor_id = message.get("executor_id")
+        return cls(
+            task_id=message["task_id"]["value"],
+            name=message["name"],
+            framework_id=message["framework_id"]["value"],
+            agent_id=message["agent_id"]["value"],
+            executor_id=None if executor_id is None else executor_id["value"],
+            resources=Resources.from_json(message["resources"]),
+            state=message["state"],
+            update_state=message.get("status_update_state"),
+            update_uuid=message.get("status_update_uuid"),
+            statuses=list(message["statuses"]),
+            shared={name: message[name] for name in _SHARED_FIELDS if name in message},
+        )
+
+    def snapshot(self) -> Task:
+        """A copy that later updates do not change."""
+        return dataclasses.replace(self, statuses=list(self.statuses))
+
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL_STATES
+
+    @property
+    def container_status(self) -> Json:
+        """That field of the latest update that had it, in a message of its own; an empty one for none."""
+        found = (each["container_status"] for each in reversed(self.statuses) if "container_status" in each)
+        return next(({"container_status": each} for each in found), {})
 
     def record(self, status: Json) -> None:
         """Notes an update; of several in the same state only the last is kept, as in Mesos."""
@@ -101,11 +131,13 @@ def status(
     agent_id: str | None = None,
     executor_id: str | None = None,
     with_uuid: bool = False,
+    unreachable_s: float | None = None,
 ) -> Json:
     """A TaskStatus that master or agent makes up themselves.
 
     Args:
         with_uuid: updates of the agent are acknowledged; those of the master are not and have none.
+        unreachable_s: since when the task's agent is not reachable, if it is not.
     """
     return {
         "task_id": {"value": task_id},
@@ -117,6 +149,7 @@ def status(
         **({} if executor_id is None else {"executor_id": {"value": executor_id}}),
         "timestamp": now_s,
         **({"uuid": new_uuid()} if with_uuid else {}),
+        **({} if unreachable_s is None else {"unreachable_time": {"nanoseconds": round(unreachable_s * _NS_PER_S)}}),
     }
 
 

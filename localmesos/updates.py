@@ -7,8 +7,9 @@ framework subscribes anew (``src/slave/task_status_update_manager.cpp``).  Pure.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from serenity.localmesos.tasks import TERMINAL_STATES
@@ -64,10 +65,21 @@ class StatusUpdates:
                 task.due_s = now_s + task.retry_s
                 yield framework_id, task.pending[0]
 
-    def resend(self, framework_id: str, now_s: float) -> None:
-        """Makes all of a framework's due at once, and the backoff begin anew."""
+    def of_task(self, framework_id: str, task_id: str) -> tuple[list[Json], list[str]]:
+        """The updates that are not acknowledged, and the uuids of all that ever came: what `restore` takes."""
+        task = self._tasks.get((framework_id, task_id), _TaskUpdates())
+        return list(task.pending), sorted(task.seen)
+
+    def restore(self, framework_id: str, task_id: str, pending: Iterable[Json], seen: Iterable[str]) -> None:
+        """As it was before the agent was killed; `resend` makes it due."""
+        restored = _TaskUpdates(deque(pending), set(seen), due_s=math.inf)
+        if restored.pending or restored.seen:
+            self._tasks[framework_id, task_id] = restored
+
+    def resend(self, framework_id: str | None, now_s: float) -> None:
+        """Makes all of a framework's due at once, or all there are, and the backoff begin anew."""
         for (owner, _), task in self._tasks.items():
-            if owner == framework_id:
+            if framework_id in (None, owner):
                 task.retry_s, task.due_s = RETRY_MIN_S / 2, now_s
 
     def forget(self, framework_id: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from serenity.localmesos.messages import ProviderState
 from serenity.localmesos.tasks import Task
 from serenity.wire.resources import Json, Kind, Resources, Value
 
@@ -17,6 +19,10 @@ AGENT_CAPABILITIES = (
     "RESOURCE_PROVIDER",
     "TASK_RESOURCE_LIMITS",
 )
+
+
+def provider(provider: ProviderState) -> Json:
+    return {"resource_provider_info": provider.info, "total_resources": provider.total.to_json()}
 
 
 def version() -> Json:
@@ -74,6 +80,11 @@ def roles(framework_info: Json) -> Json:
     return {"role": framework_info.get("role", "*")}
 
 
+def labels(message: Mapping[str, Any]) -> Json:
+    """The field ``labels``, if the message has it."""
+    return {"labels": message["labels"].get("labels", [])} if "labels" in message else {}
+
+
 def task(task: Task) -> Json:
     """A task as in ``/state``."""
     return {
@@ -86,14 +97,14 @@ def task(task: Task) -> Json:
         "resources": summary(task.resources),
         "role": role_of(task.resources),
         "statuses": [_status(each) for each in task.statuses],
-        **({"labels": task.shared["labels"].get("labels", [])} if "labels" in task.shared else {}),
+        **labels(task.shared),
+        **({"discovery": task.shared["discovery"]} if "discovery" in task.shared else {}),
     }
 
 
 def _status(status: Json) -> Json:
     shown: Json = {name: status[name] for name in ("state", "timestamp") if name in status}
-    if "labels" in status:
-        shown["labels"] = status["labels"].get("labels", [])
+    shown |= labels(status)
     if "container_status" in status:
         inner = status["container_status"]
         shown["container_status"] = {name: inner[name] for name in ("container_id", "network_infos") if name in inner}

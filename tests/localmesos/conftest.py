@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from serenity.localmesos.cluster import Cluster
 from serenity.wire import http
 from serenity.wire.recordio import RecordReader
 from serenity.wire.resources import Resources
+from tests.localmesos.machines import UUIDS, World
 
 Json = dict[str, Any]
 TIMEOUT_S = 20.0
@@ -39,6 +41,7 @@ class Stream:
         self._stream = http.open_stream(http.Endpoint.parse(address), "POST", path, call)
         self.id = self._stream.headers.get("mesos-stream-id", "")
         self.events: queue.Queue[Json | None] = queue.Queue()  # None: the stream has ended.
+        self.history: list[Json] = []
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -46,7 +49,8 @@ class Stream:
         try:
             for chunk in self._stream.chunks():
                 for record in reader.feed(chunk):
-                    self.events.put(json.loads(record))
+                    self.history.append(json.loads(record))
+                    self.events.put(self.history[-1])
         except http.Unreachable:
             pass  # However it ends, the None below tells the test that it has.
         self.events.put(None)
@@ -68,13 +72,14 @@ class Scheduler:
         capabilities: tuple[str, ...] = CAPABILITIES,
         roles: tuple[str, ...] = ("*",),
         failover_timeout_s: float = 60.0,
+        checkpoint: bool = True,
     ) -> None:
         self.cluster = cluster
         info: Json = {
             "user": "root",
             "name": "test",
             "roles": list(roles),
-            "checkpoint": True,
+            "checkpoint": checkpoint,
             "failover_timeout": failover_timeout_s,
             "capabilities": [{"type": each} for each in capabilities],
         }
@@ -285,6 +290,13 @@ def alive(pid: int) -> bool:
         return False
 
 
+def listener(address: str) -> int:
+    """The process that listens there."""
+    port = int(address.rpartition(":")[2])
+    found = (each for each in psutil.net_connections("tcp4") if each.laddr.port == port)
+    return next(each.pid for each in found if each.status == psutil.CONN_LISTEN)
+
+
 class Toolbox:
     """Makes the above, and closes all of it when the test is over."""
 
@@ -292,6 +304,7 @@ class Toolbox:
     scalars = staticmethod(scalars)
     eventually = staticmethod(eventually)
     alive = staticmethod(alive)
+    listener = staticmethod(listener)
 
     def __init__(self) -> None:
         self._made: list[Scheduler | Provider] = []
@@ -321,14 +334,42 @@ class Toolbox:
             each.close()
 
 
-@pytest.fixture
-def tools() -> Iterator[Toolbox]:
+def _toolbox() -> Iterator[Toolbox]:
     toolbox = Toolbox()
     yield toolbox
     toolbox.close()
+
+
+tools = pytest.fixture(_toolbox)
+module_tools = pytest.fixture(_toolbox, scope="module")
 
 
 @pytest.fixture
 def scheduler(cluster: Cluster, tools: Toolbox) -> Scheduler:
     made: Scheduler = tools.scheduler(cluster)
     return made
+
+
+# -- the state machines --------------------------------------------------------------------
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.subscribe()
+    return made
+
+
+@pytest.fixture
+def running(world: World) -> World:
+    """One executor that runs the tasks a and b, whose first updates are acknowledged."""
+    world.launch("a", "b", offer=world.offers()[0])
+    world.executor_subscribe()
+    for task_id, update_uuid in (("a", UUIDS[0]), ("b", UUIDS[1])):
+        world.update(task_id, "TASK_RUNNING", update_uuid)
+        world.acknowledge(task_id, update_uuid)
+    world.agent.container_launched(world.launched[0].container_id, 4711)
+    world.run()
+    world.take("s")
+    world.take("x")
+    return world

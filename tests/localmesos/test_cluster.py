@@ -14,7 +14,7 @@ import pytest
 import serenity
 from serenity.localmesos import processes
 from serenity.localmesos.cluster import Cluster, ClusterError, ClusterOptions, find_mesos
-from serenity.localmesos.real_mesos import RealMesos
+from serenity.localmesos.real_mesos import RealMesos, free_port
 
 IMPORTS = str(Path(serenity.__file__).resolve().parent.parent)
 
@@ -73,6 +73,35 @@ def test_stop_leaves_no_process(own_cluster, tools):
     own_cluster.stop()  # A second time is no error.
 
 
+def test_stop_leaves_nothing_of_an_agent_that_was_killed(own_cluster, tools):
+    scheduler = tools.scheduler(own_cluster)
+    pid = scheduler.update(scheduler.run("exec sleep 1000"), "TASK_RUNNING")["container_status"]["executor_pid"]
+    own_cluster.kill_agent()
+    assert tools.alive(pid)
+    own_cluster.stop()
+    assert not tools.alive(pid)  # Nobody shut it down: it was swept.
+
+
+def test_one_that_was_killed_goes_on_where_it_was(tmp_path, tools):
+    """Master and agent at once: the agent recovers, and tells the master what it has."""
+    ports = {f"{name}_port": free_port("127.0.0.1", 0) for name in ("master", "agent")}
+    first = Cluster(ClusterOptions(tmp_path, **ports))
+    first.start()
+    scheduler = tools.scheduler(first)
+    task = scheduler.run("exec sleep 1000")
+    pid = scheduler.update(task, "TASK_RUNNING")["container_status"]["executor_pid"]
+    os.kill(tools.listener(first.master), signal.SIGKILL)
+    first.stop()
+    assert tools.alive(pid)
+    with Cluster(ClusterOptions(tmp_path, **ports)) as again:
+        back = tools.scheduler(again, framework_id=scheduler.id)
+        back.call("RECONCILE", reconcile={"tasks": []})
+        assert back.update(task, "TASK_RUNNING")["reason"] == "REASON_RECONCILIATION"
+        back.kill(task)
+        back.update(task, "TASK_KILLED")
+        tools.eventually(lambda: not tools.alive(pid))
+
+
 def test_it_stops_when_its_starter_dies(tmp_path, tools):
     script = (
         "import os, sys, pathlib\n"
@@ -97,11 +126,6 @@ def test_a_port_in_use_is_said_before_anything_runs(tmp_path):
             Cluster(ClusterOptions(tmp_path, agent_port=port)).start()
         with pytest.raises(ClusterError, match=f"cannot listen at 127.0.0.1:{port}: Address already in use"):
             RealMesos(ClusterOptions(tmp_path, master_port=port), tmp_path).start()
-
-
-def test_the_embedded_one_cannot_lose_its_agent(tmp_path):
-    with pytest.raises(ClusterError, match="one process"):
-        Cluster(ClusterOptions(tmp_path)).kill_agent()
 
 
 # -- which Mesos ---------------------------------------------------------------------------
@@ -143,37 +167,6 @@ def test_a_named_folder_without_the_binaries_is_an_error(tmp_path, monkeypatch):
 @pytest.fixture
 def mesos_bin():
     return find_mesos(None) or pytest.skip("no mesos-master and mesos-agent")
-
-
-@pytest.mark.real_mesos
-def test_a_real_agent_is_killed_and_started_again(tmp_path, tools, mesos_bin):
-    with Cluster(ClusterOptions(tmp_path, mesos_bin)) as cluster:
-        scheduler = tools.scheduler(cluster)
-        task = scheduler.run("exec sleep 1000")
-        pid = scheduler.update(task, "TASK_RUNNING")["container_status"]["executor_pid"]
-        cluster.kill_agent()
-        assert tools.alive(pid)
-        cluster.start_agent()
-        assert tools.alive(pid)
-        cluster.kill_agent()
-    assert not tools.alive(pid)  # Nobody shut it down: it was swept.
-
-
-@pytest.mark.real_mesos
-@pytest.mark.root
-def test_a_real_one_with_cgroups_leaves_none(tmp_path, tools, mesos_bin):
-    if os.geteuid() != 0 or not Path("/sys/fs/cgroup/memory").is_dir():
-        pytest.skip("needs root and cgroups v1")
-    options = ClusterOptions(tmp_path, mesos_bin, cgroups=True, agent_flags={"no-revocable_cpu_low_priority": None})
-    with Cluster(options) as cluster:
-        scheduler = tools.scheduler(cluster)
-        task = scheduler.run("exec sleep 1000")
-        scheduler.update(task, "TASK_RUNNING")
-        flags = tools.get(cluster.agent, "/flags")["flags"]
-        assert flags["launcher"] == "linux" and flags["revocable_cpu_low_priority"] == "false"
-        root = flags["cgroups_root"]
-        assert list(Path("/sys/fs/cgroup").glob(f"*/{root}"))
-    assert not list(Path("/sys/fs/cgroup").glob(f"*/{root}"))
 
 
 @pytest.mark.real_mesos

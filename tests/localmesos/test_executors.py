@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from serenity.wire import http
-
 
 def encoded(text):
     return base64.b64encode(text.encode()).decode()
@@ -98,14 +96,6 @@ def test_a_task_killed_before_its_executor_came(scheduler, tools):
     assert status["message"] == "Killed before delivery to the executor"
 
 
-def test_the_same_executor_id_with_another_info_is_an_error(scheduler, tools):
-    executor, (first,) = launch(scheduler, tools, "run")
-    scheduler.update(first, "TASK_RUNNING")
-    _, (task,) = launch(scheduler, tools, "run", executor={**executor, "name": "another"})
-    status = scheduler.update(task, "TASK_ERROR")
-    assert status["message"].startswith("ExecutorInfo is not compatible with existing ExecutorInfo")
-
-
 def test_nothing_of_a_container_survives_it(scheduler, tools, cluster):
     """A child in a session of its own outlives Mesos' posix launcher; here it must not."""
     if cluster.real:
@@ -117,44 +107,6 @@ def test_nothing_of_a_container_survives_it(scheduler, tools, cluster):
     scheduler.call("SHUTDOWN", shutdown={"agent_id": agent_id, "executor_id": executor["executor_id"]})
     scheduler.wait("FAILURE")
     assert not tools.alive(orphan)
-
-
-@pytest.mark.parametrize(
-    "call, status, text",
-    [
-        ({"type": "SUBSCRIBE", "subscribe": {}}, 400, "Failed to "),
-        ({"type": "SUBSCRIBE", "subscribe": {}, "framework_id": "nope", "executor_id": "nope"},
-         400, "Framework cannot be found"),
-        ({"type": "UPDATE", "framework_id": "nope", "executor_id": "nope"}, 400, "Failed to validate"),
-    ],
-)  # fmt: skip
-def test_an_executor_call_that_is_refused(cluster, call, status, text):
-    ids = {name: {"value": call[name]} for name in ("framework_id", "executor_id") if name in call}
-    answer = http.request(http.Endpoint.parse(cluster.agent), "POST", "/api/v1/executor", {**call, **ids})
-    assert (answer.status, answer.body.decode()[: len(text)]) == (status, text)
-
-
-@pytest.mark.parametrize("field", ["uuid", "source"])
-def test_an_update_lacks_something(scheduler, tools, cluster, field):
-    """Sent in the name of an executor that runs."""
-    executor, (task,) = launch(scheduler, tools, "run")
-    scheduler.update(task, "TASK_RUNNING")
-    status = {
-        "task_id": task["task_id"],
-        "state": "TASK_FINISHED",
-        "source": "SOURCE_EXECUTOR",
-        "executor_id": executor["executor_id"],
-        "uuid": "dAQTlKiJTZy4NumW1hurZA==",
-    }
-    del status[field]
-    call = {
-        "type": "UPDATE",
-        "framework_id": {"value": scheduler.id},
-        "executor_id": executor["executor_id"],
-        "update": {"status": status},
-    }
-    answer = http.request(http.Endpoint.parse(cluster.agent), "POST", "/api/v1/executor", call)
-    assert answer.status == 400
 
 
 def test_the_sandbox_is_where_mesos_has_it(scheduler, tools, cluster):

@@ -2,146 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
-
 import pytest
 
-from serenity.localmesos.agent import Agent
-from serenity.localmesos.executor_launch import AgentSettings, mesos_duration
-from serenity.localmesos.master import Master
-from serenity.localmesos.messages import CallRefused, Close, DestroyContainer, LaunchContainer, Send, ToMaster
+from serenity.localmesos.executor_launch import mesos_duration
+from serenity.localmesos.messages import CallRefused, RegisterAgent
 from serenity.localmesos.resource_flag import parse_resources
 from serenity.localmesos.updates import StatusUpdates
-from serenity.wire.resources import Resources
-
-INFO = {"id": "m", "ip": 0, "port": 1, "hostname": "h", "pid": "master@h:1", "address": {"ip": "h"}, "capabilities": []}
-CAPABILITIES = [{"type": each} for each in ("REVOCABLE_RESOURCES", "PARTITION_AWARE", "MULTI_ROLE")]
-EXECUTOR = {"executor_id": {"value": "e"}, "command": {"value": "run"}}
-UUIDS = [base64.b64encode(bytes([n]) * 16).decode() for n in range(9)]
-
-
-class World:
-    """Both machines joined; what they want of the world is noted."""
-
-    def __init__(self):
-        self.now_s = 1000.0
-        self.master = Master(INFO, lambda: self.now_s, 0.2)
-        settings = AgentSettings("m-S0", "h", "h", 2, Path("/w"), parse_resources("cpus:2;mem:1024"), "/imports")
-        self.agent = Agent(settings, lambda: self.now_s)
-        self.events = []  # (stream id, event)
-        self.closed = []
-        self.launched = []
-        self.destroyed = []
-        self.run()
-
-    def run(self, seconds=0.0):
-        self.now_s += seconds
-        self.master.tick()
-        self.agent.tick()
-        while self.master.outbox or self.agent.outbox:
-            for outbox in (self.master.outbox, self.agent.outbox):
-                effects = outbox.copy()
-                outbox.clear()
-                for effect in effects:
-                    self._carry_out(effect)
-
-    def _carry_out(self, effect):
-        if isinstance(effect, Send):
-            self.events.append((effect.stream_id, effect.event))
-        elif isinstance(effect, Close):
-            self.closed.append(effect.stream_id)
-        elif isinstance(effect, LaunchContainer):
-            self.launched.append(effect)
-        elif isinstance(effect, DestroyContainer):
-            self.destroyed.append(effect.container_id)
-        elif isinstance(effect, ToMaster):
-            self.master.receive(effect)
-        else:
-            self.agent.receive(effect)
-
-    def take(self, stream_id, kind=None):
-        """The events of a stream so far, which are then forgotten; those of one kind if it is given."""
-        mine = [event for to, event in self.events if to == stream_id]
-        self.events = [(to, event) for to, event in self.events if to != stream_id]
-        return [event for event in mine if kind in (None, event["type"])]
-
-    def subscribe(self, stream_id="s", framework_id=None, failover_timeout_s=10.0):
-        info = {
-            "user": "",
-            "name": "",
-            "roles": ["*"],
-            "capabilities": CAPABILITIES,
-            "failover_timeout": failover_timeout_s,
-        }
-        call = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
-        if framework_id is not None:
-            info["id"] = call["framework_id"] = {"value": framework_id}
-        self.master.subscribe(stream_id, call)
-        self.run()
-
-    def call(self, kind, stream_id="s", framework_id="m-0000", **body):
-        self.master.call(stream_id, {"type": kind, "framework_id": {"value": framework_id}, **body})
-        self.run()
-
-    def launch(self, *task_ids, offer):
-        tasks = [
-            {
-                "name": "",
-                "task_id": {"value": task_id},
-                "agent_id": {"value": "m-S0"},
-                "resources": Resources.scalar("cpus", 0.5).to_json(),
-                "executor": {**EXECUTOR, "resources": Resources.scalar("cpus", 0.1).to_json()},
-            }
-            for task_id in task_ids
-        ]
-        operations = [{"type": "LAUNCH", "launch": {"task_infos": tasks}}]
-        self.call("ACCEPT", accept={"offer_ids": [offer["id"]], "operations": operations})
-
-    def offers(self, stream_id="s"):
-        return [offer for event in self.take(stream_id, "OFFERS") for offer in event["offers"]["offers"]]
-
-    def executor_call(self, kind, **body):
-        ids = {"framework_id": {"value": "m-0000"}, "executor_id": {"value": "e"}}
-        self.agent.executor_calls.call({"type": kind, **ids, **body})
-        self.run()
-
-    def executor_subscribe(self, stream_id="x", **subscribe):
-        ids = {"framework_id": {"value": "m-0000"}, "executor_id": {"value": "e"}}
-        self.agent.executor_calls.subscribe(stream_id, {"type": "SUBSCRIBE", **ids, "subscribe": subscribe})
-        self.run()
-
-    def update(self, task_id, state, uuid):
-        status = {"task_id": {"value": task_id}, "state": state, "uuid": uuid, "source": "SOURCE_EXECUTOR"}
-        self.executor_call("UPDATE", update={"status": status})
-
-    def acknowledge(self, task_id, uuid):
-        acknowledge = {"agent_id": {"value": "m-S0"}, "task_id": {"value": task_id}, "uuid": uuid}
-        self.call("ACKNOWLEDGE", acknowledge=acknowledge)
-
-    def states(self, stream_id="s"):
-        statuses = [event["update"]["status"] for event in self.take(stream_id, "UPDATE")]
-        return [(each["task_id"]["value"], each["state"]) for each in statuses]
-
-
-@pytest.fixture
-def world():
-    made = World()
-    made.subscribe()
-    return made
-
-
-@pytest.fixture
-def running(world):
-    """One executor that runs the tasks a and b, whose first updates are acknowledged."""
-    world.launch("a", "b", offer=world.offers()[0])
-    world.executor_subscribe()
-    for task_id, uuid in (("a", UUIDS[0]), ("b", UUIDS[1])):
-        world.update(task_id, "TASK_RUNNING", uuid)
-        world.acknowledge(task_id, uuid)
-    world.take("s")
-    world.take("x")
-    return world
+from tests.localmesos.machines import UUIDS, World
 
 
 def test_a_launch_starts_one_container_for_two_tasks(world):
@@ -246,6 +113,37 @@ def test_a_call_before_subscribing_is_forbidden(world):
     with pytest.raises(CallRefused, match="Framework is not subscribed") as refused:
         world.call("REVIVE")
     assert refused.value.status == 403
+
+
+def test_offers_of_two_agents_cannot_be_used_at_once(world):
+    (offer,) = world.offers()
+    info = {**world.settings.info, "id": {"value": "m-S1"}}
+    world.master.receive("m-S1", RegisterAgent(info, world.settings.resources))
+    world.run()
+    (other,) = world.offers()
+    world.launch("a", offer={"id": offer["id"]}, more_offers=[other["id"]])
+    (status,) = [event["update"]["status"] for event in world.take("s", "UPDATE")]
+    assert (status["state"], status["reason"]) == ("TASK_DROPPED", "REASON_INVALID_OFFERS")
+    assert "Aggregated offers must belong to one single agent" in status["message"]
+
+
+def test_an_offer_expires():
+    world = World(offer_timeout_s=3.0)
+    world.subscribe()
+    (offer,) = world.offers()
+    world.run(2.9)
+    assert world.take("s", "RESCIND") == []
+    world.run(0.2)
+    (rescind,) = world.take("s", "RESCIND")
+    assert rescind["rescind"]["offer_id"] == offer["id"]
+
+
+def test_an_agent_that_was_away_too_long_is_unreachable(running):
+    running.kill_agent()
+    running.run(74.9)
+    assert running.states() == []
+    running.run(0.2)
+    assert running.states() == [("a", "TASK_UNREACHABLE"), ("b", "TASK_UNREACHABLE")]
 
 
 # -- parts ---------------------------------------------------------------------------------

@@ -153,17 +153,6 @@ def test_an_id_that_is_not_known_gets_a_stream_that_ends(cluster, tools):
     assert tools.provider(cluster, provider_id="3f0ddc3e-6a57-4e3a-a9a7-6d8f3b1ce3a5").id is None
 
 
-def test_calls_that_are_refused(provider):
-    state = {"resources": [], "resource_version_uuid": {"value": "dAQTlKiJTZy4NumW1hurZA=="}}
-    answer = provider.post("UPDATE_STATE", "another", update_state=state)
-    assert (answer.status, answer.body[:31]) == (400, b"The stream ID 'another' include")
-    alien = {**state, "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}]}
-    answer = provider.post("UPDATE_STATE", provider.stream.id, update_state=alien)
-    assert answer.body == b"Inconsistent call: Inconsistent resource provider ID in 'update_state'"
-    provider.id = "nobody"
-    assert provider.post("UPDATE_STATE", provider.stream.id, update_state=state).status == 400
-
-
 def test_a_negative_total_is_left_out_of_the_offers(scheduler, provider):
     scheduler.offer(slack_of(provider, 2))
     provider.report(-1, 512)
@@ -184,11 +173,3 @@ def test_a_dynamic_reservation_of_slack_is_offered_and_cannot_be_used(cluster, t
     message = scheduler.update(task, "TASK_ERROR")["message"]
     assert message.startswith("Task uses invalid resources: Invalid ReservationInfo: Dynamically reserved resource ")
     assert message.endswith(" cannot be created from revocable resources")
-
-
-def test_a_command_task_may_not_mix_slack_and_regular_cpus(scheduler, provider):
-    offer = scheduler.offer(lambda resources: slack_of(provider, 1)(resources) and resources.regular.cpus >= 1)
-    task = scheduler.task(offer, command={"value": "true"})
-    task["resources"] += provider.resources(0.1, 32)[:1]
-    scheduler.accept(offer, task)
-    assert scheduler.update(task, "TASK_ERROR")["message"].startswith("Task mixes revocable and non-revocable")
