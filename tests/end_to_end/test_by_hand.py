@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from tests.end_to_end.conftest import Running, eventually
+from serenity.wire.mesos_state import AgentReader
+from tests.end_to_end.running import Running
+from tests.polling import eventually
 
 
 def test_hello_from_submit_to_logs(running: Running) -> None:
@@ -15,7 +17,7 @@ def test_hello_from_submit_to_logs(running: Running) -> None:
     )
     assert "hello" in running.serenity("list").stdout
     running.serenity("wait", "hello", "--timeout", "60")
-    detail = running.show(job)
+    detail = json.loads(running.serenity("show", job, "--json").stdout)
     assert detail["job"]["state"] == "finished"
     assert [each["attempt"] for each in detail["attempts"]] == [1, 1, 1]
     for instance in range(3):
@@ -25,9 +27,7 @@ def test_hello_from_submit_to_logs(running: Running) -> None:
 def test_best_effort_runs_on_revocable_resources_only(running: Running) -> None:
     job = running.submit("--cpus", "0.1", "--mem", "32M", "--", "sleep", "60")
     running.wait_for_running(job)
-    from serenity.wire.mesos_state import AgentReader
-
-    containers = AgentReader(running.stack.cluster.agent).containers()
+    containers = AgentReader(running.mesos.agent).containers()
     ours = [each for each in containers if any(task.task_id.startswith(job) for task in each.tasks)]
     assert len(ours) == 1 and ours[0].revocable
     assert [each.revocable for each in containers if each.framework_name == "web"] == [False]
@@ -101,6 +101,6 @@ def test_json_is_on_stdout_and_nothing_else(running: Running) -> None:
 
 def test_why_tells_what_a_job_waits_for(running: Running) -> None:
     job = running.submit("--cpus", "500", "--mem", "32M", "--", "true")
-    text = eventually("a word on the slack", lambda: running.serenity("why", job).stdout, 10.0)
+    text = eventually(lambda: running.serenity("why", job).stdout, "a word on the slack", 10.0)
     assert "500" in text or "slack" in text
     running.serenity("kill", job)

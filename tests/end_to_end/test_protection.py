@@ -6,7 +6,6 @@ No speed of the machine is asserted here; `serenity demo` measures that.
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -16,21 +15,18 @@ import pytest
 
 from serenity.cli.demo.production import Service, sli_labels
 from serenity.cli.demo.report import complete
+from serenity.cli.stack import free_agent_port
 from serenity.wire.http import Endpoint, request
 from serenity.wire.node import qos_off_file
-from tests.end_to_end.conftest import CPUS, MEM_MB, Running, eventually, mesos_bin_of, running_stack
+from tests.clusters import KINDS_AND_CGROUPS
+from tests.end_to_end.running import CPUS, MEM_MB, QUICK, Running, running_stack
+from tests.polling import eventually
 
 SERVICE = Path(__file__).with_name("touchy_service.py")
 # Touches the file that hurts the service, and burns CPU, or it would not be suspected.
 CULPRIT = "import os,sys\nwhile True:\n open(sys.argv[1], 'w').close()\n sum(range(200000))"
-# A baseline is ten samples that are at least five seconds old.
+# Two a second: four while the service is new, ten for a baseline, four that are too young for it.
 BASELINE_FRAMES = 18
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -38,36 +34,39 @@ def hurt_file(tmp_path: Path) -> Path:
     return tmp_path / "hurt"
 
 
-@pytest.fixture(params=["localmesos", pytest.param("real", marks=pytest.mark.real_mesos)])
+@pytest.fixture(params=KINDS_AND_CGROUPS)
 def running(request: pytest.FixtureRequest, hurt_file: Path) -> Iterator[Running]:
-    port = free_port()
+    port = free_agent_port()
     command = (sys.executable, "-P", str(SERVICE), str(port), str(hurt_file))
     services = [
-        Service("touchy", command, CPUS * 0.25, 256, sli_labels(f"127.0.0.1:{port}")),
+        Service("touchy", command, CPUS * 0.25, 256, sli_labels(f"127.0.0.1:{port}"), port),
         Service("idle", ("sleep", "3600"), CPUS * 0.6, MEM_MB * 0.6),
     ]
-    settings = {"SERENITY_EXECUTOR_RUNG0": "false", "SERENITY_EXECUTOR_WATCH_S": "2"}
-    with running_stack(mesos_bin_of(request.param), services, **settings) as stack:
-        eventually("slack", lambda: stack.slack_cpus() > 0.5)
+    settings = {
+        "SERENITY_EXECUTOR_RUNG0": "false",
+        "SERENITY_EXECUTOR_WATCH_S": "2",
+        "SERENITY_EXECUTOR_PIPELINE": str(QUICK),
+    }
+    with running_stack(request.param, services, **settings) as stack:
         yield stack
 
 
-def has_a_baseline(running: Running) -> bool:
-    """Whether the estimator has taken enough frames for detectors to know what is normal."""
-    address = running.stack.estimator_address
-    text = request(Endpoint.parse(address), "GET", "/metrics").body.decode()
-    frames = [line.split()[-1] for line in text.splitlines() if line.startswith("serenity_estimator_frames_total ")]
-    return bool(frames) and float(frames[0]) >= BASELINE_FRAMES
+def frames(running: Running) -> int:
+    """How many the estimator has taken."""
+    text = request(Endpoint.parse(running.stack.estimator_address), "GET", "/metrics").body.decode()
+    (line,) = [each for each in text.splitlines() if each.startswith("serenity_estimator_frames_total ")]
+    return int(float(line.split()[-1]))
 
 
 def test_the_culprit_is_throttled_then_evicted_and_the_harmless_task_survives(
     running: Running, hurt_file: Path
 ) -> None:
+    before = frames(running)
     switch = qos_off_file(running.stack.options.run_dir)
     switch.touch()
     harmless = running.submit("--name", "harmless", "--cpus", "0.1", "--mem", "32M", "--", "sleep", "600")
     running.wait_for_running(harmless)
-    eventually("a baseline", lambda: has_a_baseline(running), 60.0)
+    eventually(lambda: frames(running) >= before + BASELINE_FRAMES, "a baseline")
 
     culprit = running.submit(
         *("--name", "culprit", "--cpus", "0.2", "--mem", "64M", "--grace", "1s"),
@@ -79,7 +78,7 @@ def test_the_culprit_is_throttled_then_evicted_and_the_harmless_task_survives(
         assert running.attempts(culprit, "killed") == [], "evicted although corrections are switched off"
 
     switch.unlink()
-    (evicted,) = eventually("the eviction", lambda: running.attempts(culprit, "killed"), 40.0)
+    (evicted,) = eventually(lambda: running.attempts(culprit, "killed"), "the eviction", 40.0)
     assert (evicted["reason"], evicted["retry"]["charged"]) == ("QOS_CPU", False) or evicted["reason"] == "QOS_SLO"
     record = evicted["record"]
     assert complete(record)
