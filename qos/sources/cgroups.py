@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,11 @@ class Cgroup:
         """The first of these that the container has."""
         return next((self.folders[each] for each in controllers if each in self.folders), None)
 
+    @property
+    def any_folder(self) -> tuple[str, Path]:
+        """One of them, and its hierarchy: who is in the container is in all."""
+        return next(iter(self.folders.items()))
+
     def __bool__(self) -> bool:
         return bool(self.folders)
 
@@ -81,11 +86,20 @@ def own_path(path: str, container_id: str) -> str | None:
     return "/".join(parts[: parts.index(container_id) + 1])
 
 
-def of_process(mounts: Mounts, pid: int, container_id: str, proc: Path = Path("/proc")) -> Cgroup:
-    """The cgroups of the container that process `pid` is in.  Raises OSError when it is gone."""
+def of_process(
+    mounts: Mounts, pid: int, container_id: str, proc: Path = Path("/proc"), *, whole: bool = False
+) -> Cgroup:
+    """The cgroups of the container that process `pid` is in.
+
+    `whole`: those that the process is in are the container's, whatever they are called, as
+    Docker makes them.
+
+    Raises:
+        OSError: it is gone.
+    """
     folders = {}
     for controller, path in memberships((proc / str(pid) / "cgroup").read_text()).items():
-        own = own_path(path, container_id)
+        own = (path if path != "/" else None) if whole else own_path(path, container_id)
         folder = mounts.folder(controller, own) if own is not None else None
         if folder is not None:
             folders[controller] = folder
@@ -98,24 +112,3 @@ def declared(mounts: Mounts, path: str) -> Cgroup:
     return Cgroup(
         {controller: folder for controller, folder in folders.items() if folder is not None and folder.is_dir()}
     )
-
-
-def pids(folder: Path) -> Iterator[int]:
-    """The processes in a cgroup and in those below it.  One that vanishes meanwhile had none."""
-    try:
-        text = (folder / "cgroup.procs").read_text()
-        below = [each for each in folder.iterdir() if each.is_dir()]
-    except FileNotFoundError:
-        return
-    yield from map(int, text.split())
-    for each in below:
-        yield from pids(each)
-
-
-def field_of(text: str, name: str) -> int | None:
-    """One value of a flat-keyed file such as ``memory.stat``."""
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        if key == name:
-            return int(value)
-    return None

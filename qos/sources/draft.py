@@ -7,12 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serenity.qos.frame import Container, Floats, Frame, Node
-from serenity.qos.sources.indicator import Declaration
+from serenity.qos.sources.files import NODE
 from serenity.qos.sources.processes import ProcessTable
+
+if TYPE_CHECKING:
+    from serenity.qos.sources.indicator import Declaration
+    from serenity.wire.mesos_state import PerfSample
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +33,9 @@ class Row:
     container: Container
     pid: int | None
     cgroup: str | None = None
+    docker: bool = False  # The cgroups of `pid` are the container's, whatever they are called.
     declaration: Declaration | None = None
+    perf: PerfSample | None = None  # The agent's own.
 
     @property
     def id(self) -> str:
@@ -85,5 +92,5 @@ class Faults:
 
     def keep(self, row_ids: Collection[str]) -> None:
         """Forgets rows that are gone."""
-        for gone in self._told.keys() - set(row_ids):
+        for gone in self._told.keys() - {*row_ids, NODE}:
             del self._told[gone]

@@ -1,8 +1,9 @@
 """Short questions to services on this node, asked all at once, that never hold up the sampling.
 
-Each service has one kept connection and is asked once a sample.  `collect` waits for a
-moment; an answer that takes longer is taken at the next sample, with the time of its
-arrival.  One that takes longer than the timeout is given up, and the connection closed.
+Each service is asked once a sample, on a kept connection where its protocol has such.
+`collect` waits for a moment; an answer that takes longer is taken at the next sample, with
+the time of its arrival.  The services are strangers: an answer has a bound in time, from
+question to last byte, in size, and in the number of pieces, each of which costs us a turn.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
+from serenity.qos.sources import network_namespace
 from serenity.qos.sources.indicator import Address
 
-MAX_ANSWER_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
+MAX_PIECES = 1024
+_PIECE_BYTES = 64 * 1024
 # Long, for a late answer of a starved service is worth more than none; nobody waits for it.
 TIMEOUT_S = 5.0
 
@@ -28,22 +32,36 @@ class ExchangeError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """`complete` says whether an answer is whole, and raises ValueError when it never will be.
+
+    `closes`: the service closes the connection after its answer, which that completes, too.
+    `network_of`: a process in whose network namespace the address is, if it is not in ours.
+    """
+
+    address: Address
+    request: bytes
+    complete: Callable[[bytearray], bool]
+    closes: bool = False
+    network_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     at_s: float  # When its end arrived; monotonic.
     content: bytes | ExchangeError
 
 
 class _Exchange:
-    """One connection.  It is idle, or a question is under way since `asked_at_s`."""
+    """One connection.  It is idle, or the question is under way since `asked_at_s`."""
 
-    def __init__(self, address: Address, request: bytes, complete: Callable[[bytes], bool]) -> None:
-        self.address = address
-        self.request = request
-        self.complete = complete
+    def __init__(self, question: Question) -> None:
+        self.question = question
         self.socket: socket.socket | None = None
         self.asked_at_s: float | None = None
         self.unsent = b""
         self.received = bytearray()
+        self.pieces = 0
 
 
 class Exchanges:
@@ -56,25 +74,25 @@ class Exchanges:
         self._exchanges: dict[str, _Exchange] = {}
         self._answers: dict[str, Answer] = {}
 
-    def ask(self, row_id: str, address: Address, request: bytes, complete: Callable[[bytes], bool]) -> None:
-        """Asks, unless the last question is still under way.  `complete` says whether an answer is whole."""
+    def ask(self, row_id: str, question: Question) -> None:
+        """Asks, unless the last question is still under way."""
         exchange = self._exchanges.get(row_id)
-        if exchange is not None and (exchange.address, exchange.request) != (address, request):
+        if exchange is not None and exchange.question != question:
             self._close(exchange)
             exchange = None
         if exchange is None:
-            exchange = self._exchanges[row_id] = _Exchange(address, request, complete)
+            exchange = self._exchanges[row_id] = _Exchange(question)
         now_s = self._clock.monotonic_s()
         if exchange.asked_at_s is not None:
             if now_s - exchange.asked_at_s < self._timeout_s:
                 return
             self._fail(row_id, exchange, f"no answer within {self._timeout_s:g} s")
-        exchange.asked_at_s, exchange.unsent = now_s, request
+        exchange.asked_at_s, exchange.unsent, exchange.pieces = now_s, question.request, 0
         exchange.received.clear()
         try:
             self._connect(exchange)
         except OSError as error:
-            self._fail(row_id, exchange, os.strerror(error.errno or errno.EIO))
+            self._fail(row_id, exchange, os.strerror(error.errno) if error.errno else str(error))
             return
         assert exchange.socket is not None
         self._selector.register(exchange.socket, selectors.EVENT_WRITE, row_id)
@@ -103,8 +121,12 @@ class Exchanges:
     def _connect(self, exchange: _Exchange) -> None:
         if exchange.socket is not None:
             return
-        host, port = exchange.address
-        connection = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        host, port = exchange.question.address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        if exchange.question.network_of is not None:
+            connection = network_namespace.socket_of(exchange.question.network_of, family)
+        else:
+            connection = socket.socket(family, socket.SOCK_STREAM)
         connection.setblocking(False)
         exchange.socket = connection
         code = connection.connect_ex((host, port))
@@ -114,36 +136,54 @@ class Exchanges:
     def _go_on(self, row_id: str) -> None:
         """One step further with a connection that is ready."""
         exchange = self._exchanges[row_id]
-        connection = exchange.socket
-        assert connection is not None  # It was registered.
+        assert exchange.socket is not None  # It was registered.
         try:
             if exchange.unsent:
-                code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if code:
-                    raise OSError(code, os.strerror(code))
-                exchange.unsent = exchange.unsent[connection.send(exchange.unsent) :]
-                if not exchange.unsent:
-                    self._selector.modify(connection, selectors.EVENT_READ, row_id)
-                return
-            chunk = connection.recv(MAX_ANSWER_BYTES)
+                self._send(row_id, exchange, exchange.socket)
+            else:
+                self._receive(row_id, exchange, exchange.socket.recv(_PIECE_BYTES))
         except BlockingIOError:
             return
         except OSError as error:
             self._fail(row_id, exchange, error.strerror or type(error).__name__)
-            return
-        exchange.received += chunk
-        if not chunk:
-            self._fail(row_id, exchange, "it closed the connection")
-        elif len(exchange.received) > MAX_ANSWER_BYTES:
-            self._fail(row_id, exchange, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-        elif exchange.complete(bytes(exchange.received)):
-            self._selector.unregister(connection)
+        except ValueError as error:
+            self._fail(row_id, exchange, str(error))
+
+    def _send(self, row_id: str, exchange: _Exchange, connection: socket.socket) -> None:
+        code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        exchange.unsent = exchange.unsent[connection.send(exchange.unsent) :]
+        if not exchange.unsent:
+            self._selector.modify(connection, selectors.EVENT_READ, row_id)
+
+    def _receive(self, row_id: str, exchange: _Exchange, piece: bytes) -> None:
+        """Raises ValueError when the answer will never be one."""
+        question = exchange.question
+        exchange.received += piece
+        exchange.pieces += 1
+        if not piece and not (question.closes and exchange.received):
+            raise ValueError("it closed the connection")
+        if len(exchange.received) > MAX_ANSWER_BYTES:
+            raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        if not piece or question.complete(exchange.received):
             self._answers[row_id] = Answer(self._clock.monotonic_s(), bytes(exchange.received))
-            exchange.asked_at_s = None
+            self._rest(exchange)
+        elif exchange.pieces >= MAX_PIECES:
+            raise ValueError(f"an answer in more than {MAX_PIECES} pieces")
+
+    def _rest(self, exchange: _Exchange) -> None:
+        """Its answer is there.  The connection is kept for the next question, unless the service closes it."""
+        if exchange.question.closes:
+            self._close(exchange)
+            return
+        assert exchange.socket is not None
+        self._selector.unregister(exchange.socket)
+        exchange.asked_at_s = None
 
     def _fail(self, row_id: str, exchange: _Exchange, reason: str) -> None:
         self._close(exchange)
-        host, port = exchange.address
+        host, port = exchange.question.address
         self._answers[row_id] = Answer(self._clock.monotonic_s(), ExchangeError(f"{host}:{port}: {reason}"))
 
     def _close(self, exchange: _Exchange) -> None:

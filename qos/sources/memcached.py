@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 REQUEST = b"stats\r\n"
 _END = (b"END\r\n", b"ERROR\r\n")
 
 
-def complete(answer: bytes) -> bool:
+def names(metric: str) -> tuple[str, ...]:
+    """Names of statistics, joined by +, that are summed.  Raises ValueError."""
+    found = tuple(name.strip() for name in metric.split("+"))
+    if not all(found):
+        raise ValueError("write names joined by +")
+    return found
+
+
+def complete(answer: bytearray) -> bool:
     return answer.endswith(_END)
 
 
-def value(answer: bytes, names: Sequence[str]) -> float:
+def value(answer: bytes, metric: str) -> float:
     """The sum of the named statistics.
 
     Raises:
@@ -23,7 +29,8 @@ def value(answer: bytes, names: Sequence[str]) -> float:
     found = dict(
         line.split(" ", 2)[1:] for line in answer.decode("ascii", "replace").split("\r\n") if line.count(" ") >= 2
     )
-    missing = [name for name in names if name not in found]
+    wanted = names(metric)
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise ValueError(f"it has no statistic {missing[0]!r}")
-    return sum(float(found[name]) for name in names)
+    return sum(float(found[name]) for name in wanted)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serenity.qos.sources import cgroups
 from serenity.qos.sources.cgroups import Cgroup, Mounts
-from serenity.qos.sources.draft import Draft, Row
+from serenity.qos.sources.draft import Row
 from serenity.qos.sources.processes import Process, ProcessTable, ProcessTree
 
 # A container is put into its cgroups before its pid is told; a few looks more cost nothing.
@@ -32,12 +32,10 @@ class Place:
             self._looked = (table, self.tree.members(table))
         return self._looked[1]
 
-    def pids(self, draft: Draft) -> Iterator[int]:
-        """All processes of the container: of its cgroup, which loses none, else of its tree."""
-        if self.cgroup:
-            yield from cgroups.pids(next(iter(self.cgroup.folders.values())))
-        else:
-            yield from (each.pid for each in self.members(draft.processes))
+    @property
+    def settled(self) -> bool:
+        """Whether its cgroups will not be looked for again."""
+        return bool(self.cgroup) or self.looks_left == 0
 
 
 class Places:
@@ -45,18 +43,23 @@ class Places:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
-        self._mounts = Mounts.read(proc)
+        self.mounts = Mounts.read(proc)
         self._places: dict[str, Place] = {}
 
     def of(self, row: Row) -> Place:
         """Raises OSError when the container's process is gone."""
-        place = self._places.setdefault(row.id, Place())
+        row_id = row.container.id
+        place = self._places.get(row_id)
+        if place is None:
+            place = self._places[row_id] = Place()
         if not place.cgroup and place.looks_left:
             if row.cgroup is not None:
                 place.looks_left -= 1
-                place.cgroup = cgroups.declared(self._mounts, row.cgroup)
+                place.cgroup = cgroups.declared(self.mounts, row.cgroup)
             elif row.pid is not None:
-                place.cgroup = cgroups.of_process(self._mounts, row.pid, row.container.container, self._proc)
+                place.cgroup = cgroups.of_process(
+                    self.mounts, row.pid, row.container.container, self._proc, whole=row.docker
+                )
                 place.looks_left -= 1
         if place.tree is None and row.pid is not None:
             place.tree = ProcessTree(row.pid)

@@ -5,21 +5,19 @@ Source: Linux ``Documentation/accounting/psi.rst``; the line ``some`` and its ru
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 RESOURCES = ("cpu", "memory", "io")
-_SOME_TOTAL = re.compile(r"^some .*\btotal=(\d+)", re.MULTILINE)
+_TOTAL = b" total="
 
 
-def stalled_s(file: Path) -> float:
-    """Seconds, since boot, in which some task waited.
+def stalled_s(text: bytes) -> float:
+    """Seconds, since boot, in which some task waited, by a pressure file.  Raises ValueError when it is none."""
+    at = text.find(_TOTAL)
+    if at < 0 or not text.startswith(b"some "):
+        raise ValueError("it is no pressure file")
+    return number(text, at + len(_TOTAL)) / 1e6
 
-    Raises:
-        OSError: no such file, or PSI is disabled.
-        ValueError: it is no pressure file.
-    """
-    match = _SOME_TOTAL.search(file.read_text())
-    if match is None:
-        raise ValueError(f"{file} has no total")
-    return int(match[1]) / 1e6
+
+def number(text: bytes, at: int) -> int:
+    """The number that begins there and ends its line.  Raises ValueError."""
+    end = text.find(b"\n", at)
+    return int(text[at:] if end < 0 else text[at:end])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 
 
 class Rates:
@@ -15,7 +16,9 @@ class Rates:
         None at the first reading, after a reset (the counter has fallen), and when no time has
         passed.  `at_s` is when this counter was read, on a clock that does not jump.
         """
-        counters = self._last.setdefault(row_id, {})
+        counters = self._last.get(row_id)
+        if counters is None:
+            counters = self._last[row_id] = {}
         last = counters.get(counter)
         if last is not None and at_s <= last[0]:
             return None
@@ -28,3 +31,28 @@ class Rates:
         """Forgets rows that are gone."""
         for gone in self._last.keys() - set(row_ids):
             del self._last[gone]
+
+
+class Members:
+    """Counters of a changing set of processes or threads, as one counter that never falls.
+
+    A member that is new brings all that it has counted: it began since the last look.  One
+    whose counter has fallen is another that got its id.
+    """
+
+    def __init__(self) -> None:
+        self._before: Mapping[int, float] | None = None
+        self._counter = 0.0
+
+    def take(self, now: Mapping[int, float], most: float = math.inf) -> float:
+        """The counter.  `most`: what one member can have counted at most since the last time."""
+        if self._before is not None:
+            for member, value in now.items():
+                before = self._before.get(member, 0.0)
+                self._counter += min(value - before if value >= before else value, most)
+        self._before = now
+        return self._counter
+
+    def gone(self, now: Mapping[int, float]) -> Collection[int]:
+        """Who was there the last time, and is not `now`."""
+        return self._before.keys() - now.keys() if self._before else ()

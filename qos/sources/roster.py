@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from serenity.daemon.clock import Clock
+from serenity.qos.sources import docker
 from serenity.wire.http import HttpError, Unreachable
 from serenity.wire.mesos_state import AgentIdentity, AgentReader, Container
 
 logger = logging.getLogger(__name__)
+
+# The agent's perf samples are ten seconds every minute unless it is told otherwise.
+_PERF_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,9 @@ class Look:
 class Roster:
     """Asks the agent once an interval, in a thread of its own.  `latest` is what it said last."""
 
-    def __init__(self, reader: AgentReader, clock: Clock, interval_s: float = 1.0) -> None:
+    def __init__(
+        self, reader: AgentReader, clock: Clock, interval_s: float = 1.0, docker_socket: Path = docker.SOCKET
+    ) -> None:
         self._reader = reader
         self._clock = clock
         self._interval_s = interval_s
@@ -39,6 +46,10 @@ class Roster:
         self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
         self.latest: Look | None = None
         self.failures = 0
+        self._requests = 1  # Of the last look.
+        self._perf_due_s = 0.0
+        self._docker_socket = docker_socket
+        self._docker_answers = True
 
     def start(self) -> None:
         self._thread.start()
@@ -51,13 +62,31 @@ class Roster:
         """Asks now.  Raises Unreachable or HttpError; `latest` then stays what it was."""
         asked_at_s = self._clock.monotonic_s()
         before = self.latest.containers if self.latest is not None else ()
-        look = self._reader.look(before)
-        self.latest = Look(asked_at_s, look.identity, look.containers)
+        samples_perf = self.latest is not None and self.latest.identity.samples_perf
+        look = self._reader.look(before, statistics=samples_perf and asked_at_s >= self._perf_due_s)
+        self._requests = look.requests
+        if look.requests > 1:
+            self._perf_due_s = asked_at_s + _PERF_INTERVAL_S
+        containers = tuple(self._found_in_docker(each) for each in look.containers)
+        self.latest = Look(asked_at_s, look.identity, containers)
         return self.latest
+
+    def _found_in_docker(self, container: Container) -> Container:
+        """The agent does not tell the pid of what Docker runs for it."""
+        if container.pid is not None or not container.docker:
+            return container
+        try:
+            return replace(container, pid=docker.pid_of(container.container_id, self._docker_socket))
+        except docker.DockerError as error:
+            if self._docker_answers:
+                logger.warning("tasks of the Docker containerizer are not measured: %s", error)
+            self._docker_answers = False
+            return container
 
     def _run(self) -> None:
         reachable = True
-        while not self._stopping.wait(self._interval_s):
+        # One request an interval: a look that took two is followed by a longer pause.
+        while not self._stopping.wait(self._interval_s * self._requests):
             try:
                 self.ask()
             except (Unreachable, HttpError) as error:

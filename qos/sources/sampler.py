@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from serenity.daemon.clock import Clock
 from serenity.qos import frame
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Frame, Node
+from serenity.qos.sources import network_namespace
+from serenity.qos.sources.agent_perf import AgentPerf
+from serenity.qos.sources.counters import Counters
 from serenity.qos.sources.draft import Draft, Faults, Row
-from serenity.qos.sources.indicator import Declaration, IndicatorError, declaration
+from serenity.qos.sources.files import NODE, FileBudget, KeptFiles
+from serenity.qos.sources.indicator import Declaration, IndicatorError, Rule, declaration, reach
 from serenity.qos.sources.indicators import Indicators
+from serenity.qos.sources.node_usage import NodeUsage, llc_bytes
 from serenity.qos.sources.places import Places
 from serenity.qos.sources.processes import ProcessTable
+from serenity.qos.sources.resctrl import Resctrl
+from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.roster import Look, Roster
 from serenity.qos.sources.run_delay import RunDelay
-from serenity.qos.sources.usage import NodeUsage, Usage
+from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos_state import Container
 from serenity.wire.node import TaskOnNode
+
+
+class _Keeper(Protocol):
+    def keep(self, row_ids: Collection[str]) -> None:
+        """Forgets rows that are gone."""
+
+
+class _Source(_Keeper, Protocol):
+    def read(self, draft: Draft) -> None:
+        """Fills what it can; what fails for one container is counted, and the others go on."""
+
+    def close(self) -> None:
+        """Undoes what it has changed on the machine."""
 
 
 class Sampler:
@@ -29,17 +50,46 @@ class Sampler:
     Used by one thread; `declare` and `withdraw` may come from others.
     """
 
-    def __init__(self, roster: Roster, clock: Clock, max_threads: int = 2000, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        clock: Clock,
+        rules: Sequence[Rule] = (),
+        *,
+        of_node: bool = False,
+        max_threads: int = 2000,
+        proc: Path = Path("/proc"),
+    ) -> None:
+        """`rules`: indicators from the agent's configuration.
+
+        `of_node`: this is the one sampler that may change the machine for its ends, by resctrl
+        groups and by raising this process's limit of open files.
+        """
         self._roster = roster
         self._clock = clock
+        self._rules = rules
         self._proc = proc
         self._faults = Faults()
         self._declared: dict[str, tuple[TaskOnNode, ...]] = {}
+        budget = FileBudget(may_raise=of_node)
+        self._files = KeptFiles(budget)
         self._places = Places(proc)
-        self._usage = Usage(clock, self._places, self._faults)
-        self._run_delay = RunDelay(clock, self._places, self._faults, max_threads, proc)
-        self._node = NodeUsage(clock, self._faults, proc)
         self._indicators = Indicators(clock, self._faults)
+        residents = Residents(clock, self._places, self._files, proc)
+        # Of two that fill the same column the later counts.
+        self._sources: tuple[_Source, ...] = (
+            Usage(clock, self._places, self._faults, self._files, residents, proc),
+            RunDelay(clock, self._faults, self._files, residents, max_threads, proc),
+            NodeUsage(clock, self._faults, self._files, proc),
+            AgentPerf(clock),
+            Counters(clock, self._places, self._faults, budget),
+            *([Resctrl(clock, self._faults, self._files, residents, proc=proc)] if of_node else []),
+        )
+        self._keepers: tuple[_Keeper, ...] = (
+            *(self._faults, self._places, self._files, residents, self._indicators),
+            *self._sources,
+        )
+        self._llc_bytes = llc_bytes()
         self.last_cost_s = 0.0  # CPU time of the last sample.
 
     @property
@@ -65,15 +115,18 @@ class Sampler:
         look = self._roster.latest
         draft = Draft(self._rows(look), lambda: ProcessTable.look(self._proc))
         row_ids = [row.id for row in draft.rows]
-        for each in (self._faults, self._places, self._usage, self._run_delay, self._indicators):
+        for each in self._keepers:
             each.keep(row_ids)
         self._indicators.ask(draft.rows)
-        self._usage.read(draft)
-        self._run_delay.read(draft)
-        self._node.read(draft)
+        for source in self._sources:
+            try:
+                source.read(draft)
+            except (OSError, ValueError) as error:
+                # As a whole: what fails for one container is its own to count.
+                self._faults.count(type(source).__name__, NODE, error)
         node = Node()
         if look is not None:
-            node = Node(cpus=look.identity.cpus, mem_bytes=look.identity.mem_bytes)
+            node = Node(cpus=look.identity.cpus, mem_bytes=look.identity.mem_bytes, llc_bytes=self._llc_bytes)
             held_cpus, held_mem_bytes = look.held
             draft.readings["agent_age_s"] = self._clock.monotonic_s() - look.asked_at_s
             draft.readings["held_cpus"], draft.readings["held_mem_bytes"] = held_cpus, float(held_mem_bytes)
@@ -83,6 +136,9 @@ class Sampler:
 
     def close(self) -> None:
         self._indicators.close()
+        for each in self._sources:
+            each.close()
+        self._files.close()
 
     def _rows(self, look: Look | None) -> list[Row]:
         if look is None:
@@ -100,22 +156,30 @@ class Sampler:
 
     def _production(self, container: Container, look: Look) -> Row:
         made = _row_container(container, PRODUCTION)
-        declared = self._declaration(container, {"127.0.0.1", look.identity.ip})
+        declared = self._declaration(container, made.job, look.identity.ip)
         if declared is not None:
             made = replace(made, indicator=declared.indicator)
-        return Row(made, container.pid, declaration=declared)
+        return Row(made, container.pid, docker=container.docker, declaration=declared, perf=container.perf)
 
-    def _declaration(self, container: Container, node_addresses: Collection[str]) -> Declaration | None:
-        """Of the first task that declares an indicator."""
+    def _declaration(self, container: Container, job: str, node_ip: str) -> Declaration | None:
+        """The agent's configuration's, else that of the first task whose labels declare one."""
+        configured = next((rule.declaration for rule in self._rules if rule.matches(job)), None)
+        if configured is not None or container.pid is None:
+            return configured
         for task in container.tasks:
             try:
-                found = declaration(task.labels, node_addresses)
+                found = declaration(task.labels)
+                if found is not None:
+                    return reach(found, task, node_ip, container.pid, self._has_own_network(container.pid))
             except IndicatorError as error:
                 self._faults.count("sli", container.container_id, error)
-                continue
-            if found is not None:
-                return found
         return None
+
+    def _has_own_network(self, pid: int) -> bool:
+        try:
+            return network_namespace.has_own(pid)
+        except OSError:
+            return False  # It is gone.
 
 
 def _row_container(container: Container, role: frame.Role) -> frame.Container:

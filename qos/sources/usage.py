@@ -1,34 +1,45 @@
-"""CPU, throttling, memory and pressure of each container, from its cgroups or its processes."""
+"""CPU, throttling, memory, disk and pressure of each container, from its cgroups or its processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 from serenity.daemon.clock import Clock
-from serenity.qos.sources import pressure
-from serenity.qos.sources.cgroups import V2, field_of
+from serenity.qos.sources import meters
 from serenity.qos.sources.draft import Draft, Faults, Row
+from serenity.qos.sources.files import KeptFiles
+from serenity.qos.sources.meters import OwnMeters
 from serenity.qos.sources.places import Place, Places
-from serenity.qos.sources.rates import Rates
-
-_Reading = Callable[[Row, Place, Draft], float | None]
+from serenity.qos.sources.rates import Members, Rates
+from serenity.qos.sources.residents import Residents
 
 
 class Usage:
-    """Fills ``cpu``, ``throttled``, ``rss_bytes``, and on cgroup v2 ``psi_cpu``, ``psi_memory``, ``psi_io``."""
+    """Fills ``cpu``, ``throttled``, ``rss_bytes``, ``io_bytes``, and on v2 ``psi_cpu``, ``psi_memory``, ``psi_io``.
 
-    def __init__(self, clock: Clock, places: Places, faults: Faults) -> None:
+    What a container's own cgroups do not tell of ``cpu``, ``rss_bytes`` and ``io_bytes`` is
+    summed over its processes.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        places: Places,
+        faults: Faults,
+        files: KeptFiles,
+        residents: Residents,
+        proc: Path = Path("/proc"),
+    ) -> None:
         self._clock = clock
         self._places = places
         self._faults = faults
+        self._files = files
+        self._residents = residents
+        self._proc = proc
         self._rates = Rates()
-        self._readings: tuple[tuple[str, _Reading], ...] = (
-            ("cpu", self._cpu),
-            ("throttled", self._throttled),
-            ("rss_bytes", self._memory),
-            *((f"psi_{resource}", self._pressure(resource)) for resource in pressure.RESOURCES),
-        )
+        self._meters: dict[str, OwnMeters] = {}
+        self._io_members: dict[str, Members] = {}
 
     def read(self, draft: Draft) -> None:
         for i, row in enumerate(draft.rows):
@@ -39,94 +50,82 @@ class Usage:
             except OSError as error:
                 self._faults.count("cpu", row.id, error)
                 continue
-            for column, reading in self._readings:
-                try:
-                    draft.fill(column, i, reading(row, place, draft))
-                except (OSError, ValueError) as error:
-                    self._faults.count(column, row.id, error)
+            told = self._by_cgroups(i, row.id, place, draft)
+            if not told >= _OF_PROCESSES:
+                self._by_processes(i, row, place, draft, told)
 
     def keep(self, row_ids: Collection[str]) -> None:
         self._rates.keep(row_ids)
+        for gone in self._meters.keys() - set(row_ids):
+            del self._meters[gone]
+        for gone in self._io_members.keys() - set(row_ids):
+            del self._io_members[gone]
 
-    def _cpu(self, row: Row, place: Place, draft: Draft) -> float | None:
-        if (folder := place.cgroup.folder("cpuacct")) is not None:
-            return self._rate(row, "cpuacct", int(_text(folder, "cpuacct.usage")) / 1e9)
-        if (folder := place.cgroup.folder(V2)) is not None:
-            used_us = field_of(_text(folder, "cpu.stat"), "usage_usec")
-            if used_us is not None:
-                return self._rate(row, "cpu.stat", used_us / 1e6)
-        members = place.members(draft.processes)
-        # No process is no CPU use only if there was one: a pid that never was tells nothing.
-        return self._rate(row, "tree", place.tree.cpu_s(members)) if place.tree is not None and members else None
+    def close(self) -> None:
+        """It has changed nothing."""
 
-    def _throttled(self, row: Row, place: Place, draft: Draft) -> float | None:
-        if (folder := place.cgroup.folder("cpu")) is not None:
-            throttled_ns = field_of(_text(folder, "cpu.stat"), "throttled_time")
-            return None if throttled_ns is None else self._rate(row, "throttled_time", throttled_ns / 1e9)
-        if (folder := place.cgroup.folder(V2)) is not None:
-            throttled_us = field_of(_text(folder, "cpu.stat"), "throttled_usec")
-            return None if throttled_us is None else self._rate(row, "throttled_usec", throttled_us / 1e6)
-        return None
-
-    def _memory(self, row: Row, place: Place, draft: Draft) -> float | None:
-        """The working set: what is charged, without the page cache that the kernel would drop first.
-
-        Of a process tree it is the sum of resident sets, in which shared pages count once a
-        process: too much rather than too little.
-        """
-        for controller, usage, inactive in (
-            ("memory", "memory.usage_in_bytes", "total_inactive_file"),
-            (V2, "memory.current", "inactive_file"),
-        ):
-            folder = place.cgroup.folder(controller)
-            # v2: where the memory controller is not enabled for this group, the files are missing.
-            if folder is not None and (controller != V2 or (folder / usage).exists()):
-                reclaimable = field_of(_text(folder, "memory.stat"), inactive) or 0
-                return max(0, int(_text(folder, usage)) - reclaimable)
-        members = place.members(draft.processes)
-        return sum(each.rss_bytes for each in members) if members else None
-
-    def _pressure(self, resource: str) -> _Reading:
-        def read(row: Row, place: Place, draft: Draft) -> float | None:
-            folder = place.cgroup.folder(V2)
-            file = folder / f"{resource}.pressure" if folder is not None else None
-            if file is None or not file.exists():
-                return None
-            return self._rate(row, file.name, pressure.stalled_s(file))
-
-        return read
-
-    def _rate(self, row: Row, counter: str, value: float) -> float | None:
-        return self._rates.rate(row.id, counter, self._clock.monotonic_s(), value)
-
-
-class NodeUsage:
-    """Fills the readings ``psi_cpu``, ``psi_memory``, ``psi_io`` (shares) and ``mem_used_bytes``."""
-
-    def __init__(self, clock: Clock, faults: Faults, proc: Path = Path("/proc")) -> None:
-        self._clock = clock
-        self._faults = faults
-        self._proc = proc
-        self._rates = Rates()
-
-    def read(self, draft: Draft) -> None:
-        for resource in pressure.RESOURCES:
+    def _by_cgroups(self, i: int, row_id: str, place: Place, draft: Draft) -> frozenset[str]:
+        """The columns that its cgroups have, whether or not they could be read this time."""
+        found = self._meters.get(row_id)
+        if found is None:
+            found = meters.of_cgroup(place.cgroup)
+            if place.settled:
+                self._meters[row_id] = found
+        now_s, read = self._clock.monotonic_s(), self._files.read
+        last_path, text = "", b""
+        for column, path, others, parse, cumulative in found.meters:
             try:
-                stalled_s = pressure.stalled_s(self._proc / "pressure" / resource)
+                if path != last_path:  # Two columns may be in one file.
+                    last_path, text = path, read(row_id, path)
+                value = parse(text, *[read(row_id, each) for each in others]) if others else parse(text)
             except (OSError, ValueError) as error:
-                self._faults.lacks(f"this machine tells no {resource} pressure: {error}")
+                self._faults.count(column, row_id, error)
                 continue
-            share = self._rates.rate("node", resource, self._clock.monotonic_s(), stalled_s)
-            if share is not None:
-                draft.readings[f"psi_{resource}"] = min(1.0, share)
-        meminfo = {
-            name: int(value.split()[0]) * 1024
-            for name, _, value in (line.partition(":") for line in (self._proc / "meminfo").read_text().splitlines())
-        }
-        if "MemAvailable" in meminfo:
-            draft.readings["mem_total_bytes"] = meminfo["MemTotal"]
-            draft.readings["mem_used_bytes"] = meminfo["MemTotal"] - meminfo["MemAvailable"]
+            if cumulative and value is not None:
+                value = self._rates.rate(row_id, column, now_s, value)
+            draft.fill(column, i, value)
+        return found.columns
+
+    def _by_processes(self, i: int, row: Row, place: Place, draft: Draft, told: frozenset[str]) -> None:
+        if "io_bytes" not in told:
+            draft.fill("io_bytes", i, self._io(row, self._residents.pids(row, draft)))
+        if told >= {"cpu", "rss_bytes"}:
+            return
+        members = place.members(draft.processes)
+        # No process is no use only if there was one: a pid that never was tells nothing.
+        if place.tree is None or not members:
+            return
+        if "cpu" not in told:
+            draft.fill("cpu", i, self._rate(row.id, "tree", place.tree.cpu_s(members)))
+        if "rss_bytes" not in told:
+            # Shared pages count once a process: too much rather than too little.
+            draft.fill("rss_bytes", i, sum(each.rss_bytes for each in members))
+
+    def _io(self, row: Row, pids: Collection[int]) -> float | None:
+        """What its processes have read from and written to devices (proc(5) ``/proc/PID/io``), per second."""
+        done_bytes = {}
+        for pid in pids:
+            try:
+                text = self._files.read(row.id, self._io_path(pid))
+            except PermissionError:
+                self._faults.lacks("what processes of other users read and write can be seen by root only")
+                return None
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended meanwhile.
+            done_bytes[pid] = (_READ(text) or 0.0) + (_WRITTEN(text) or 0.0)
+        if not done_bytes:
+            return None
+        members = self._io_members.setdefault(row.id, Members())
+        if gone := members.gone(done_bytes):
+            self._files.forget(row.id, map(self._io_path, gone))
+        return self._rate(row.id, "io", members.take(done_bytes))
+
+    def _io_path(self, pid: int) -> str:
+        return f"{self._proc}/{pid}/io"
+
+    def _rate(self, row_id: str, counter: str, value: float) -> float | None:
+        return self._rates.rate(row_id, counter, self._clock.monotonic_s(), value)
 
 
-def _text(folder: Path, name: str) -> str:
-    return (folder / name).read_text()
+_OF_PROCESSES = {"cpu", "rss_bytes", "io_bytes"}
+_READ, _WRITTEN = meters.field(b"read_bytes:", 1.0), meters.field(b"write_bytes:", 1.0)

@@ -1,0 +1,35 @@
+"""Which process the Docker daemon runs for a Mesos container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serenity.wire.http import Endpoint, HttpError, Unreachable, get_json
+
+SOCKET = Path("/var/run/docker.sock")
+_TIMEOUT_S = 2.0
+
+
+class DockerError(Exception):
+    """Docker does not say; the text has why."""
+
+
+def pid_of(container_id: str, socket: Path = SOCKET) -> int | None:
+    """The first process of the container that Mesos' Docker containerizer runs; None while there is none.
+
+    The daemon is asked, not the processes: what these say of themselves (their environment) is
+    any framework's word.
+
+    Raises:
+        DockerError: it does not answer, or not as Docker does.
+    """
+    path = f"/containers/mesos-{container_id}/json"
+    try:
+        pid = int(get_json(Endpoint.parse(f"unix:{socket}"), path, _TIMEOUT_S)["State"]["Pid"])
+    except HttpError as error:
+        if error.status == 404:
+            return None  # It is still being made.
+        raise DockerError(str(error)) from error
+    except (Unreachable, KeyError, TypeError, ValueError) as error:
+        raise DockerError(f"{socket}: {error}") from error
+    return pid or None  # Docker writes 0 for one that does not run.

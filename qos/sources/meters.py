@@ -1,0 +1,93 @@
+"""What can be read of a container in its cgroups: which column, in which files, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serenity.qos.sources import pressure
+from serenity.qos.sources.cgroups import V2, Cgroup
+from serenity.qos.sources.pressure import number
+
+# From the text of each file; None where it does not tell.  Raises ValueError.
+Parse = Callable[..., float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One column of one container.  `cumulative`: its files hold a counter, and the column is that one's rate."""
+
+    column: str
+    hierarchy: str  # A v1 controller, or `V2`.
+    files: tuple[str, ...]
+    parse: Parse
+    cumulative: bool = True
+
+
+def field(name: bytes, unit: float) -> Parse:
+    """One line of a flat-keyed file, times `unit`."""
+    key = b"\n" + name + b" "
+
+    def parse(text: bytes) -> float | None:
+        at = (b"\n" + text).find(key)
+        return None if at < 0 else number(text, at + len(key) - 1) * unit
+
+    return parse
+
+
+def working_set(inactive_file: bytes) -> Parse:
+    """What is charged, without the page cache that the kernel would drop first."""
+    reclaimable = field(inactive_file, 1.0)
+    return lambda usage, stat: max(0.0, int(usage) - (reclaimable(stat) or 0.0))
+
+
+_READ_AND_WRITTEN = re.compile(rb"\b[rw]bytes=(\d+)")
+
+
+def blkio_bytes(text: bytes) -> float | None:
+    """Of ``blkio.throttle.io_service_bytes``, whose last line sums all devices up."""
+    at = text.rfind(b"Total ")
+    return None if at < 0 else number(text, at + 6)
+
+
+def io_stat_bytes(text: bytes) -> float:
+    """Of v2's ``io.stat``, which has a line a device, and none before the first I/O."""
+    return float(sum(map(int, _READ_AND_WRITTEN.findall(text))))
+
+
+# Of several meters of one column the first whose files are there counts.  Neighbours share the reading of a file.
+METERS = (
+    Meter("cpu", "cpuacct", ("cpuacct.usage",), lambda text: int(text) / 1e9),
+    Meter("cpu", V2, ("cpu.stat",), field(b"usage_usec", 1e-6)),
+    Meter("throttled", "cpu", ("cpu.stat",), field(b"throttled_time", 1e-9)),
+    Meter("throttled", V2, ("cpu.stat",), field(b"throttled_usec", 1e-6)),
+    Meter("rss_bytes", "memory", ("memory.usage_in_bytes", "memory.stat"), working_set(b"total_inactive_file"), False),
+    Meter("rss_bytes", V2, ("memory.current", "memory.stat"), working_set(b"inactive_file"), False),
+    Meter("io_bytes", "blkio", ("blkio.throttle.io_service_bytes_recursive",), blkio_bytes),
+    Meter("io_bytes", "blkio", ("blkio.throttle.io_service_bytes",), blkio_bytes),
+    Meter("io_bytes", V2, ("io.stat",), io_stat_bytes),
+    Meter("psi_cpu", V2, ("cpu.pressure",), pressure.stalled_s),
+    Meter("psi_memory", V2, ("memory.pressure",), pressure.stalled_s),
+    Meter("psi_io", V2, ("io.pressure",), pressure.stalled_s),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMeters:
+    """The meters that one container has."""
+
+    # Column, path of its file, paths of its other files, parser, cumulative.
+    meters: tuple[tuple[str, str, tuple[str, ...], Parse, bool], ...]
+    columns: frozenset[str]
+
+
+def of_cgroup(cgroup: Cgroup) -> OwnMeters:
+    """With v1 and v2 mounted at once, each where it is."""
+    found: dict[str, tuple[str, str, tuple[str, ...], Parse, bool]] = {}
+    for meter in METERS:
+        folder = cgroup.folders.get(meter.hierarchy)
+        if folder is not None and meter.column not in found and all((folder / each).exists() for each in meter.files):
+            path, *others = (str(folder / each) for each in meter.files)
+            found[meter.column] = (meter.column, path, tuple(others), meter.parse, meter.cumulative)
+    return OwnMeters(tuple(found.values()), frozenset(found))

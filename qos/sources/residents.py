@@ -1,0 +1,75 @@
+"""Who lives in each container: its processes and threads, now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from serenity.daemon.clock import Clock
+from serenity.qos.sources.cgroups import V2
+from serenity.qos.sources.draft import Draft, Row
+from serenity.qos.sources.files import KeptFiles
+from serenity.qos.sources.places import Places
+
+# A task group's containers are cgroups below the executor's; new ones are looked for this often.
+_LOOK_EVERY_S = 5.0
+
+
+@dataclass(slots=True)
+class _Folders:
+    """A container's cgroup in one hierarchy, and those below it."""
+
+    paths: list[str]
+    look_at_s: float
+
+
+class Residents:
+    """Read from the container's cgroup, which loses nobody; where it has none, its process tree."""
+
+    def __init__(self, clock: Clock, places: Places, files: KeptFiles, proc: Path = Path("/proc")) -> None:
+        self._clock = clock
+        self._places = places
+        self._files = files
+        self._proc = proc
+        self._folders: dict[str, _Folders] = {}
+
+    def pids(self, row: Row, draft: Draft) -> list[int]:
+        """Raises OSError when the container is gone."""
+        place = self._places.of(row)
+        if not place.cgroup:
+            return [each.pid for each in place.members(draft.processes)]
+        _controller, folder = place.cgroup.any_folder
+        return self._ids(row.id, folder, "cgroup.procs")
+
+    def threads(self, row: Row, draft: Draft) -> list[int]:
+        """Of a thread as of a process there is a folder of its id in /proc.  Raises OSError as `pids` does."""
+        place = self._places.of(row)
+        if not place.cgroup:
+            return [thread for pid in self.pids(row, draft) for thread in self._threads_of(pid)]
+        controller, folder = place.cgroup.any_folder
+        return self._ids(row.id, folder, "cgroup.threads" if controller == V2 else "tasks")
+
+    def keep(self, row_ids: Collection[str]) -> None:
+        for gone in self._folders.keys() - set(row_ids):
+            del self._folders[gone]
+
+    def _ids(self, row_id: str, folder: Path, name: str) -> list[int]:
+        folders = self._folders.get(row_id)
+        now_s = self._clock.monotonic_s()
+        if folders is None or now_s >= folders.look_at_s:
+            below = [path for path, _folders, _files in os.walk(folder)]
+            folders = self._folders[row_id] = _Folders(below, now_s + _LOOK_EVERY_S)
+        found: list[int] = []
+        for path in list(folders.paths):
+            try:
+                found += map(int, self._files.read(row_id, f"{path}/{name}").split())
+            except OSError:
+                folders.paths.remove(path)  # It had nobody.
+        return found
+
+    def _threads_of(self, pid: int) -> Iterator[int]:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended meanwhile.
+            yield from map(int, os.listdir(f"{self._proc}/{pid}/task"))

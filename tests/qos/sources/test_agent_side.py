@@ -1,0 +1,196 @@
+"""What the agent and Docker say: Mesos' own counters, pids of Docker tasks, and how often they are asked."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import math
+import socketserver
+import threading
+
+import pytest
+
+from serenity.daemon.clock import ManualClock
+from serenity.qos.frame import PRODUCTION, Container
+from serenity.qos.sources import docker
+from serenity.qos.sources.agent_perf import AgentPerf
+from serenity.qos.sources.draft import Draft, Row
+from serenity.qos.sources.processes import ProcessTable
+from serenity.qos.sources.roster import Roster
+from serenity.wire.mesos_state import AgentReader, PerfSample
+
+PERF = {"timestamp": 1000.0, "duration": 10.0, "cycles": 3e10, "instructions": 6e10, "cache_misses": 5e6}
+
+
+class Agent:
+    """Read endpoints that count how often they are asked."""
+
+    def __init__(self):
+        self.tasks = [{"id": "t", "name": "web"}]
+        self.perf = None
+        self.pid = 42
+        self.asked = []
+        agent = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                agent.asked.append(self.path)
+                body = json.dumps(agent.state() if self.path == "/state" else agent.containers()).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.reader = AgentReader(f"127.0.0.1:{self.server.server_address[1]}")
+
+    def state(self):
+        executor = {"id": "e", "container": "C", "resources": {"cpus": 1.0, "mem": 64.0}, "tasks": self.tasks}
+        return {
+            "id": "A",
+            "pid": "slave(1)@127.0.0.1:5051",
+            "flags": {"perf_events": "cycles"} if self.perf else {},
+            "resources": {"cpus": 4.0, "mem": 4096.0},
+            "frameworks": [{"id": "F", "executors": [executor]}],
+        }
+
+    def containers(self):
+        statistics = {"perf": self.perf} if self.perf else {}
+        status = {"executor_pid": self.pid} if self.pid else {}
+        return [
+            {
+                "framework_id": "F",
+                "executor_id": "e",
+                "container_id": "C",
+                "status": status,
+                "statistics": statistics,
+            }
+        ]
+
+
+@pytest.fixture
+def agent():
+    made = Agent()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+# --- statistics.perf ---
+
+
+def filled(source, perf):
+    row = Row(Container("c", PRODUCTION, "c", 1.0, 0.0), 1, perf=perf)
+    draft = Draft([row], lambda: ProcessTable(()))
+    source.read(draft)
+    frame = draft.frame(0.0, None)
+    return {name: float(values[0]) for name, values in frame.columns.items() if math.isfinite(values[0])}
+
+
+def test_each_sample_of_the_agents_is_in_one_frame():
+    source = AgentPerf(ManualClock(1015.0))
+    counts = {name: value for name, value in PERF.items() if name not in ("timestamp", "duration")}
+    sample = PerfSample(1000.0, 10.0, counts)
+    assert filled(source, sample) == {"cycles": 3e9, "instructions": 6e9, "llc_misses": 5e5}
+    assert filled(source, sample) == {}
+    assert filled(source, PerfSample(1010.0, 2.0, {"cycles": 1e9, "llc_load_misses": 4.0})) == {
+        "cycles": 5e8,
+        "llc_misses": 2.0,
+    }
+    assert filled(source, None) == {}
+
+
+def test_a_sample_from_long_ago_is_not_now():
+    source = AgentPerf(ManualClock(1041.0))
+    assert filled(source, PerfSample(1000.0, 10.0, {"cycles": 1.0})) == {}
+
+
+def test_the_agents_statistics_are_asked_for_seldom(agent):
+    agent.perf = PERF
+    clock = ManualClock()
+    roster = Roster(agent.reader, clock)
+    for _ in range(25):
+        look = roster.ask()
+        clock.advance(1.0)
+    assert look.containers[0].perf.counts["cycles"] == 3e10
+    assert agent.asked.count("/state") == 25
+    assert agent.asked.count("/containers") == 3  # For its pid, and every ten seconds.
+
+
+def test_an_agent_that_samples_nothing_is_asked_for_a_pid_only(agent):
+    clock = ManualClock()
+    roster = Roster(agent.reader, clock)
+    for _ in range(25):
+        roster.ask()
+        clock.advance(1.0)
+    assert agent.asked.count("/containers") == 1
+
+
+# --- Docker ---
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """A Docker daemon's socket; `answers` by path."""
+    answers = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, body = answers.get(self.path, (404, {"message": "No such container"}))
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def address_string(self):
+            return "unix"
+
+        def log_message(self, *_):
+            pass
+
+    socket = tmp_path / "docker.sock"
+    with socketserver.ThreadingUnixStreamServer(str(socket), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield socket, answers
+        server.shutdown()
+
+
+def test_the_pid_of_a_docker_task_is_the_daemons_word(agent, daemon):
+    socket, answers = daemon
+    agent.pid = None
+    agent.tasks = [{"id": "t", "name": "web", "container": {"type": "DOCKER"}}]
+    clock = ManualClock()
+    roster = Roster(agent.reader, clock, docker_socket=socket)
+    assert roster.ask().containers[0].pid is None  # It is still being made.
+    answers["/containers/mesos-C/json"] = (200, {"State": {"Pid": 0}})
+    assert roster.ask().containers[0].pid is None
+    answers["/containers/mesos-C/json"] = (200, {"State": {"Pid": 4711}})
+    (container,) = roster.ask().containers
+    assert (container.pid, container.docker) == (4711, True)
+    answers.clear()
+    assert roster.ask().containers[0].pid == 4711  # It is remembered.
+    assert agent.asked == ["/state"] * 4  # The agent would not know.
+
+
+@pytest.mark.parametrize("answer", [(500, {}), (200, {}), (200, []), (200, {"State": {"Pid": "x"}})])
+def test_a_daemon_that_makes_no_sense(daemon, answer):
+    socket, answers = daemon
+    answers["/containers/mesos-C/json"] = answer
+    with pytest.raises(docker.DockerError):
+        docker.pid_of("C", socket)
+
+
+def test_no_docker_is_told_once_and_the_rest_goes_on(agent, tmp_path, caplog):
+    agent.pid = None
+    agent.tasks = [{"id": "t", "name": "web", "container": {"type": "DOCKER"}}]
+    roster = Roster(agent.reader, ManualClock(), docker_socket=tmp_path / "none.sock")
+    for _ in range(3):
+        assert roster.ask().containers[0].pid is None
+    assert caplog.text.count("Docker containerizer") == 1

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from serenity.qos.sources import cgroups
+from serenity.qos.sources.cgroups import V2, Mounts
+
+ID = "d25bbdfb-c623-4833-a1cb-3b64b7b8b103"
+
+HYBRID = """\
+24 1 0:21 / /proc rw - proc proc rw
+31 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct
+32 25 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+33 25 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+34 25 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
+35 25 0:30 / /mnt/again rw - cgroup2 cgroup2 rw
+"""
+INSIDE = "40 25 0:27 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
+
+
+def test_v1_and_v2_mounted_at_once():
+    mounts = Mounts.parse(HYBRID)
+    assert mounts.folder("cpuacct", "/mesos/x") == Path("/sys/fs/cgroup/cpu,cpuacct/mesos/x")
+    assert mounts.folder("cpu", "/") == Path("/sys/fs/cgroup/cpu,cpuacct")
+    assert mounts.folder(V2, "/mesos/x") == Path("/sys/fs/cgroup/unified/mesos/x")
+    assert mounts.folder("blkio", "/mesos/x") is None
+
+
+def test_a_mount_that_shows_a_part_of_its_hierarchy():
+    mounts = Mounts.parse(INSIDE)
+    assert mounts.folder("memory", "/docker/abc/mesos/x") == Path("/sys/fs/cgroup/memory/mesos/x")
+    assert mounts.folder("memory", "/elsewhere") is None
+
+
+def test_memberships():
+    text = f"4:memory:/mesos/{ID}\n2:cpu,cpuacct:/\n1:name=systemd:/a:b\n0::/init.scope\n"
+    assert cgroups.memberships(text) == {
+        "memory": f"/mesos/{ID}",
+        "cpu": "/",
+        "cpuacct": "/",
+        "name=systemd": "/a:b",
+        V2: "/init.scope",
+    }
+
+
+def test_a_cgroup_counts_only_if_it_is_the_containers_own():
+    assert cgroups.own_path(f"/mesos/{ID}", ID) == f"/mesos/{ID}"
+    assert cgroups.own_path(f"/mesos/{ID}/leaf", ID) == f"/mesos/{ID}"
+    assert cgroups.own_path(f"/mesos/{ID}/mesos/nested", ID) == f"/mesos/{ID}"
+    for shared in ("/", "/user.slice/session-3.scope", "/system.slice/mesos-agent.service", f"/mesos/{ID}0"):
+        assert cgroups.own_path(shared, ID) is None
+
+
+def proc_with(tmp_path, cgroup):
+    (tmp_path / "proc/42").mkdir(parents=True)
+    (tmp_path / "proc/42/cgroup").write_text(cgroup)
+    return tmp_path / "proc"
+
+
+def test_each_controller_for_itself(tmp_path):
+    # cgroups/cpu isolation alone: the memory cgroup is everybody's.
+    proc = proc_with(tmp_path, f"4:memory:/shared\n2:cpu,cpuacct:/mesos/{ID}\n")
+    found = cgroups.of_process(Mounts.parse(HYBRID), 42, ID, proc)
+    assert set(found.folders) == {"cpu", "cpuacct"}
+    assert found.folder("memory") is None
+    assert found.folder("memory", "cpu") == Path(f"/sys/fs/cgroup/cpu,cpuacct/mesos/{ID}")
+
+
+def test_a_process_in_the_root_has_none(tmp_path):
+    proc = proc_with(tmp_path, "4:memory:/\n2:cpu,cpuacct:/\n0::/\n")
+    assert not cgroups.of_process(Mounts.parse(HYBRID), 42, ID, proc)
+
+
+def test_what_an_executor_declares_is_taken_where_it_is(tmp_path):
+    mounts = Mounts({"cpu": (tmp_path / "cpu", "/"), "memory": (tmp_path / "memory", "/")})
+    (tmp_path / "cpu/serenity/t1").mkdir(parents=True)
+    assert cgroups.declared(mounts, "/serenity/t1").folders == {"cpu": tmp_path / "cpu/serenity/t1"}

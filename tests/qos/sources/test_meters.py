@@ -1,0 +1,357 @@
+"""What is read of a container, in v1, in v2, and with both mounted at once."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.qos.frame import PRODUCTION, Container
+from serenity.qos.sources import cgroups, meters, pressure
+from serenity.qos.sources.cgroups import V2, Cgroup
+from serenity.qos.sources.draft import Draft, Faults, Row
+from serenity.qos.sources.files import FileBudget, KeptFiles
+from serenity.qos.sources.node_usage import NodeUsage, disks, llc_bytes
+from serenity.qos.sources.places import Places
+from serenity.qos.sources.processes import ProcessTable
+from serenity.qos.sources.residents import Residents
+from serenity.qos.sources.usage import Usage
+
+V1_FILES = {
+    "cpuacct": {"cpuacct__usage": "{seconds}000000000\n"},
+    "cpu": {"cpu__stat": "nr_periods 5\nnr_throttled 1\nthrottled_time {seconds}00000000\n"},
+    "memory": {
+        "memory__usage_in_bytes": "1000\n",
+        "memory__stat": "cache 1\ninactive_file 1\ntotal_cache 500\ntotal_inactive_file 400\n",
+    },
+    "blkio": {
+        "blkio__throttle__io_service_bytes_recursive": "8:0 Read 1\n8:0 Total 7\n254:0 Total 9\nTotal {seconds}096\n",
+        "blkio__throttle__io_service_bytes": "Total 5\n",
+    },
+}
+PSI = "some avg10=0.00 avg60=0.00 avg300=0.00 total={seconds}00000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=9\n"
+V2_FILES = {
+    "cpu__stat": "usage_usec {seconds}000000\nuser_usec 5\nthrottled_usec {seconds}00000\n",
+    "memory__current": "2000\n",
+    "memory__stat": "anon 5\ninactive_file 300\n",
+    "io__stat": "254:0 rbytes={seconds}000 wbytes=24 rios=1 wios=2 dbytes=7 dios=8\n8:0 rbytes=6 wbytes=0 rios=0\n",
+    **{f"{each}__pressure": PSI for each in pressure.RESOURCES},
+}
+
+
+class Read:
+    def __init__(self, machine):
+        self.machine = machine
+        self.clock = ManualClock()
+        self.faults = Faults()
+        self.files = KeptFiles(FileBudget())
+        places = machine.places
+        residents = Residents(self.clock, places, self.files, machine.proc)
+        self.usage = Usage(self.clock, places, self.faults, self.files, residents, machine.proc)
+
+    def sample(self, *rows, after_s=1.0):
+        self.clock.advance(after_s)
+        draft = self.machine.draft(*rows)
+        self.usage.read(draft)
+        frame = draft.frame(0.0, None)
+        return [
+            {name: float(values[i]) for name, values in frame.columns.items() if math.isfinite(values[i])}
+            for i in range(len(rows))
+        ]
+
+
+def write(machine, hierarchy, name, files, seconds):
+    machine.write(hierarchy, name, **{file: text.replace("{seconds}", str(seconds)) for file, text in files.items()})
+
+
+def test_v1(machine):
+    made = machine(*V1_FILES)
+    web = made.container("web", 1)
+    read = Read(made)
+    for seconds in (10, 12):
+        for hierarchy, files in V1_FILES.items():
+            write(made, hierarchy, "web", files, seconds)
+        (columns,) = read.sample(web, after_s=4.0)
+    assert columns == pytest.approx({"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "io_bytes": 500.0})
+    assert read.faults.counts == {}
+
+
+def test_v2(machine):
+    made = machine("v2")
+    web = made.container("web", 1)
+    read = Read(made)
+    for seconds in (10, 12):
+        write(made, "v2", "web", V2_FILES, seconds)
+        (columns,) = read.sample(web, after_s=4.0)
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 1700.0, "io_bytes": 500.0}
+    assert columns == pytest.approx({**expected, **{f"psi_{each}": 0.05 for each in pressure.RESOURCES}})
+
+
+def test_both_at_once_each_where_it_is(machine):
+    """Hybrid: the container is in v1 hierarchies and in v2, where only PSI and CPU time are to be had."""
+    made = machine("cpuacct", "memory", "v2")
+    web = made.container("web", 1)
+    read = Read(made)
+    only = {name: V2_FILES[name] for name in ("cpu__stat", "cpu__pressure")}
+    for seconds in (10, 12):
+        for hierarchy in ("cpuacct", "memory"):
+            write(made, hierarchy, "web", V1_FILES[hierarchy], seconds)
+        write(made, "v2", "web", only, seconds)
+        (columns,) = read.sample(web, after_s=4.0)
+    assert columns == pytest.approx({"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "psi_cpu": 0.05})
+
+
+def test_a_counter_that_is_reset_is_no_rate(machine):
+    made = machine("v2")
+    web = made.container("web", 1)
+    read = Read(made)
+    rates = []
+    for seconds in (10, 12, 3, 4):
+        write(made, "v2", "web", V2_FILES, seconds)
+        rates.append(read.sample(web)[0].get("cpu"))
+    assert rates == [None, 2.0, None, 1.0]
+
+
+def test_one_broken_file_costs_its_own_column_only(machine):
+    made = machine("v2")
+    web, well = made.container("web", 1), made.container("well", 2)
+    write(made, "v2", "web", {**V2_FILES, "memory__current": "garbage"}, 1)
+    write(made, "v2", "well", V2_FILES, 1)
+    read = Read(made)
+    first, second = read.sample(web, well)
+    assert "rss_bytes" not in first
+    assert second["rss_bytes"] == 1700.0
+    assert read.faults.counts == {"rss_bytes": 1}
+
+
+def test_no_io_yet_is_none_done():
+    assert meters.io_stat_bytes(b"") == 0.0
+    assert meters.blkio_bytes(b"Total 0\n") == 0.0
+    assert meters.blkio_bytes(b"") is None
+    assert meters.field(b"a", 2.0)(b"aa 1\nba 2\na 21\n") == 42.0
+    assert meters.field(b"a", 2.0)(b"a 21") == 42.0
+    assert meters.field(b"a", 1.0)(b"aa 1\n") is None
+
+
+def test_pressure():
+    assert pressure.stalled_s(PSI.replace("{seconds}", "15").encode()) == 1.5
+    for other in (b"", b"full avg10=0 total=5\n", b"some avg10=0\n"):
+        with pytest.raises(ValueError, match="pressure"):
+            pressure.stalled_s(other)
+
+
+# --- files that stay open ---
+
+
+def test_a_kept_file_is_read_anew_each_time_and_whole(tmp_path):
+    files = KeptFiles(FileBudget())
+    path = tmp_path / "x"
+    path.write_text("1")
+    assert files.read("row", str(path)) == b"1"
+    path.write_text("2\n" * 30_000)
+    assert files.read("row", str(path)) == b"2\n" * 30_000
+    assert open_files(tmp_path) == 1
+    files.keep([])
+    assert open_files(tmp_path) == 0
+    with pytest.raises(FileNotFoundError):
+        files.read("row", str(tmp_path / "none"))
+
+
+def test_without_room_nothing_stays_open_and_all_is_read(tmp_path):
+    files = KeptFiles(FileBudget(reserve=FileBudget().limit // 2 - 2))
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+        assert files.read("row", str(tmp_path / name)) == name.encode()
+    assert open_files(tmp_path) == 2
+    files.forget("row", [str(tmp_path / "a")])
+    assert files.read("row", str(tmp_path / "c")) == b"c"
+    assert open_files(tmp_path) == 2
+    files.close()
+    assert open_files(tmp_path) == 0
+
+
+def open_files(folder):
+    links = []
+    for each in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(os.readlink(each))
+        except FileNotFoundError:
+            continue  # The one that lists them.
+    return sum(link.startswith(str(folder)) for link in links)
+
+
+# --- task groups ---
+
+
+def test_the_nested_containers_of_a_task_group_belong_to_it(machine):
+    made = machine("memory", "v2")
+    pod = made.container("pod", 1)
+    nested = made.folder / "memory/mesos/pod/mesos/nested"
+    nested.mkdir(parents=True)
+    for folder, text in ((nested.parents[1], "1\n2\n"), (nested.parent, ""), (nested, "3\n")):
+        (folder / "cgroup.procs").write_text(text)
+        (folder / "tasks").write_text(text)
+    clock = ManualClock()
+    residents = Residents(clock, made.places, KeptFiles(FileBudget()), made.proc)
+    draft = made.draft(pod)
+    assert sorted(residents.pids(pod, draft)) == [1, 2, 3]
+    assert sorted(residents.threads(pod, draft)) == [1, 2, 3]
+    # One more is there within a few seconds; who is gone is gone at once.
+    (nested.parent / "later").mkdir()
+    (nested.parent / "later/tasks").write_text("4\n")
+    (nested / "tasks").write_text("")
+    clock.advance(5.0)
+    assert sorted(residents.threads(pod, draft)) == [1, 2, 4]
+
+
+# --- the node ---
+
+
+DISKSTATS = """\
+   7       0 loop0 9 0 0 9 0 0 0 0 0 9 9
+ 254       0 vda {reads} 0 0 {read_ms} {writes} 0 0 {write_ms} 0 {busy_ms} 9 0 0 0 0 0 0
+ 254       1 vda1 5 0 0 5 5 0 0 5 0 5 9 0 0 0 0 0 0
+ 259       0 nvme0n1 100 0 0 0 0 0 0 0 0 0 0
+ 259       1 nvme0n1p1 5 0 0 5 5 0 0 5 0 5 9
+ 253       0 dm-0 5 0 0 5 5 0 0 5 0 5 9
+   8       0 sda 7 0 0
+"""
+
+
+def test_the_latency_of_the_slowest_disk(tmp_path):
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "meminfo").write_text("MemTotal: 100 kB\nMemFree: 1 kB\nMemAvailable: 25 kB\n")
+    clock, faults = ManualClock(), Faults()
+    usage = NodeUsage(clock, faults, KeptFiles(FileBudget()), proc)
+    readings = []
+    for reads, read_ms, writes, write_ms, busy_ms in (
+        (10, 100, 5, 50, 0),
+        (12, 140, 7, 130, 500),
+        (12, 140, 7, 130, 500),
+    ):
+        (proc / "diskstats").write_text(
+            DISKSTATS.format(reads=reads, read_ms=read_ms, writes=writes, write_ms=write_ms, busy_ms=busy_ms)
+        )
+        clock.advance(1.0)
+        draft = Draft([], lambda: ProcessTable(()))
+        usage.read(draft)
+        readings.append(draft.readings)
+    assert readings[0] == {"mem_total_bytes": 102400, "mem_used_bytes": 76800}
+    assert readings[1] == {**readings[0], "disk_latency_ms": 30.0, "disk_busy": 0.5}  # 120 ms for four.
+    assert readings[2] == {**readings[0], "disk_busy": 0.0}
+
+
+def test_partitions_and_what_is_no_disk_are_left_out():
+    text = DISKSTATS.format(reads=1, read_ms=2, writes=3, write_ms=4, busy_ms=5).encode()
+    assert disks(text) == [("vda", 4, 6, 5), ("nvme0n1", 100, 0, 0)]
+
+
+def test_caches_are_counted_once(tmp_path):
+    for cpu, shared in (("cpu0", "0-1"), ("cpu1", "0-1"), ("cpu2", "2")):
+        for index, (level, size) in enumerate((("1", "32K"), ("3", "2048K"))):
+            folder = tmp_path / cpu / f"cache/index{index}"
+            folder.mkdir(parents=True)
+            for name, text in (("level", level), ("size", size), ("shared_cpu_list", shared)):
+                (folder / name).write_text(text + "\n")
+    assert llc_bytes(tmp_path) == 2 * 2048 * 1024
+    assert math.isnan(llc_bytes(tmp_path / "none"))
+
+
+# --- real cgroups and processes ---
+
+
+GROWS = """
+import os
+file = os.open("out", os.O_CREAT | os.O_WRONLY)
+while True:
+    os.ftruncate(file, 0)
+    for i in range(400):
+        os.pwrite(file, bytes(65536), i * 65536)
+"""
+
+
+def test_what_processes_without_a_cgroup_write(tmp_path):
+    writer = subprocess.Popen([sys.executable, "-S", "-c", GROWS], cwd=tmp_path)
+    try:
+        row = Row(Container("w", PRODUCTION, "w", 1.0, 0.0, container="w"), writer.pid)
+        clock, faults, places, files = SystemClock(), Faults(), Places(), KeptFiles(FileBudget())
+        usage = Usage(clock, places, faults, files, Residents(clock, places, files))
+        deadline, seen = time.monotonic() + 10, [0.0]
+        while len(seen) < 4 or max(seen) == 0:
+            draft = Draft([row], ProcessTable.look)
+            usage.read(draft)
+            seen += [value for value in draft.frame(0.0, None).column("io_bytes") if math.isfinite(value)]
+            if "\nwrite_bytes: 0\n" in Path(f"/proc/{writer.pid}/io").read_text() and time.monotonic() > deadline - 5:
+                pytest.skip("the file system for temporary files is in memory")
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.05)
+        assert faults.counts == {}
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+
+
+@pytest.mark.root
+def test_a_real_v2_cgroup_with_a_nested_one():
+    point = Places().mounts.points.get(V2)
+    if point is None or os.geteuid() != 0:
+        pytest.skip("needs root and a v2 hierarchy")
+    container = str(uuid.uuid4())
+    folder = point[0] / container
+    nested = folder / "mesos/nested"
+    nested.mkdir(parents=True)
+    started = []
+    try:
+        for each in (folder, nested):
+            started.append(subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]))
+            (each / "cgroup.procs").write_text(str(started[-1].pid))
+        # A hybrid machine's v1 controllers have them elsewhere: only what v2 tells is looked at.
+        row = Row(Container(container, PRODUCTION, "w", 1.0, 0.0, container=container), started[1].pid)
+        clock, faults, places, files = SystemClock(), Faults(), Places(), KeptFiles(FileBudget())
+        residents = Residents(clock, places, files)
+        usage = Usage(clock, places, faults, files, residents)
+        for _ in range(2):
+            draft = Draft([row], ProcessTable.look)
+            usage.read(draft)
+            time.sleep(0.3)
+        frame = draft.frame(0.0, None)
+        assert places.of(row).cgroup.folders[V2] == folder
+        assert sorted(residents.pids(row, draft)) == sorted(each.pid for each in started)
+        assert 0.2 < frame.column("cpu")[0] < 2.2
+        if (folder / "cpu.pressure").exists():
+            assert 0.0 <= frame.column("psi_cpu")[0] <= 1.1
+        assert faults.counts == {}
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
+        deadline = time.monotonic() + 10
+        for each in (nested, nested.parent, folder):
+            while each.exists():
+                try:
+                    each.rmdir()
+                except OSError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+
+
+def test_dockers_own_cgroups_are_taken_as_they_are(machine, tmp_path):
+    made = machine("memory", "v2")
+    made.container("web", 7)
+    (made.proc / "7/cgroup").write_text("1:memory:/docker/4f5e\n0::/system.slice/docker-4f5e.scope\n")
+    mounts = made.places.mounts
+    assert not cgroups.of_process(mounts, 7, "web", made.proc)
+    assert cgroups.of_process(mounts, 7, "web", made.proc, whole=True) == Cgroup(
+        {"memory": tmp_path / "memory/docker/4f5e", V2: tmp_path / "v2/system.slice/docker-4f5e.scope"}
+    )
+    (made.proc / "7/cgroup").write_text("1:memory:/\n0::/\n")
+    assert not cgroups.of_process(mounts, 7, "web", made.proc, whole=True)
