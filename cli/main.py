@@ -33,6 +33,7 @@ VERBS = {
     "estimator": ("estimator", "Run the estimator of this node."),
     "local": ("local", "Run all of it on this machine."),
     "demo": ("demo.command", "Show what Serenity does, on real processes."),
+    "qos": ("qos", "Replay, check and draw QoS pipelines."),
     "config": ("config", "Show the settings and where they come from."),
 }
 _SECTIONS = {
@@ -40,7 +41,7 @@ _SECTIONS = {
     "Cluster": ("nodes", "reasons"),
     "Daemons": ("framework", "executor", "estimator"),
     "Try it": ("local", "demo"),
-    "Set-up": ("config",),
+    "Set-up": ("qos", "config"),
 }
 
 

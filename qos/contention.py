@@ -51,6 +51,7 @@ class Suspect:
 
     container: Container
     score: float
+    parts: Mapping[str, float] = field(default_factory=dict)  # What each part of the strategy gave.
 
 
 @dataclass(frozen=True, slots=True)

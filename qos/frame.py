@@ -36,6 +36,7 @@ COLUMNS: Mapping[str, Column] = {
     "cycles": Column("1/s", "CPU cycles"),
     "instructions": Column("1/s", "instructions retired"),
     "llc_misses": Column("1/s", "last-level cache misses"),
+    "stalls": Column("1/s", "CPU cycles in which nothing could be issued"),
     "llc_bytes": Column("bytes", "last-level cache occupied"),
     "mem_bw": Column("bytes/s", "memory bandwidth"),
     "run_delay": Column("s/s", "time that its threads waited to run, summed over threads"),
@@ -56,6 +57,7 @@ class Indicator:
     name: str
     unit: str
     better: Literal["higher", "lower"]
+    objective: float | None = None  # What it must keep: at least this where higher is better, else at most.
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,11 @@ class Frame:
 
     @property
     def production(self) -> Bools:
-        return np.fromiter((c.role == PRODUCTION for c in self.containers), dtype=np.bool_, count=len(self))
+        return _who(self.containers).production
+
+    @property
+    def ids(self) -> list[str]:
+        return _who(self.containers).ids
 
     @property
     def allocated_cpus(self) -> Floats:
@@ -151,6 +157,8 @@ class Frame:
             if container.indicator is not None:
                 ind = container.indicator
                 row["indicator"] = {"name": ind.name, "unit": ind.unit, "better": ind.better}
+                if ind.objective is not None:
+                    row["indicator"]["objective"] = ind.objective
             row.update((name, float(v[i])) for name, v in self.columns.items() if math.isfinite(v[i]))
             rows.append(row)
         return {"t": self.t, "containers": rows, "node": _finite(_fields(self.node)), "readings": dict(self.readings)}
@@ -177,6 +185,30 @@ class Frame:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"no frame: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Who:
+    """What is the same as long as the same containers are there."""
+
+    containers: tuple[Container, ...]
+    ids: list[str]
+    production: Bools
+
+
+# The latest; frames mostly share their containers with the frame before.
+_latest = _Who((), [], np.zeros(0, dtype=np.bool_))
+
+
+def _who(containers: tuple[Container, ...]) -> _Who:
+    global _latest
+    known = _latest
+    if known.containers is not containers:
+        roles = (each.role == PRODUCTION for each in containers)
+        production = np.fromiter(roles, dtype=np.bool_, count=len(containers))
+        production.flags.writeable = False
+        known = _latest = _Who(containers, [each.id for each in containers], production)
+    return known
 
 
 def node_from_json(fields: Mapping[str, Any]) -> Node:

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from serenity.qos.contention import Contention
+from serenity.qos.detectors.cpi_outlier import CpiOutlier, CpiOutlierParameters
 from serenity.qos.detectors.drop import Drop, DropParameters
+from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.detectors.threshold import (
+    Overload,
+    OverloadParameters,
+    PressureDetector,
+    PressureParameters,
+    Slo,
+    SloParameters,
+)
 from serenity.qos.frame import Frame
 from serenity.qos.stages import Kind
 
@@ -20,5 +30,10 @@ class Detector(Protocol):
 
 
 DETECTORS: Mapping[str, Kind[Detector]] = {
+    "cpi_outlier": Kind(CpiOutlier, CpiOutlierParameters),
     "drop": Kind(Drop, DropParameters),
+    "interference": Kind(Interference, InterferenceParameters),
+    "overload": Kind(Overload, OverloadParameters),
+    "pressure": Kind(PressureDetector, PressureParameters),
+    "slo": Kind(Slo, SloParameters),
 }

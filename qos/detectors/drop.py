@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -70,10 +71,18 @@ class Drop:
     def __init__(self, parameters: DropParameters) -> None:
         self._parameters = parameters
         self._rows: dict[str, _Row] = {}
+        self._containers: tuple[Container, ...] = ()
+        self._watched: list[tuple[int, Container, Indicator]] = []
         self._psi_cpu = _baseline(parameters)
 
     def relearn(self, protected_id: str) -> None:
         self._rows.pop(protected_id, None)
+
+    def _watch(self, containers: tuple[Container, ...]) -> Iterator[tuple[int, Container, Indicator]]:
+        for i, container in enumerate(containers):
+            meaning = _SIGNALS.get(self._parameters.signal, container.indicator)
+            if container.role == PRODUCTION and meaning is not None:
+                yield i, container, meaning
 
     def step(self, frame: Frame) -> list[Contention]:
         before, self._rows = self._rows, {}
@@ -86,10 +95,9 @@ class Drop:
         # What the application says of itself outranks what we conclude from outside.
         proxy, own_word = self._parameters.signal != "sli", frame.column("sli")
         contentions = []
-        for i, container in enumerate(frame.containers):
-            meaning = _SIGNALS.get(self._parameters.signal, container.indicator)
-            if container.role != PRODUCTION or meaning is None:
-                continue
+        if frame.containers is not self._containers:
+            self._containers, self._watched = frame.containers, list(self._watch(frame.containers))
+        for i, container, meaning in self._watched:
             row = self._rows[container.id] = before.get(container.id) or _Row(self._parameters)
             row.take(frame.t, float(signal[i]), float(granted[i]), meaning)
             row.judge(node)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serenity.qos.frame import Frame
+from serenity.qos.rows import Rows, moved
 from serenity.qos.stages import parameter
 
 
@@ -25,9 +26,12 @@ class IgnoreNew:
 
     def __init__(self, parameters: IgnoreNewParameters) -> None:
         self._age_s = parameters.age_s
-        self._first_seen: dict[str, float] = {}
+        self._rows = Rows()
+        self._first_seen = np.zeros(0)
 
     def step(self, frame: Frame) -> Frame:
-        self._first_seen = {each.id: self._first_seen.get(each.id, frame.t) for each in frame.containers}
-        age_s = frame.t - np.array([self._first_seen[each.id] for each in frame.containers], dtype=np.float64)
-        return frame.select(~frame.production | (age_s >= self._age_s))
+        places = self._rows.moves(frame.ids)
+        if places is not None:
+            self._first_seen = moved(self._first_seen, places, frame.t)
+        kept = ~frame.production | (frame.t - self._first_seen >= self._age_s)
+        return frame if kept.all() else frame.select(kept)

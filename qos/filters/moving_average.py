@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from serenity.qos.frame import Floats, Frame
+from serenity.qos.rows import Rows, moved
 from serenity.qos.stages import parameter
 
 
@@ -30,26 +30,22 @@ class MovingAverage:
 
     def __init__(self, parameters: MovingAverageParameters) -> None:
         self._parameters = parameters
-        # Per column and container: when it was last measured, and y.
-        self._state: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in parameters.columns}
+        self._rows = Rows()
+        # Per column and row: y, and when it was last measured.
+        self._mean = np.zeros((len(parameters.columns), 0))
+        self._at = np.zeros((len(parameters.columns), 0))
 
     def step(self, frame: Frame) -> Frame:
-        for name in self._parameters.columns:
-            frame = frame.with_column(name, self._smoothed(name, frame))
+        places = self._rows.moves(frame.ids)
+        if places is not None:
+            self._mean, self._at = moved(self._mean, places, np.nan), moved(self._at, places, np.nan)
+        for i, name in enumerate(self._parameters.columns):
+            frame = frame.with_column(name, self._smoothed(i, frame.t, frame.column(name)))
         return frame
 
-    def _smoothed(self, name: str, frame: Frame) -> Floats:
-        before = self._state[name]
-        now: dict[str, tuple[float, float]] = {}
-        values = frame.column(name).copy()
-        for i, container in enumerate(frame.containers):
-            last = before.get(container.id)
-            if np.isfinite(values[i]):
-                if last is not None:
-                    share = -math.expm1(-max(0.0, frame.t - last[0]) / self._parameters.time_constant_s)
-                    values[i] = last[1] + share * (values[i] - last[1])
-                now[container.id] = (frame.t, float(values[i]))
-            elif last is not None:
-                now[container.id] = last
-        self._state[name] = now
-        return values
+    def _smoothed(self, i: int, t: float, x: Floats) -> Floats:
+        measured, fresh = np.isfinite(x), np.isnan(self._mean[i])
+        share = -np.expm1(-np.maximum(0.0, t - self._at[i]) / self._parameters.time_constant_s)
+        mean = np.where(fresh, x, self._mean[i] + share * (x - self._mean[i]))
+        self._mean[i], self._at[i] = np.where(measured, mean, self._mean[i]), np.where(measured, t, self._at[i])
+        return np.where(measured, mean, np.nan)

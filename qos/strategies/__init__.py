@@ -7,7 +7,16 @@ from typing import Protocol
 
 from serenity.qos.contention import Contention, Suspect
 from serenity.qos.frame import Frame
-from serenity.qos.stages import Kind
+from serenity.qos.stages import Kind, NoParameters
+from serenity.qos.strategies.by_use import (
+    Bandwidth,
+    Correlation,
+    CorrelationParameters,
+    Occupancy,
+    Seniority,
+    ShareParameters,
+)
+from serenity.qos.strategies.combined import Combined, CombinedParameters
 from serenity.qos.strategies.cpu_share import CpuShare, CpuShareParameters
 
 
@@ -22,5 +31,10 @@ class Strategy(Protocol):
 
 
 STRATEGIES: Mapping[str, Kind[Strategy]] = {
+    "bandwidth": Kind(Bandwidth, ShareParameters),
+    "combined": Kind(Combined, CombinedParameters),
+    "correlation": Kind(Correlation, CorrelationParameters),
     "cpu_share": Kind(CpuShare, CpuShareParameters),
+    "occupancy": Kind(Occupancy, ShareParameters),
+    "seniority": Kind(Seniority, NoParameters),
 }

@@ -46,7 +46,7 @@ def test_the_default_pipeline_names_who_suffers_and_who_burns(made):
     assert not any(findings[:61])
     last = {each.contention.protected.id: each for each in findings[-1]}
     assert {"a", "c"} <= last.keys()
-    assert last["a"].strategy == "cpu_share"
+    assert last["a"].strategy == "combined"
     assert {each.container.id for each in last["a"].suspects} <= {"x", "y", "z"}
 
 
@@ -95,8 +95,8 @@ def test_relearning_reaches_the_detectors(made):
         (DROP + 'threshold = "big"\n' + STRATEGY, ["threshold", "'big'", "a number such as 0.25"]),
         (DROP + "votes = 2.5\n" + STRATEGY, ["votes", "a whole number such as 2"]),
         (DROP + "votes = 9\n" + STRATEGY, ["votes = 9", "window = 3"]),
-        ('[[qos.detectors]]\nname = "drip"\n' + STRATEGY, ["'drip'", "one of drop"]),
-        ("[[qos.detectors]]\nthreshold = 0.2\n" + STRATEGY, ["has no name", "one of drop"]),
+        ('[[qos.detectors]]\nname = "drip"\n' + STRATEGY, ["'drip'", "drop, interference"]),
+        ("[[qos.detectors]]\nthreshold = 0.2\n" + STRATEGY, ["has no name", "drop, interference"]),
         ('[qos.detectors]\nname = "drop"\n' + STRATEGY, ["[[qos.detectors]]", "double brackets"]),
         ('[[qos.filters]]\nname = "blur"\n' + DROP + STRATEGY, ["[[qos.filters]] number 1", "'blur'", "ignore_new"]),
         (DROP, ["no strategy", "cpu_share"]),

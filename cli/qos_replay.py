@@ -1,0 +1,74 @@
+"""`serenity qos replay`: what a pipeline would have decided over a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from serenity.cli import exits
+from serenity.cli.client import json_option
+from serenity.cli.failure import Failure
+from serenity.cli.output import words
+
+if TYPE_CHECKING:
+    from serenity.qos.replay import Decision
+
+
+@click.command("replay")
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path), help="The pipeline file; the built-in one by default.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw signals, baselines and decisions into a PNG file.")
+@json_option
+def command(trace: Path, config: Path | None, plot: Path | None, as_json: bool) -> int:
+    """Run a pipeline over TRACE (docs/traces.md) and print its decisions, one a line, as they are made."""
+    from serenity.qos.pipeline import DEFAULT_FILE, Pipeline
+    from serenity.qos.replay import Replay
+    from serenity.qos.stages import PipelineError
+    from serenity.qos.trace import TraceError, read_trace
+
+    drawing = _drawing(plot)
+    try:
+        replay = Replay(Pipeline.load(config or DEFAULT_FILE))
+        frames, made = 0, 0
+        for frame in read_trace(trace):
+            decisions = replay.step(frame)
+            frames, made = frames + 1, made + len(decisions)
+            for decision in decisions:
+                click.echo(msgspec.json.encode(decision) if as_json else _line(decision))
+            if drawing is not None:
+                drawing.add(frame, decisions)
+    except PipelineError as error:
+        raise Failure(str(error), exits.USAGE) from error
+    except TraceError as error:
+        raise Failure(str(error), exits.USAGE) from error
+    if drawing is not None and plot is not None:
+        try:
+            drawing.save(plot)
+        except (OSError, ValueError) as error:
+            raise Failure(f"{plot} cannot be written: {error}", exits.USAGE) from error
+    if not as_json:
+        words(f"{frames} frames, {made} decisions")
+    return exits.OK
+
+
+def _drawing(plot: Path | None):  # type: ignore[no-untyped-def]  # A class of an optional module.
+    if plot is None:
+        return None
+    try:
+        from serenity.cli.qos_plot import Drawing
+    except ImportError as error:
+        raise Failure("--plot needs matplotlib: pip install 'serenity-mesos[plot]'", exits.USAGE) from error
+    return Drawing()
+
+
+def _line(decision: Decision) -> str:
+    if decision.action == "release":
+        return f"{decision.t:10.1f}  {decision.protected}: recovered"
+    top = f"{decision.action} {decision.suspects[0]}" if decision.suspects else "nobody to suspect"
+    seen = ""
+    if decision.observed is not None and decision.baseline is not None:
+        seen = f" ({decision.signal} {decision.observed:.4g} vs {decision.baseline:.4g})"
+    return f"{decision.t:10.1f}  {decision.protected}: {decision.cause} contention{seen}; {top}"

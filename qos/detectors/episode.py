@@ -1,0 +1,94 @@
+"""A contention while it holds: what has shifted, how much of that remains, and what to say of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from serenity.qos import mechanisms, signals
+from serenity.qos.contention import Contention, Evidence, Parameters
+from serenity.qos.frame import Container, Floats
+
+_COUNT = len(signals.SIGNALS)
+_TELLING = 4.0  # Two standard deviations, squared.
+
+
+@dataclass
+class Episode:
+    """`level` is the signals' before the onset, in logs, and stays."""
+
+    container: Container
+    onset: float
+    noticed: float
+    mechanism: int  # Of mechanisms.MECHANISMS.
+    slowdown: float
+    level: Floats
+    delta: Floats = field(default_factory=lambda: np.zeros(_COUNT))
+    weight: Floats = field(default_factory=lambda: np.zeros(_COUNT))
+    # Who rose at the onset: pressure before, and then.
+    culprits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    remaining: float = 1.0  # Of the shift: 1 as at the onset, 0 as before it.
+    observed: Floats | None = None
+    samples: int = 0
+    missing: int = 0
+
+    def weigh(self, takes_part: Floats, delta: Floats, variance: Floats) -> None:
+        """The signals that tell of it, each by its evidence: a matched filter for the shift."""
+        self.delta = delta
+        self.weight = takes_part * np.maximum(delta, 0.0) / variance
+
+    def look(self, x: Floats, long_run: Floats) -> float:
+        """Takes the newest samples, shape (samples, signals); returns the deviation of `remaining`.
+
+        `long_run`: variance of one sample's worth of a long mean.  Infinite: too little was measured.
+        """
+        known = np.isfinite(x)
+        count = known.sum(axis=0)
+        weight = np.where(2 * count >= len(x), self.weight, 0.0)
+        full = float(weight @ self.delta)
+        if full <= 0.0:
+            return math.inf
+        mean = np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1)
+        self.observed = np.where(count > 0, mean, self.level + self.delta)
+        self.remaining = float(weight @ (self.observed - self.level)) / full
+        return math.sqrt(float(weight**2 @ (long_run / np.maximum(count, 1)))) / full
+
+    def contention(self, t: float, detector: str, parameters: Parameters) -> Contention:
+        harm = 1.0 - 1.0 / (1.0 + self.slowdown)
+        return Contention(
+            cause=mechanisms.MECHANISMS[self.mechanism].cause,
+            protected=self.container,
+            severity=min(1.0, max(0.0, harm * self.remaining)),
+            evidence=self._evidence(t),
+            detector=detector,
+            parameters=parameters,
+        )
+
+    def _evidence(self, t: float) -> Evidence:
+        """Of the signal that tells most; of the application's own word, where that tells enough."""
+        told, indicator = self.weight * self.delta, self.container.indicator
+        lead = int(np.argmax(told))
+        if indicator is not None and told[signals.SLI] >= _TELLING:
+            lead = signals.SLI
+        meaning = signals.SIGNALS[lead]
+        name, unit, falls = meaning.name, meaning.unit, lead == signals.LLC
+        if lead == signals.SLI and indicator is not None:
+            name, unit, falls = indicator.name, indicator.unit, indicator.better == "higher"
+        logs = (self.level if self.observed is None else self.observed - self.delta)[lead] + self.delta[lead]
+        baseline, observed = (signals.value(lead, -x if falls else x) for x in (float(self.level[lead]), float(logs)))
+        least = float(mechanisms.SLOWDOWNS[0])
+        return Evidence(
+            signal=name,
+            unit=unit,
+            observed=observed,
+            baseline=baseline,
+            deviation=(observed - baseline) / max(baseline, signals.LEAST_SHARE if meaning.wait else 1e-300),
+            threshold=-least if falls else least,
+            window_start=self.onset,
+            window_end=t,
+            samples=self.samples,
+            missing=self.missing,
+        )

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from serenity.qos import mechanisms, signals
+from serenity.qos.contention import Contention
+from serenity.qos.detectors.episode import Episode
+from serenity.qos.frame import Bools, Container, Floats, Frame
+from serenity.qos.mechanisms import MECHANISMS
+from serenity.qos.noise import SCALES_S, Noise
+from serenity.qos.pressure import Coincidence, Pressure
+from serenity.qos.rows import Ring, Rows, moved
+from serenity.qos.shifts import Ints, Past, Shifts, shifts
+from serenity.qos.stages import parameter
+
+_COUNT = len(signals.SIGNALS)
+_SPAN = 128  # Samples kept of every production row.
+# How many samples ago the change may have begun: finer where it is recent, an eighth to a quarter of the age.
+_AGES = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 60])
+_NOW = np.array([1, 2, 3])
+_OLDEST_S = 60.0  # What has not told by then is slower than any baseline is steady.
+_LEAST_BEFORE = 20  # Samples of the baseline, however far apart: its error is then a fifth of a sample's.
+_SETTLES_S = 10.0  # After it was noticed, more evidence may change cause and suspects.
+# After which a change that is no interference is the new normal; in samples too, so that it was judged often enough.
+_DISMISS_S, _DISMISS_SAMPLES = 20.0, 8
+_GONE_S = 15.0  # Whoever has let go for so long has no part in what is left.
+# Who holds less than a tenth of a cache can displace at most a tenth of what others have there, and who takes less than
+# a tenth of the bandwidth lengthens queues by about as much: below it, harm is the less likely the less it is.
+_CAN_HURT = 0.1
+_USES = 1e-4  # Share of a capacity that is use at all.
+# What the screening looks at is weaker than the analysis it stands for: so much of the limit is let through.
+_SCREEN = 0.8
+_COINCIDENCE_S = 3600.0  # Over which the usual rises are learnt: jobs come and go within hours.
+_RECOVERY_SAMPLES = (3, 6, 12, 24)
+_TELLS_HALF = 0.2  # Standard deviation of what remains of the shift, at which half is 2.5 of them away.
+_RESOURCE_OF = np.array([each.resource for each in MECHANISMS])
+_BY_CAPACITY = np.array([each.by_capacity for each in MECHANISMS])
+_SIGNALS_OF = np.array([[float(s in {r.signal for r in each.responses}) for s in range(_COUNT)] for each in MECHANISMS])
+
+
+@dataclass(frozen=True)
+class InterferenceParameters:
+    false_alarm_days: float = parameter(10.0, "days", "mean time between false alarms of noise, a container")
+    phase_odds: float = parameter(30.0, "ratio", "how much likelier a phase of the program begins than interference")
+    before_s: float = parameter(60.0, "s", "how long a past makes the baseline of a change")
+    memory_s: float = parameter(300.0, "s", "over which the noise of a signal is learnt")
+    min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are not trusted")
+    give_up_s: float = parameter(600.0, "s", "after which what still holds is the new normal")
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not value > 0:
+                raise ValueError(f"{name} = {value}; it must be greater than 0")
+
+
+class Interference:
+    """A production container's signals have shifted as interference shifts them, and hardly anything else does.
+
+    For each of 17 moments τ of the last minute, the shifts δ of log CPI, MPKI, cache occupancy, run delay a CPU
+    second, io and memory pressure, and the indicator are estimated, with their variances, by generalised least
+    squares (AR(1) noise, learnt; `before_s` of baseline).  What own load may explain is variance, too.  Then
+
+        odds = L(mechanism) e(coincidence) a(ability) / (7 (N + `phase_odds` L(phase)))
+
+    L: likelihood ratios to "nothing has changed", Student's t with learnt tails; of a mechanism (llc,
+    memory_bandwidth, cpu, io, memory, slo, unknown) averaged over slowdowns of 5 to 160 %, each of which moves its
+    signals together; of a phase of the program, which moves counters freely, at its likeliest moment.
+    e: how unusual best-effort's rise on that resource was at τ, on this node; a: at most 1, less for who
+    holds less than a tenth of the cache or bandwidth.  N: samples in `false_alarm_days`.  Fires when the
+    odds of some mechanism and τ reach 1.  L is a martingale where nothing changes, so that by
+    Ville's inequality noise gets there at most about once in `false_alarm_days`.
+
+    It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
+    onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
+    rows that use less than `min_cpu` are not trusted.  A change that is not interference is the new
+    baseline after 20 s.
+
+    Sources: Page, Continuous inspection schemes, 1954, and Lai, Sequential change-point detection by generalised
+    likelihood ratios, 1998 (bank of moments and sizes); Robbins, 1970 (mixtures); Box and Tiao, 1975 (a step in
+    autocorrelated noise); Vovk and Wang, E-values, 2021 (from p-values to evidence).  The mechanisms are ours.
+    """
+
+    name = "interference"
+
+    def __init__(self, parameters: InterferenceParameters) -> None:
+        self._parameters = parameters
+        self._told = asdict(parameters)
+        self._rows = Rows()
+        self._containers: tuple[Container, ...] = ()
+        self._protected: list[Container] = []
+        self._places: Ints = np.zeros(0, dtype=np.intp)
+        self._better = np.zeros(0)
+        self._ring = Ring(_SPAN, _COUNT + len(signals.OWN), np.nan)
+        self._noise = Noise(_COUNT, parameters.memory_s, parameters.before_s / 2.0)
+        self._start = np.zeros(0)  # Of the segment that is judged: what was before is another normal.
+        self._pressure = Pressure()
+        self._coincidence = Coincidence(_COINCIDENCE_S)
+        self._lately: deque[Floats] = deque(maxlen=64)
+        self._episodes: dict[str, Episode] = {}
+        self._intervals: deque[float] = deque(maxlen=15)
+        self._last_t = math.nan
+
+    def relearn(self, protected_id: str) -> None:
+        episode = self._episodes.pop(protected_id, None)
+        if episode is not None and protected_id in self._rows.ids:
+            place = self._rows.ids.index(protected_id)
+            self._renew(place, self._last_t)
+
+    def step(self, frame: Frame) -> list[Contention]:
+        dt_s = frame.t - self._last_t
+        self._last_t = frame.t
+        if dt_s > 0:
+            self._intervals.append(dt_s)
+        interval_s = float(np.median(self._intervals)) if self._intervals else 1.0
+        dt_s = dt_s if dt_s > 0 else interval_s
+        if frame.containers is not self._containers:
+            self._follow(frame)
+        containers = self._protected
+        x = signals.look(frame, self._places, self._parameters.min_cpu, self._better)
+        self._ring.push(frame.t, x)
+        held = np.array([each in self._episodes for each in self._rows.ids], dtype=np.bool_)
+        self._noise.learn(x[:_COUNT], dt_s, held)
+        self._pressure.observe(frame)
+        onsets = [each.onset for each in self._episodes.values()]
+        self._coincidence.observe(self._pressure, frame.t, interval_s, onsets)
+        self._watch(frame, interval_s, containers)
+        flagged = self._screen(frame.t, held, interval_s)
+        if len(flagged):
+            self._judge(frame, flagged, interval_s, containers)
+        return [each.contention(frame.t, self.name, self._told) for each in self._episodes.values()]
+
+    def _follow(self, frame: Frame) -> None:
+        """The set of containers has changed, or may have."""
+        self._containers = frame.containers
+        self._places = np.flatnonzero(frame.production)
+        self._protected = [frame.containers[place] for place in self._places]
+        falls = (each.indicator is not None and each.indicator.better == "higher" for each in self._protected)
+        self._better = np.array([-1.0 if each else 1.0 for each in falls])
+        places = self._rows.moves([each.id for each in self._protected])
+        if places is None:
+            return
+        self._ring.move(places)
+        self._noise.move(places)
+        self._start = moved(self._start, places, frame.t)
+        here = set(self._rows.ids)
+        self._episodes = {name: each for name, each in self._episodes.items() if name in here}
+
+    # -- onset ---
+
+    def _screen(self, t: float, held: Bools, interval_s: float) -> Ints:
+        """Rows where the innovations' running means leave it possible that `_judge` finds something."""
+        self._lately.append(self._coincidence.evidence(_NOW, interval_s).max(axis=0))
+        helps = np.log(np.maximum.reduce(list(self._lately)))[_RESOURCE_OF]
+        z = np.maximum(self._noise.means, 0.0)
+        size = (z * z / np.maximum(self._noise.inflation, 1.0)).max(axis=0) / 2.0
+        bound = (_SIGNALS_OF @ size + helps[:, None]).max(axis=0) if size.size else np.zeros(0)
+        return np.flatnonzero((bound >= _SCREEN * self._threshold(interval_s)) & ~held)
+
+    def _threshold(self, interval_s: float) -> float:
+        return math.log(self._parameters.false_alarm_days * 86400.0 / interval_s)
+
+    def _past(self, rows: Ints, ages: Ints, interval_s: float) -> Past:
+        before = self._before(interval_s)
+        samples = int(before + ages.max())
+        x = self._ring.window(samples)[:, :, rows].copy()
+        old = self._ring.times(samples)[:, None] < self._start[rows]
+        x[np.broadcast_to(old[:, None], x.shape)] = np.nan
+        scale = np.argmin(np.abs(np.log(np.maximum(SCALES_S, 1.0)[:, None] / (ages * interval_s))), axis=0)
+        inflation = np.maximum(self._noise.inflation[:, :, rows][scale], 1.0)
+        return Past(
+            x,
+            self._noise.phi[:, rows],
+            self._noise.sigma[:, rows],
+            self._noise.tails[:, rows],
+            inflation,
+            self._noise.wander[:, rows] * np.minimum(1.0, ages * interval_s / 60.0)[:, None, None],
+        )
+
+    def _before(self, interval_s: float) -> int:
+        return min(_SPAN // 2, max(_LEAST_BEFORE, round(self._parameters.before_s / interval_s)))
+
+    def _score(self, seen: Shifts, ages: Ints, interval_s: float) -> tuple[Floats, Floats, Floats]:
+        """Log posterior odds by mechanism, age and row; the slowdown; the phase's likelihood."""
+        likely, slowdown = mechanisms.interference(seen)
+        phase = mechanisms.phase(seen)
+        share = self._pressure.now.max(axis=1) if self._pressure.rows.ids else np.zeros(5)
+        with np.errstate(divide="ignore"):
+            able = np.where(
+                _BY_CAPACITY,
+                np.minimum(0.0, np.log(share[_RESOURCE_OF] / _CAN_HURT)),
+                np.where(share[_RESOURCE_OF] > _USES, 0.0, -np.inf),
+            )
+        coincident = self._coincidence.evidence(ages, interval_s)
+        prior = (np.log(coincident)[:, _RESOURCE_OF].T + able[:, None] - math.log(len(MECHANISMS)))[:, :, None]
+        # A phase may have begun at another moment than the interference that it is mistaken for.
+        otherwise = np.logaddexp(self._threshold(interval_s), math.log(self._parameters.phase_odds) + phase.max(axis=0))
+        return likely + prior - otherwise, slowdown, phase
+
+    def _judge(self, frame: Frame, rows: Ints, interval_s: float, containers: list[Container]) -> None:
+        oldest = max(6, round(_OLDEST_S / interval_s))
+        ages = _AGES[(oldest >= _AGES) & (len(self._ring) > _AGES)]
+        if not len(ages):
+            return
+        seen = shifts(self._past(rows, ages, interval_s), ages, self._before(interval_s))
+        score, slowdown, _ = self._score(seen, ages, interval_s)
+        anything = mechanisms.change(seen)
+        for i, place in enumerate(rows):
+            best = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
+            if score[(*best, i)] >= 0.0:
+                m, a = int(best[0]), int(best[1])
+                onset = float(self._ring.times(int(ages[a]))[0])
+                episode = Episode(containers[place], onset, frame.t, m, float(slowdown[m, a, i]), seen.level[a, :, i])
+                episode.samples = int(ages[a])
+                episode.weigh(_SIGNALS_OF[m], seen.delta[a, :, i], seen.variance[a, :, i])
+                self._accuse(episode, int(ages[a]), interval_s)
+                self._episodes[containers[place].id] = episode
+                continue
+            changed = int(np.argmax(anything[:, i]))
+            age = int(ages[changed])
+            if (
+                anything[changed, i] > self._threshold(interval_s)
+                and age >= _DISMISS_SAMPLES
+                and age * interval_s >= _DISMISS_S
+            ):
+                self._renew(int(place), self._ring.times(age)[0])
+
+    def _renew(self, place: int, since: float) -> None:
+        self._start[place] = since
+        recent = self._ring.times(len(self._ring)) >= since
+        x = self._ring.window(len(self._ring))[recent][:, :_COUNT, place]
+        known = np.isfinite(x)
+        count = known.sum(axis=0)
+        mean = np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1)
+        self._noise.relevel(place, np.where(count > 0, mean, np.nan))
+
+    def _accuse(self, episode: Episode, age: int, interval_s: float) -> None:
+        resource = MECHANISMS[episode.mechanism].resource
+        rise = self._pressure.rise(age, interval_s)[resource]
+        span = max(1, round(_SETTLES_S / interval_s))
+        before = self._pressure.mean(age, age + span)[resource]
+        then = before + rise
+        guilty = np.flatnonzero((rise > 0.3 * max(rise.max(initial=0.0), 0.0)) & (rise > 0.5 * then))
+        episode.culprits = {self._pressure.rows.ids[k]: (float(before[k]), float(then[k])) for k in guilty}
+
+    # -- while it holds ---
+
+    def _watch(self, frame: Frame, interval_s: float, containers: list[Container]) -> None:
+        for name, episode in list(self._episodes.items()):
+            place = self._rows.ids.index(name)
+            episode.samples += 1
+            age = self._pressure.since(episode.onset)
+            if frame.t - episode.noticed <= _SETTLES_S and 0 < age <= 60:
+                self._settle(episode, place, age, interval_s)
+            if self._recovered(episode, place, age):
+                del self._episodes[name]
+                self._start[place] = frame.t - 2 * interval_s
+            elif self._gone(episode, age, interval_s) or frame.t - episode.noticed > self._parameters.give_up_s:
+                del self._episodes[name]
+                self._renew(place, frame.t - _GONE_S)
+
+    def _settle(self, episode: Episode, place: int, age: int, interval_s: float) -> None:
+        ages = np.array([age])
+        seen = shifts(self._past(np.array([place]), ages, interval_s), ages, self._before(interval_s))
+        score, slowdown, _ = self._score(seen, ages, interval_s)
+        m = int(np.argmax(score[:, 0, 0]))
+        if score[m, 0, 0] > score[episode.mechanism, 0, 0] + 1.0:
+            episode.mechanism = m
+        episode.slowdown = float(slowdown[episode.mechanism, 0, 0])
+        episode.weigh(_SIGNALS_OF[episode.mechanism], seen.delta[0, :, 0], seen.variance[0, :, 0])
+        self._accuse(episode, age, interval_s)
+
+    def _recovered(self, episode: Episode, place: int, age: int) -> bool:
+        """Over as few of the newest samples as tell half-way from not."""
+        long_run = (self._noise.sigma[:, place] / (1.0 - self._noise.phi[:, place])) ** 2
+        for samples in _RECOVERY_SAMPLES:
+            if samples >= age:
+                return False
+            deviation = episode.look(self._ring.window(samples)[:, :_COUNT, place], long_run)
+            if deviation <= _TELLS_HALF or samples == _RECOVERY_SAMPLES[-1]:
+                return episode.remaining < 0.5
+        return False
+
+    def _gone(self, episode: Episode, age: int, interval_s: float) -> bool:
+        span = max(1, round(_GONE_S / interval_s))
+        if not episode.culprits or age < 2 * span:
+            return False
+        resource = MECHANISMS[episode.mechanism].resource
+        now = self._pressure.mean(0, span)[resource]
+        at = {name: k for k, name in enumerate(self._pressure.rows.ids)}
+        return all(
+            (now[at[name]] if name in at else 0.0) < before + 0.5 * (then - before)
+            for name, (before, then) in episode.culprits.items()
+        )

@@ -1,0 +1,205 @@
+"""Detectors that compare a column with a limit, in so many of the last samples."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from serenity.qos.contention import Cause, Contention, Evidence
+from serenity.qos.frame import BEST_EFFORT, Container, Frame
+from serenity.qos.stages import parameter
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    t: float
+    value: float
+    over: bool
+
+
+class _Votes:
+    """The last samples of each container; a contention holds while `votes` of `window` are over the limit."""
+
+    def __init__(self, votes: int, window: int) -> None:
+        self._votes = votes
+        self._window = window
+        self._samples: dict[str, deque[_Sample]] = {}
+
+    def keep(self, ids: set[str]) -> None:
+        self._samples = {name: each for name, each in self._samples.items() if name in ids}
+
+    def forget(self, name: str) -> None:
+        self._samples.pop(name, None)
+
+    def add(self, name: str, sample: _Sample) -> deque[_Sample] | None:
+        """The window, when the contention holds."""
+        samples = self._samples.setdefault(name, deque(maxlen=self._window))
+        samples.append(sample)
+        return samples if sum(each.over for each in samples) >= self._votes else None
+
+
+def _check(votes: int, window: int) -> None:
+    if not 1 <= votes <= window:
+        raise ValueError(f"votes = {votes}; it must lie from 1 to window = {window}")
+
+
+def _contention(
+    cause: Cause, container: Container, signal: str, unit: str, limit: float, window: deque[_Sample], who: Any
+) -> Contention:
+    """`limit` is the baseline here; the threshold is 0, for reaching it is enough."""
+    value = next(each.value for each in reversed(window) if not math.isnan(each.value))
+    deviation = (value - limit) / limit if limit else math.inf
+    evidence = Evidence(
+        signal, unit, value, limit, deviation, 0.0, window[0].t, window[-1].t, len(window),
+        sum(math.isnan(each.value) for each in window),
+    )  # fmt: skip
+    severity = min(1.0, abs(deviation) / (1.0 + abs(deviation)))
+    return Contention(cause, container, severity, evidence, who.name, asdict(who.parameters))
+
+
+@dataclass(frozen=True)
+class PressureParameters:
+    column: str = parameter("psi_memory", "", "psi_cpu, psi_io or psi_memory")
+    threshold: float = parameter(0.1, "share of time", "waiting for more than this is suffering")
+    votes: int = parameter(3, "samples", "how many of the window must be over it")
+    window: int = parameter(5, "samples", "how many recent samples are looked at")
+
+    def __post_init__(self) -> None:
+        if self.column not in ("psi_cpu", "psi_io", "psi_memory"):
+            raise ValueError(f"column = {self.column!r}; write psi_cpu, psi_io or psi_memory")
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold = {self.threshold}; it is a share, between 0 and 1")
+        _check(self.votes, self.window)
+
+
+class PressureDetector:
+    """A production container waits for a resource for more than a share of its time (PSI).
+
+    Fires while `column` > `threshold` in `votes` of the last `window` samples and a best-effort row
+    is there.  A missing sample votes for nothing.  The cause is the resource that is waited for.
+    """
+
+    name = "pressure"
+
+    def __init__(self, parameters: PressureParameters) -> None:
+        self.parameters = parameters
+        self._votes = _Votes(parameters.votes, parameters.window)
+
+    def relearn(self, protected_id: str) -> None:
+        self._votes.forget(protected_id)
+
+    def step(self, frame: Frame) -> list[Contention]:
+        column, limit = self.parameters.column, self.parameters.threshold
+        causes: dict[str, Cause] = {"psi_cpu": "cpu", "psi_io": "io", "psi_memory": "memory"}
+        values = frame.column(column)
+        self._votes.keep(set(frame.ids))
+        found = []
+        for i, container in _production(frame):
+            window = self._votes.add(container.id, _Sample(frame.t, float(values[i]), bool(values[i] > limit)))
+            if window is not None:
+                found.append(_contention(causes[column], container, column, "share of time", limit, window, self))
+        return found if _has_best_effort(frame) else []
+
+
+@dataclass(frozen=True)
+class SloParameters:
+    margin: float = parameter(0.0, "share of the objective", "how far beyond it is missed")
+    votes: int = parameter(2, "samples", "how many of the window must miss it")
+    window: int = parameter(3, "samples", "how many recent samples are looked at")
+
+    def __post_init__(self) -> None:
+        if not self.margin >= 0:
+            raise ValueError(f"margin = {self.margin} is negative; write 0 to complain at the objective itself")
+        _check(self.votes, self.window)
+
+
+class Slo:
+    """An application misses the objective that it declares for its indicator.
+
+    Fires while `sli` is beyond objective x (1 + `margin`) (lower is better), or short of objective x
+    (1 - `margin`) (higher is better), in `votes` of the last `window` samples, and a best-effort
+    row is there.  Containers without an objective are left alone.  The cause is ``slo``.
+    """
+
+    name = "slo"
+
+    def __init__(self, parameters: SloParameters) -> None:
+        self.parameters = parameters
+        self._votes = _Votes(parameters.votes, parameters.window)
+
+    def relearn(self, protected_id: str) -> None:
+        self._votes.forget(protected_id)
+
+    def step(self, frame: Frame) -> list[Contention]:
+        values = frame.column("sli")
+        self._votes.keep(set(frame.ids))
+        found = []
+        for i, container in _production(frame):
+            told = container.indicator
+            if told is None or told.objective is None:
+                continue
+            margin, value = self.parameters.margin, float(values[i])
+            lower = told.better == "lower"
+            limit = told.objective * (1.0 + margin if lower else 1.0 - margin)
+            window = self._votes.add(container.id, _Sample(frame.t, value, value > limit if lower else value < limit))
+            if window is not None:
+                found.append(_contention("slo", container, told.name, told.unit, limit, window, self))
+        return found if _has_best_effort(frame) else []
+
+
+@dataclass(frozen=True)
+class OverloadParameters:
+    threshold: float = parameter(0.95, "share of the node", "use of all CPUs above which the node is overloaded")
+    votes: int = parameter(3, "samples", "how many of the window must be over it")
+    window: int = parameter(5, "samples", "how many recent samples are looked at")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold = {self.threshold}; it is a share, above 0 and at most 1")
+        _check(self.votes, self.window)
+
+
+class Overload:
+    """The node has no CPU left for its production (Serenity's "too high utilisation", 2016).
+
+    Fires while the sum of `cpu` over all rows is at least `threshold` x the node's cpus in `votes`
+    of the last `window` samples and a best-effort row uses CPU.  It protects the production
+    container that uses the greatest share of its allocation.  The cause is ``overload``.
+    Silent where the node's cpus are not known.
+    """
+
+    name = "overload"
+
+    def __init__(self, parameters: OverloadParameters) -> None:
+        self.parameters = parameters
+        self._votes = _Votes(parameters.votes, parameters.window)
+
+    def relearn(self, protected_id: str) -> None:
+        """It has no baseline."""
+
+    def step(self, frame: Frame) -> list[Contention]:
+        cpu = frame.column("cpu")
+        limit = self.parameters.threshold * frame.node.cpus
+        used = float(np.nansum(cpu)) if np.isfinite(cpu).any() else math.nan
+        window = self._votes.add("node", _Sample(frame.t, used, used >= limit))
+        rows = list(_production(frame))
+        best_effort = cpu[~frame.production]
+        if window is None or not rows or not (best_effort > 0).any():
+            return []
+        share = [float(cpu[i]) / (container.cpus or math.inf) for i, container in rows]
+        fullest = rows[int(np.argmax(np.nan_to_num(np.array(share))))][1]
+        return [_contention("overload", fullest, "node cpu", "cores", limit, window, self)]
+
+
+def _production(frame: Frame) -> Iterator[tuple[int, Container]]:
+    for i in np.flatnonzero(frame.production):
+        yield int(i), frame.containers[i]
+
+
+def _has_best_effort(frame: Frame) -> bool:
+    return any(each.role == BEST_EFFORT for each in frame.containers)

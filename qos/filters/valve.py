@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serenity.qos.frame import Frame
+from serenity.qos.stages import parameter
+
+
+@dataclass(frozen=True)
+class ValveParameters:
+    reading: str = parameter("valve_closed", "", "the node's reading that closes it")
+
+    def __post_init__(self) -> None:
+        if not self.reading:
+            raise ValueError('reading = ""; write the name of a reading, such as "valve_closed"')
+
+
+class Valve:
+    """Stops the chain while a reading of the node says so: all rows are dropped while it is greater than 0.
+
+    A reading that is missing leaves the valve open.  What later stages remember of containers
+    dies meanwhile, and is learnt anew.
+    """
+
+    def __init__(self, parameters: ValveParameters) -> None:
+        self._reading = parameters.reading
+
+    def step(self, frame: Frame) -> Frame:
+        return frame.select(frame.production & False) if frame.readings.get(self._reading, 0.0) > 0 else frame

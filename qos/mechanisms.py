@@ -1,0 +1,136 @@
+"""How interference of each kind shows in the signals, and the likelihood of what was seen.  Pure.
+
+A slowdown h by one mechanism moves the signals that belong to it, together and by amounts
+that physics bounds; a phase of the program moves counters freely; noise moves nothing for
+long.  Each is a hypothesis about the shifts since a moment τ, and they are compared by
+their likelihoods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from serenity.qos import pressure, signals
+from serenity.qos.contention import Cause
+from serenity.qos.frame import Floats
+from serenity.qos.shifts import Shifts
+
+# Sizes of slowdown that are looked for: from what is barely worth a correction to what more
+# than doubles the time, each twice the last; what lies between is met by the responses' spread.
+SLOWDOWNS = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A signal moves by `mean` ± `spread` (standard deviation) times what the slowdown alone would be.
+
+    For a ratio that is log(1 + h); for a share of time, which grows by h itself,
+    log((base + h) / base).
+    """
+
+    signal: int
+    mean: float
+    spread: float
+
+
+# CPI is the slowdown itself, and spreads by half an octave of the bank.
+_SLOWS = Response(signals.CPI, 1.0, 0.25)
+# Misses are a part of CPI, so they grow at least as much as what they cause.
+_MISSES = Response(signals.MPKI, 2.0, 1.0)
+# Bandwidth makes each miss dearer; late prefetches make some more of them.
+_SOME_MISSES = Response(signals.MPKI, 0.5, 0.5)
+_EVICTED = Response(signals.LLC, 1.0, 0.5)
+_WAITS = Response(signals.DELAY, 1.0, 0.4)
+_WAITS_IO = Response(signals.PSI_IO, 1.0, 0.4)
+_WAITS_MEMORY = Response(signals.PSI_MEMORY, 1.0, 0.4)
+# Latency is the time of service and queueing: in proportion, some more or less.
+_SUFFERS = Response(signals.SLI, 1.0, 0.5)
+RESPONSES = (_SLOWS, _MISSES, _SOME_MISSES, _EVICTED, _WAITS, _WAITS_IO, _WAITS_MEMORY, _SUFFERS)
+_SIGNAL = np.array([each.signal for each in RESPONSES])
+_MEAN, _SPREAD = (
+    np.array(each)[:, None, None, None] for each in zip(*((r.mean, r.spread) for r in RESPONSES), strict=True)
+)
+_WAIT = signals.WAITS[_SIGNAL][:, None, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    cause: Cause
+    resource: int  # Who presses on it is suspected.
+    responses: tuple[Response, ...]
+    by_capacity: bool  # Whether only who holds a good part of the resource can hurt.
+
+
+MECHANISMS = (
+    Mechanism("llc", pressure.LLC, (_SLOWS, _MISSES, _EVICTED, _SUFFERS), by_capacity=True),
+    Mechanism("memory_bandwidth", pressure.MEM_BW, (_SLOWS, _SOME_MISSES, _SUFFERS), by_capacity=True),
+    Mechanism("unknown", pressure.CPU, (_SLOWS, _SUFFERS), by_capacity=False),
+    Mechanism("cpu", pressure.CPU, (_WAITS, _SUFFERS), by_capacity=False),
+    Mechanism("io", pressure.IO, (_WAITS_IO, _SUFFERS), by_capacity=False),
+    Mechanism("memory", pressure.RSS, (_WAITS_MEMORY, _SUFFERS), by_capacity=False),
+    Mechanism("slo", pressure.CPU, (_SUFFERS,), by_capacity=False),
+)
+_TAKES_PART = np.array([[float(each in mechanism.responses) for each in RESPONSES] for mechanism in MECHANISMS])
+
+# What a phase of the program itself moves, how far in logs, and how likely: other code touches
+# other data, so that CPI and cache change by tens of percent and in unison (Sherwood, Sair and
+# Calder, Phase tracking and prediction, ISCA 2003); whether users notice is anybody's guess.  Now and
+# then it waits for itself, too: near saturation a queue is long or short by chance.
+_PHASE = (
+    (signals.CPI, 0.3, 0.9),
+    (signals.MPKI, 0.5, 0.9),
+    (signals.LLC, 0.4, 0.9),
+    (signals.SLI, 0.3, 0.5),
+    (signals.DELAY, 1.0, 0.05),
+)
+
+
+def interference(seen: Shifts) -> tuple[Floats, Floats]:
+    """Log likelihood ratio of each mechanism to "nothing has changed", and its likeliest slowdown.
+
+    Slowdowns are equally likely beforehand.  Shapes (mechanisms, ages, containers).
+    """
+    together = np.tensordot(_TAKES_PART, _responses(seen), axes=1)  # (mechanisms, slowdowns, ages, containers)
+    best = together.max(axis=1)
+    mixture = best + np.log(np.exp(together - best[:, None]).mean(axis=1))
+    return mixture, SLOWDOWNS[together.argmax(axis=1)]
+
+
+def phase(seen: Shifts) -> Floats:
+    """The same of a phase: each of its signals has moved freely, or not, as likely.  (ages, containers)."""
+    total = np.zeros((seen.delta.shape[0], seen.delta.shape[2]))
+    for signal, spread, odds in _PHASE:
+        delta, variance, tails = (a[:, signal] for a in (seen.delta, seen.variance, seen.tails))
+        moved = _log_t(delta, variance + spread**2, tails) - _log_t(delta, variance, tails)
+        total += np.logaddexp(np.log1p(-odds), np.log(odds) + moved)
+    return total
+
+
+def change(seen: Shifts) -> Floats:
+    """The same of any change at all, in any signal.  (ages, containers)."""
+    moved = _log_t(seen.delta, seen.variance + 0.5**2, seen.tails) - _log_t(seen.delta, seen.variance, seen.tails)
+    total: Floats = (np.logaddexp(0.0, moved) - np.log(2.0)).sum(axis=1)
+    return total
+
+
+def _responses(seen: Shifts) -> Floats:
+    """Log likelihood ratio of each response to no shift; (responses, slowdowns, ages, containers)."""
+    delta, variance, tails = (
+        each[:, _SIGNAL].swapaxes(0, 1)[:, None] for each in (seen.delta, seen.variance, seen.tails)
+    )
+    base = np.maximum(np.exp(seen.level[:, _SIGNAL].swapaxes(0, 1)[:, None]), signals.LEAST_SHARE)
+    size = np.log1p(SLOWDOWNS[:, None, None] / np.where(_WAIT, base, 1.0))
+    expected = _MEAN * size
+    # What has become better, or worse by less than is looked for, is judged by noise alone.
+    spread = np.where(delta > expected[:, :1], _SPREAD * size, 0.0)
+    with_harm = _log_t(delta - expected, variance + spread * spread, tails)
+    ratio: Floats = with_harm - _log_t(delta, variance, tails)
+    return ratio
+
+
+def _log_t(distance: Floats, variance: Floats, freedom: Floats) -> Floats:
+    """Student's t, without its constants: heavy tails, so that one wild sample decides nothing."""
+    result: Floats = -0.5 * (freedom + 1.0) * np.log1p(distance**2 / (variance * freedom)) - 0.5 * np.log(variance)
+    return result

@@ -1,0 +1,46 @@
+"""All stages with what is to be known of them, for `serenity qos plugins`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from serenity.qos.detectors import DETECTORS
+from serenity.qos.filters import FILTERS
+from serenity.qos.strategies import STRATEGIES
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    name: str
+    default: str  # As it is written in a pipeline file.
+    unit: str
+    meaning: str
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    kind: str  # filter, detector or strategy.
+    name: str
+    text: str  # What it does, and when it fires.
+    parameters: list[Parameter]
+
+
+def plugins() -> list[Plugin]:
+    kinds = (("filter", FILTERS), ("detector", DETECTORS), ("strategy", STRATEGIES))
+    return [
+        Plugin(kind, name, each.build.__doc__ or "", list(_parameters(each.parameters)))
+        for kind, stages in kinds
+        for name, each in stages.items()
+    ]
+
+
+def _parameters(of: type) -> Iterator[Parameter]:
+    for field in dataclasses.fields(of):
+        yield Parameter(field.name, _as_toml(field.default), field.metadata["unit"], field.metadata["meaning"])
+
+
+def _as_toml(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

@@ -1,0 +1,91 @@
+"""The signals that tell how a production container fares, each a logarithm that grows when it suffers.
+
+In logarithms a slowdown by a factor is the same step for a fast and a slow program, noise
+that is proportional to its signal has one size, and signals can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serenity.qos.frame import Floats, Frame
+
+Ints = npt.NDArray[np.intp]
+
+# A share of time below this is not worth a correction, whoever caused it: 1 % of waiting
+# slows by 1 %.  It is added before the logarithm, so that the noise of next to nothing is nothing.
+LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """`load_response`: by how many logs it may grow, by itself, when the container's own work grows by one log.
+
+    It is a standard deviation: what load may explain, not what it must.  Waiting grows with
+    1 / (1 - utilisation), so at high load it can be many times as steep as the load; CPI and
+    cache misses move little with it.
+    """
+
+    name: str
+    unit: str
+    load_response: float
+    wait: bool  # A share of time, offset by LEAST_SHARE; else a positive quantity.
+    explained_by: str = "work"  # The container's own doing that explains it: work, io_bytes or rss_bytes.
+
+
+SIGNALS = (
+    Signal("cpi", "cycles per instruction", 0.2, wait=False),
+    Signal("mpki", "LLC misses per 1000 instructions", 0.3, wait=False),
+    Signal("llc_bytes", "bytes", 0.3, wait=False),
+    Signal("run_delay", "s waited per CPU s", 4.0, wait=True),
+    Signal("psi_io", "share of time", 1.0, wait=True, explained_by="io_bytes"),
+    Signal("psi_memory", "share of time", 4.0, wait=True, explained_by="rss_bytes"),
+    Signal("sli", "its own", 2.0, wait=False),
+)
+NAMES = tuple(each.name for each in SIGNALS)
+CPI, MPKI, LLC, DELAY, PSI_IO, PSI_MEMORY, SLI = range(len(SIGNALS))
+# What is kept beside the signals, as logarithms.  Work is instructions; where they are not counted, CPU stands in:
+# the better measure, for a container that is slowed burns more CPU for the same work.
+OWN = ("work", "cpu", "io_bytes", "rss_bytes")
+WAITS = np.array([each.wait for each in SIGNALS])
+LOAD_RESPONSE = np.array([each.load_response for each in SIGNALS])
+EXPLAINED_BY = np.array([OWN.index(each.explained_by) for each in SIGNALS])
+
+
+def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -> Floats:
+    """Signals, then OWN, of the rows at `places`; shape (signals + own, places); NaN: not measured.
+
+    Counters below `min_cpu` cores count too few events to be trusted, and are left out.
+    `higher_is_better`: -1 where the indicator falls when the application suffers, else 1.
+    """
+
+    def column(name: str) -> Floats:
+        return frame.column(name)[places]
+
+    cpu, instructions = column("cpu"), column("instructions")
+    out = np.full((len(SIGNALS) + len(OWN), len(places)), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        trusted = cpu >= min_cpu
+        counted = np.where(trusted & (instructions > 0), instructions, np.nan)
+        out[CPI] = np.log(column("cycles") / counted)
+        out[MPKI] = np.log(column("llc_misses") / counted)
+        out[LLC] = -np.log(column("llc_bytes"))
+        ran = np.where(cpu > LEAST_SHARE, cpu, np.nan)
+        out[DELAY] = np.log(column("run_delay") / ran + LEAST_SHARE)
+        out[PSI_IO] = np.log(column("psi_io") + LEAST_SHARE)
+        out[PSI_MEMORY] = np.log(column("psi_memory") + LEAST_SHARE)
+        out[SLI] = np.log(column("sli")) * higher_is_better
+        own = out[len(SIGNALS) :]
+        own[0] = np.log(counted)
+        own[1:] = np.log([cpu, column("io_bytes"), column("rss_bytes")])
+        out[~np.isfinite(out)] = np.nan
+    return out
+
+
+def value(signal: int, logs: float) -> float:
+    """The signal in its unit."""
+    return max(0.0, math.exp(logs) - LEAST_SHARE) if SIGNALS[signal].wait else math.exp(logs)

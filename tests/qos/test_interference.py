@@ -1,0 +1,140 @@
+"""The interference detector and the statistics that it rests on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.qos import frames
+from bench.qos_delay import bound, delays
+from serenity.qos import signals
+from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.noise import Noise
+from serenity.qos.pressure import CPU, Coincidence, Pressure
+from serenity.qos.shifts import Past, shifts
+
+SIGNALS, OWN = len(signals.SIGNALS), len(signals.OWN)
+
+
+def ar1(luck, n, rows, phi, sigma):
+    x = np.zeros((n, rows))
+    for t in range(1, n):
+        x[t] = phi * x[t - 1] + luck.normal(0.0, sigma, rows)
+    return x
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.8])
+def test_noise_learns_autocorrelation_and_size_across_a_jump(phi):
+    x = ar1(np.random.default_rng(1), 1500, 40, phi, 0.02)
+    x[900:] += 0.5
+    noise = Noise(1, memory_s=300.0, level_s=30.0)
+    noise.move(np.full(40, -1))
+    for each in x:
+        noise.learn(each[None], 1.0, np.zeros(40, dtype=bool))
+    assert np.median(noise.phi) == pytest.approx(phi, abs=0.06)
+    assert np.median(noise.sigma) == pytest.approx(0.02, rel=0.08)
+    assert np.median(noise.inflation) == pytest.approx(1.0, abs=0.25)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.7])
+@pytest.mark.parametrize("step", [0.0, 0.1])
+def test_shifts_are_unbiased_and_as_uncertain_as_they_say(phi, step):
+    rows, sigma = 400, 0.02
+    x = np.full((100, SIGNALS + OWN, rows), np.nan)
+    x[:, 0] = 3.0 + ar1(np.random.default_rng(2), 300, rows, phi, sigma)[200:]
+    x[90:, 0] += step
+    shape = (SIGNALS, rows)
+    past = Past(
+        x, np.full(shape, phi), np.full(shape, sigma), np.full(shape, 50.0), np.ones((1, *shape)), np.zeros((1, *shape))
+    )
+    seen = shifts(past, np.array([10]), 60)
+    error = seen.delta[0, 0] - step
+    assert np.mean(error) == pytest.approx(0.0, abs=4 * sigma / np.sqrt(rows))
+    assert np.std(error / np.sqrt(seen.variance[0, 0])) == pytest.approx(1.0, abs=0.12)
+    assert (seen.variance[0, 1] > 1e9).all(), "what was not measured is evidence for nothing"
+
+
+def test_own_load_explains_waiting(made):
+    x = np.full((80, SIGNALS + OWN, 1), np.nan)
+    x[:, signals.DELAY] = -3.0
+    x[:, SIGNALS] = 20.0
+    x[70:, SIGNALS] += np.log(2.0)
+    shape = (SIGNALS, 1)
+    past = Past(
+        x, np.zeros(shape), np.full(shape, 1e-3), np.full(shape, 50.0), np.ones((1, *shape)), np.zeros((1, *shape))
+    )
+    variance = shifts(past, np.array([10]), 60).variance[0, signals.DELAY, 0]
+    assert variance == pytest.approx((signals.SIGNALS[signals.DELAY].load_response * np.log(2.0)) ** 2, rel=1e-3)
+
+
+def test_a_rare_rise_is_worth_more_than_a_usual_one(made):
+    def worth_at_the_end(pauses):
+        pressure, coincidence = Pressure(), Coincidence(3600.0)
+        for t in range(600):
+            busy = 0.0 if any(p <= t < p + 15 for p in pauses) else 1.0
+            pressure.observe(made.frame(float(t), made.best_effort("b", cpu=busy), made.best_effort("c", cpu=0.5)))
+            coincidence.observe(pressure, float(t), 1.0, [])
+        return coincidence.evidence(np.array([3]), 1.0)[0, CPU]
+
+    rare, usual = worth_at_the_end([582]), worth_at_the_end([*range(40, 580, 30), 582])
+    assert rare > 30.0 and usual < 8.0
+    assert worth_at_the_end([]) < 1.0
+
+
+class Service:
+    """A service and a task, a second at a time."""
+
+    def __init__(self, made):
+        self.made, self.luck, self.t = made, np.random.default_rng(3), 0
+        self.detector = Interference(InterferenceParameters())
+
+    def seconds(self, count, cpi=1.0, cpu=1.0, waits=0.01, burning=1.0):
+        found = []
+        for _ in range(count):
+            self.t += 1
+            noise = np.exp(self.luck.normal(0.0, [0.02, 0.3]))
+            columns = {"cpu": cpu, "cycles": 3e9 * cpu, "instructions": 3e9 * cpu / (cpi * noise[0])}
+            row = self.made.production("web", None, **columns, run_delay=cpu * waits * noise[1])
+            found += self.detector.step(self.made.frame(float(self.t), row, self.made.best_effort("b", cpu=burning)))
+        return found
+
+
+def test_a_phase_of_the_program_is_no_alarm_and_becomes_the_baseline(made):
+    service = Service(made)
+    assert not service.seconds(150) and not service.seconds(60, cpi=1.3) and not service.seconds(60, cpi=0.8)
+
+
+def test_a_load_step_is_no_alarm(made):
+    service = Service(made)
+    assert not service.seconds(150, cpu=1.0, waits=0.01)
+    assert not service.seconds(60, cpu=2.0, waits=0.06)
+
+
+def test_waiting_that_begins_with_a_task_is(made):
+    service = Service(made)
+    assert not service.seconds(150, burning=0.05)
+    found = service.seconds(4, waits=0.4, burning=3.0)
+    assert found and (found[-1].cause, found[-1].evidence.signal) == ("cpu", "run_delay")
+    assert found[-1].evidence.window_start == pytest.approx(151.0, abs=1.0)
+    assert not service.seconds(20, burning=0.05)[8:], "it ends once the waiting does"
+
+
+def test_after_an_absolution_the_present_is_the_baseline(made):
+    service = Service(made)
+    service.seconds(150, burning=0.05)
+    assert service.seconds(5, waits=0.4, burning=3.0)
+    service.detector.relearn("web")
+    assert not service.seconds(60, waits=0.4, burning=3.0)
+
+
+def test_containers_that_come_and_go_leave_nothing_and_disturb_nobody():
+    detector = Interference(InterferenceParameters())
+    for number, frame in enumerate(frames(9, renew_every=3)):
+        assert detector.step(frame) == []
+        if number == 300:
+            break
+
+
+def test_the_delay_lies_within_four_times_the_bound():
+    told = delays(0.2, onsets=20, false_alarm_days=10.0)
+    assert np.mean(told) <= 4.0 * bound(0.2, 10.0)

@@ -1,0 +1,224 @@
+"""The small stages, with values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from serenity.qos.contention import Contention, Evidence
+from serenity.qos.detectors.cpi_outlier import CpiOutlier, CpiOutlierParameters
+from serenity.qos.detectors.threshold import (
+    Overload,
+    OverloadParameters,
+    PressureDetector,
+    PressureParameters,
+    Slo,
+    SloParameters,
+)
+from serenity.qos.filters.derived import Derived
+from serenity.qos.filters.min_cpu import MinCpu, MinCpuParameters
+from serenity.qos.filters.rates import Rates, RatesParameters
+from serenity.qos.filters.utilisation import Utilisation, UtilisationParameters
+from serenity.qos.filters.valve import Valve, ValveParameters
+from serenity.qos.frame import Indicator, Node
+from serenity.qos.strategies.by_use import (
+    Bandwidth,
+    Correlation,
+    CorrelationParameters,
+    Occupancy,
+    Seniority,
+    ShareParameters,
+)
+
+NAN = math.nan
+
+# --- filters ---
+
+
+def test_derived_columns(made):
+    frame = made.frame(
+        0.0,
+        made.production("a", cycles=3e9, instructions=2e9, llc_misses=4e6),
+        made.production("idle", cycles=0.0, instructions=0.0, llc_misses=0.0),
+        made.production("unmeasured", cycles=NAN, instructions=2e9, llc_misses=1e6),
+    )
+    seen = Derived().step(frame)
+    np.testing.assert_array_equal(seen.column("cpi"), [1.5, NAN, NAN])
+    np.testing.assert_array_equal(seen.column("ipc"), [2 / 3, NAN, NAN])
+    np.testing.assert_array_equal(seen.column("mpki"), [2.0, NAN, 0.5])
+
+
+def test_counters_of_few_events_are_left_out_and_nothing_else(made):
+    frame = made.frame(0.0, made.production("few", cpu=0.2, cycles=1.0), made.production("many", cpu=0.3, cycles=2.0))
+    seen = MinCpu(MinCpuParameters(min_cpu=0.25)).step(frame)
+    np.testing.assert_array_equal(seen.column("cycles"), [NAN, 2.0])
+    assert seen.column("cpu").tolist() == [0.2, 0.3]
+
+
+def test_rates_over_gaps_and_resets(made):
+    stage = Rates(RatesParameters(columns=("cycles",)))
+    readings = [(0.0, 100.0), (2.0, 300.0), (3.0, NAN), (5.0, 900.0), (6.0, 50.0), (7.0, 60.0)]
+    rates = [stage.step(made.frame(t, made.production("a", cycles=v))).column("cycles")[0] for t, v in readings]
+    # 200 in 2 s; missing; 600 in the 3 s since the last one; a reset; 10 in 1 s.
+    np.testing.assert_array_equal(rates, [NAN, 100.0, NAN, 200.0, NAN, 10.0])
+
+
+def test_rates_follow_containers_that_move(made):
+    stage = Rates(RatesParameters(columns=("cycles",)))
+    stage.step(made.frame(0.0, made.production("a", cycles=10.0), made.production("b", cycles=1000.0)))
+    frame = made.frame(1.0, made.production("b", cycles=1001.0), made.production("new", cycles=5.0))
+    np.testing.assert_array_equal(stage.step(frame).column("cycles"), [1.0, NAN])
+
+
+@pytest.mark.parametrize(("used", "passes"), [(7.5, False), (7.6, True), (NAN, True)])
+def test_utilisation_lets_production_through_on_a_full_node(made, used, passes):
+    frame = made.frame(0.0, made.production("p", cpu=used), made.best_effort("b", cpu=NAN), node=Node(cpus=8.0))
+    assert Utilisation(UtilisationParameters(threshold=0.95)).step(frame).ids == (["p", "b"] if passes else ["b"])
+
+
+def test_the_valve_stops_everything(made):
+    stage = Valve(ValveParameters(reading="valve_closed"))
+    rows = made.production("p", cpu=1.0), made.best_effort("b", cpu=1.0)
+    assert stage.step(made.frame(0.0, *rows)).ids == ["p", "b"]
+    assert stage.step(made.frame(1.0, *rows, valve_closed=0.0)).ids == ["p", "b"]
+    assert stage.step(made.frame(2.0, *rows, valve_closed=1.0)).ids == []
+
+
+# --- detectors ---
+
+
+def test_pressure_by_votes(made):
+    detector = PressureDetector(PressureParameters(column="psi_memory", threshold=0.1, votes=2, window=3))
+
+    def second(t, psi, *others):
+        return detector.step(made.frame(t, made.production("p", psi_memory=psi), *others))
+
+    b = made.best_effort("b")
+    assert [bool(second(float(t), psi, b)) for t, psi in enumerate([0.2, 0.1, NAN, 0.3, 0.2])] == [False] * 4 + [True]
+    (contention,) = second(5.0, 0.05, b)
+    assert (contention.cause, contention.evidence.observed, contention.evidence.missing) == ("memory", 0.05, 0)
+    assert second(6.0, 0.4) == [], "nobody best-effort is there"
+
+
+@pytest.mark.parametrize(("better", "bad", "good"), [("lower", 56.0, 55.0), ("higher", 44.0, 45.0)])
+def test_a_missed_objective(made, better, bad, good):
+    detector = Slo(SloParameters(margin=0.1, votes=2, window=3))
+    told = Indicator("p99", "ms", better, objective=50.0)
+
+    def second(t, value):
+        row = made.production("p", indicator=told, sli=value)
+        return bool(detector.step(made.frame(t, row, made.production("other", sli=1e9), made.best_effort("b"))))
+
+    values = [good, bad, good, bad, good, good]
+    assert [second(float(t), v) for t, v in enumerate(values)] == [False, False, False, True, False, False]
+
+
+def test_overload_protects_the_fullest(made):
+    detector = Overload(OverloadParameters(threshold=0.9, votes=2, window=2))
+
+    def second(t, burning):
+        rows = made.production("half", cpu=2.0, cpus=4.0), made.production("full", cpu=1.0, cpus=1.0)
+        return detector.step(made.frame(t, *rows, made.best_effort("b", cpu=burning), node=Node(cpus=8.0)))
+
+    assert [len(second(float(t), cpu)) for t, cpu in enumerate([4.2, 4.1, 4.2, 4.3])] == [0, 0, 0, 1]
+    (contention,) = second(4.0, 5.0)
+    assert (contention.cause, contention.protected.id) == ("overload", "full")
+    assert contention.evidence.observed == 8.0 and contention.evidence.baseline == pytest.approx(7.2)
+
+
+def test_cpi_outliers_of_a_job(made):
+    detector = CpiOutlier(CpiOutlierParameters(min_samples=4, outliers=2))
+    fired = []
+
+    def minute(number, cpi, cpu=1.0):
+        for second in (1.0, 5.0, 11.0):
+            row = made.production("p", cycles=cpi * 1e9, instructions=1e9, cpu=cpu)
+            if detector.step(made.frame(60.0 * number + second, row, made.best_effort("b", cpu=1.0))):
+                fired.append((number, second))
+
+    # Mean 1, sigma 0.1 over four: the limit is 1.2.
+    for number, cpi in enumerate([0.9, 1.1, 0.9, 1.1]):
+        minute(number, cpi)
+    minute(4, 1.19)
+    minute(5, 5.0, cpu=0.1)
+    assert fired == []
+    minute(6, 2.0)  # An outlier; then with it mean 1.198, sigma 0.41: another must be beyond 2.
+    minute(7, 1.9)
+    assert fired == []
+    minute(8, 3.0)
+    assert fired == [(8, 11.0)]
+
+
+# --- strategies ---
+
+
+@pytest.fixture
+def contention(made):
+    evidence = Evidence("cpi", "", 2.0, 1.0, 1.0, 0.05, 0.0, 1.0, 3, 0)
+    return Contention("llc", made.production("p")[0], 0.5, evidence, "interference")
+
+
+def ranking(strategy, contention, frame):
+    strategy.observe(frame)
+    return [(each.container.id, pytest.approx(each.score)) for each in strategy.rank(contention, frame)]
+
+
+def test_seniority_suspects_the_youngest(made, contention):
+    strategy = Seniority()
+    strategy.observe(made.frame(0.0, made.best_effort("old")))
+    frame = made.frame(9.0, made.production("p"), made.best_effort("old"), made.best_effort("new"))
+    assert ranking(strategy, contention, frame) == [("new", 1.0), ("old", 0.1)]
+
+
+def test_shares_of_cache_and_bandwidth(made, contention):
+    frame = made.frame(
+        0.0,
+        made.production("p", llc_bytes=1e9, mem_bw=1e12),
+        made.best_effort("a", llc_bytes=3e6, mem_bw=1e9),
+        made.best_effort("b", llc_bytes=1e6, mem_bw=3e9),
+        made.best_effort("unmeasured"),
+    )
+    assert ranking(Occupancy(ShareParameters(min_share=0.3)), contention, frame) == [("a", 0.75)]
+    assert ranking(Bandwidth(ShareParameters()), contention, frame) == [("b", 0.75), ("a", 0.25), ("unmeasured", 0.0)]
+
+
+def test_correlation_of_use_with_cpi(made, contention):
+    strategy = Correlation(CorrelationParameters(window_s=100.0, min_score=-1.0))
+    cpis = [1.0] * 8 + [2.0, 4.0]
+    for t, cpi in enumerate(cpis):
+        slow = cpi > 1.0
+        frame = made.frame(
+            float(t),
+            made.production("p", cycles=cpi, instructions=1.0, cpu=1.0),
+            made.best_effort("guilty", cpu=float(cpi == 4.0)),
+            made.best_effort("innocent", cpu=float(not slow)),
+        )
+        strategy.observe(frame)
+    # Mean 1.4, sigma 0.917: theta = 3.233; 1 - theta / 4 for who ran then only, 1 / theta - 1 for who ran before.
+    theta = 1.4 + 2 * math.sqrt((8 * 0.16 + 0.36 + 6.76) / 10)
+    assert [(each.container.id, pytest.approx(each.score)) for each in strategy.rank(contention, frame)] == [
+        ("guilty", 1 - theta / 4),
+        ("innocent", 1 / theta - 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "given"),
+    [
+        (PressureParameters, {"column": "cpu"}),
+        (PressureParameters, {"votes": 6}),
+        (SloParameters, {"margin": -1.0}),
+        (OverloadParameters, {"threshold": 1.5}),
+        (CpiOutlierParameters, {"min_samples": 1}),
+        (CorrelationParameters, {"window_s": 0.0}),
+        (ShareParameters, {"min_share": 1.0}),
+        (UtilisationParameters, {"threshold": 0.0}),
+        (ValveParameters, {"reading": ""}),
+        (MinCpuParameters, {"min_cpu": -1.0}),
+    ],
+)
+def test_parameters_out_of_range(parameters, given):
+    with pytest.raises(ValueError, match=next(iter(given))):
+        parameters(**given)
