@@ -1,7 +1,7 @@
 # make demo   make test   make lint   ARGS is handed on: make test ARGS="-k ladder", make demo ARGS="--seconds 60"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-mesos lint clean
+.PHONY: help venv demo test test-mesos test-pmu fuzz lint clean
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -9,7 +9,9 @@ INSTALLED := .venv/installed
 help:
 	@echo "make demo    show it: production, best-effort tasks that hurt it, and what Serenity does (three minutes)"
 	@echo "make test    run the tests"
-	@echo "make test-mesos    those against the real mesos-master and mesos-agent, from PATH or SERENITY_MESOS_BIN"
+	@echo "make test-mesos    those against the real mesos-master and mesos-agent, from PATH or SERENITY_MESOS_BIN; as root with cgroups too"
+	@echo "make test-pmu      the hardware counters' code on a PMU that QEMU emulates (three minutes; fetches Debian packages)"
+	@echo "make fuzz    ten thousand made-up histories of crashes and lost messages (ten minutes; SEED=N repeats a run)"
 	@echo "make lint    ruff and mypy"
 	@echo "make venv    only make .venv with all of it installed (the others do it too)"
 	@echo "make clean   remove .venv and everything built"
@@ -25,6 +27,15 @@ test: venv
 
 test-mesos: venv
 	@$(PYTEST) -m real_mesos $(ARGS)
+
+test-pmu: venv
+	@$(BIN)/python tests/pmu/run.py $(ARGS)
+
+# One process, for one core.
+SEED := $(or $(SEED),$(shell date +%s))
+fuzz: venv
+	@echo "seed $(SEED)"
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q --hypothesis-seed=$(SEED) tests/fuzz $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check --quiet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from serenity.cli.client import json_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json, table
 from serenity.daemon.settings import Origin, SettingsError, resolve
+from serenity.wire.endpoint import without_credentials
 
 
 @click.group("config")
@@ -37,15 +39,20 @@ def show(file: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(
             {
-                name: {each.key: {"value": each.value, "origin": each.source} for each in entries}
+                name: {each.key: {"value": _shown(each.value), "origin": each.source} for each in entries}
                 for name, entries in origins.items()
             }
         )
         return exits.OK
     rows = [
-        (f"{name}.{each.key}", each.source, "-" if each.value is None else str(each.value))
+        (f"{name}.{each.key}", each.source, "-" if each.value is None else str(_shown(each.value)))
         for name, entries in origins.items()
         for each in entries
     ]
     click.echo(table(("SETTING", "FROM", "VALUE"), rows))
     return exits.OK
+
+
+def _shown(value: Any) -> Any:
+    """An address, of ZooKeeper or of a database, may hold a password."""
+    return without_credentials(value) if isinstance(value, str) and "://" in value else value

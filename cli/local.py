@@ -39,7 +39,7 @@ _LONG_LIFE_S = 60.0
 @click.option("--mesos-bin", metavar="DIR", help="Where mesos-master and mesos-agent are.  [default: PATH]")
 @click.option("--embedded", is_flag=True, help="Use the embedded Mesos even where there is a real one.")
 @click.option(
-    "--isolation", type=click.Choice(["posix", "cgroups"]), default="posix", show_default=True, help="Of a real agent."
+    "--isolation", type=click.Choice(["posix", "cgroups"]), default="posix", show_default=True, help="Of the agent."
 )
 def command(
     cpus: float | None,
@@ -62,6 +62,7 @@ def command(
         StackOptions,
         WorkFolder,
         agent_resources,
+        can_isolate_by_cgroups,
         end_in_order_on_signals,
         other_runs,
     )
@@ -81,8 +82,8 @@ def command(
     mem_mb = mem / (1 << 20)
     try:
         mesos = None if embedded else find_mesos(mesos_bin)
-        if mesos is None and isolation == "cgroups":
-            raise Failure("cgroups isolation needs a real Mesos: name its folder with --mesos-bin", exits.REFUSED)
+        if isolation == "cgroups" and not can_isolate_by_cgroups():
+            raise Failure("cgroups isolation needs root and cgroups v1: cpu, cpuacct, memory, freezer", exits.REFUSED)
         with WorkFolder(work_dir) as folder:
             cluster = ClusterOptions(
                 work_dir=folder,

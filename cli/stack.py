@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +25,7 @@ from serenity.wire.http import Endpoint, HttpError, Unreachable
 _READY_TIMEOUT_S = 30.0
 _POLL_S = 0.1
 _STOP_TIMEOUT_S = 10.0
+_PORTS = range(31000, 32001)
 
 
 class StackError(Exception):
@@ -227,7 +230,16 @@ def end_in_order_on_signals() -> None:
 
 def agent_resources(cpus: float, mem_mb: float) -> str:
     """``--resources`` of an agent for local use."""
-    return f"cpus:{cpus:g};mem:{mem_mb:.0f};disk:10240;ports:[31000-32000]"
+    return f"cpus:{cpus:g};mem:{mem_mb:.0f};disk:10240;ports:[{_PORTS[0]}-{_PORTS[-1]}]"
+
+
+def free_agent_port() -> int:
+    """A port of those that such an agent offers, on which nobody listens."""
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StackError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free")
 
 
 def can_isolate_by_cgroups() -> bool:

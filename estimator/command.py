@@ -28,34 +28,41 @@ from serenity.estimator.settings import EstimatorSettings
 from serenity.qos import pipeline
 from serenity.qos.sources.roster import Roster
 from serenity.qos.stages import PipelineError
+from serenity.wire.access import Access, access_of
 from serenity.wire.http import HttpError, Unreachable
 from serenity.wire.mesos_state import AgentIdentity, AgentReader
+from serenity.wire.trust_files import UnusableFile
 
 logger = logging.getLogger(__name__)
 
 OK, USAGE, REFUSED, UNREACHABLE = 0, 2, 4, 5
 _RETRY_S = 1.0
+# The agent is asked once a second at most, however often we sample.
+_LEAST_ASK_S = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
     given = _parser().parse_args(arguments)
     try:
+        log.set_up(given.verbose)
         settings, _origins = resolve(EstimatorSettings, "estimator", vars(given))
+        access = access_of(settings)
         file = pipeline.DEFAULT_FILE if settings.pipeline is None else Path(settings.pipeline)
         stages = SlackStages.from_file(pipeline.read(file))
-    except (SettingsError, PipelineError) as error:
+    except (SettingsError, UnusableFile, PipelineError) as error:
         return _complain(str(error), USAGE)
-    log.set_up(given.verbose)
     clock = SystemClock()
-    roster = Roster(AgentReader(settings.agent), clock, settings.interval_s)
+    roster = Roster(AgentReader(settings.agent, access=access), clock, max(_LEAST_ASK_S, settings.interval_s))
     if given.once:
+        if not given.verbose:
+            logging.getLogger().setLevel(logging.WARNING)  # It is asked for the slack, not for what the machine lacks.
         try:
             sys.stdout.write(look_once(roster, stages, clock, settings, as_json=given.json))
         except (Unreachable, HttpError) as error:
             return _complain(str(error), UNREACHABLE)
         return OK
-    return Estimator(settings, stages, roster, clock).run(stop_event())
+    return Estimator(settings, access, stages, roster, clock).run(stop_event())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--state-dir", metavar="DIR", help="what survives a restart (default /var/lib/serenity as root)"
     )
+    parser.add_argument("--ca-file", metavar="FILE", help="the authority that issued an https:// agent's certificate")
+    parser.add_argument("--client-cert", metavar="FILE", help="a certificate of our own, if the agent wants one")
+    parser.add_argument("--client-key", metavar="FILE", help="its key, if it is in a file of its own")
+    parser.add_argument("--principal", metavar="NAME", help="who we are to the agent")
+    parser.add_argument("--secret-file", metavar="FILE", help="a file with the principal's secret")
     parser.add_argument("--once", action="store_true", help="look for some seconds, print the slack, report nothing")
     parser.add_argument("--json", action="store_true", help="with --once: print JSON")
     parser.add_argument("--verbose", action="store_true", help="log more")
@@ -92,9 +104,12 @@ def _complain(text: str, code: int) -> int:
 class Estimator:
     """The process: HTTP from start to end, and a session for each id that the agent has."""
 
-    def __init__(self, settings: EstimatorSettings, stages: SlackStages, roster: Roster, clock: Clock) -> None:
+    def __init__(
+        self, settings: EstimatorSettings, access: Access, stages: SlackStages, roster: Roster, clock: Clock
+    ) -> None:
         self.metrics = metrics.table()
         self._settings = settings
+        self._access = access
         self._stages = stages
         self._roster = roster
         self._clock = clock
@@ -121,7 +136,9 @@ class Estimator:
     def _sessions(self, stopping: threading.Event) -> int:
         started = False
         while (agent := self._wait_for_agent(stopping)) is not None:
-            self._session = Session(self._settings, self._stages, self._roster, agent, self._clock, self.metrics)
+            self._session = Session(
+                self._settings, self._access, self._stages, self._roster, agent, self._clock, self.metrics
+            )
             if not started:
                 self._roster.start()
                 started = True
@@ -134,7 +151,7 @@ class Estimator:
 
     def _wait_for_agent(self, stopping: threading.Event) -> AgentIdentity | None:
         """The agent, once it answers and is registered; None when we are to stop first."""
-        reader, told = AgentReader(self._settings.agent), False
+        reader, told = AgentReader(self._settings.agent, access=self._access), False
         while not stopping.is_set():
             try:
                 agent_check.check(reader)

@@ -19,19 +19,38 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(self._file, 32).decode("ascii", "replace").strip()
+        self._path = path
+        self._file = _locked(path)
+        # Whoever held it may have removed it after we had opened it: what we have locked then is no file of that name.
+        while not _is(self._file, path):
             os.close(self._file)
-            raise Taken(f"process {owner or '?'} holds {path}") from None
-        except OSError:
-            os.close(self._file)
-            raise
+            self._file = _locked(path)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """The file stays: removing it would let two processes each lock a file of that name."""
+        """Removes the file, and only then unlocks it."""
+        self._path.unlink(missing_ok=True)
         os.close(self._file)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor of the file, locked.  Raises Taken or OSError."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(file, 32).decode("ascii", "replace").strip()
+        os.close(file)
+        raise Taken(f"process {owner or '?'} holds {path}") from None
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def _is(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False

@@ -29,7 +29,7 @@ def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: Estim
     """
     # A look has no past: what is seen while it lasts must do, and nothing is handed out by it.
     young = replace(stages, predictor=Peak(PeakParameters(min_age_s=0.0)), report=replace(stages.report, rise_s=0.0))
-    pipeline, sampler = SlackPipeline(young), Sampler(roster, clock)
+    pipeline, sampler = SlackPipeline(young), Sampler(roster, clock, settings.rules)
     try:
         for number in range(_SAMPLES):
             if number:

@@ -20,6 +20,7 @@ FRAMES = _P + "frames_total"
 MISSED_TICKS = _P + "missed_ticks_total"
 SAMPLE_CPU = _P + "sample_cpu_seconds"
 SOURCE_FAILURES = _P + "source_failures_total"
+READING = _P + "reading"
 AGENT_FAILURES = _P + "agent_failures_total"
 SUBSCRIBED = _P + "subscribed"
 SUBSCRIPTIONS = _P + "subscriptions_total"
@@ -49,6 +50,7 @@ def table() -> MetricsTable:
             Metric(MISSED_TICKS, "counter", "Samples that were left out because the one before took too long."),
             Metric(SAMPLE_CPU, "gauge", "CPU time that the last sample cost."),
             Metric(SOURCE_FAILURES, "counter", "Readings that failed, by what was read."),
+            Metric(READING, "gauge", "The node's own values in the last frame (docs/sources.md); NaN: not measured."),
             Metric(AGENT_FAILURES, "counter", "Questions that the agent did not answer."),
             Metric(SUBSCRIBED, "gauge", "1 while the agent knows this estimator as a resource provider."),
             Metric(SUBSCRIPTIONS, "counter", "Subscriptions as a resource provider."),

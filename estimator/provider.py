@@ -11,6 +11,7 @@ from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
 from serenity.estimator.provider_id import ProviderIdFile
 from serenity.estimator.report import Amount, Report
+from serenity.wire.access import Access
 from serenity.wire.http import HttpError, Unreachable
 from serenity.wire.provider import ProviderDriver, new_version, slack
 from serenity.wire.resources import Resources
@@ -36,6 +37,7 @@ class SlackProvider:
     def __init__(
         self,
         agent: str,
+        access: Access,
         role: str | None,
         id_file: ProviderIdFile,
         clock: Clock,
@@ -49,7 +51,7 @@ class SlackProvider:
         self._metrics = table
         self._launching = launching
         self._gave_up = gave_up
-        self._driver = ProviderDriver(self, agent, INFO, id_file.read())
+        self._driver = ProviderDriver(self, agent, INFO, id_file.read(), access)
         self._wanted: Amount | None = None
         self._version = new_version()
         self._told: tuple[Amount, bytes] | None = None  # What the agent has taken, in this subscription.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from typing import Any
 
@@ -25,6 +26,7 @@ from serenity.qos.frame import Frame
 from serenity.qos.sources.roster import Look, Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire import node
+from serenity.wire.access import Access
 from serenity.wire.mesos_state import AgentIdentity
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Session:
     def __init__(
         self,
         settings: EstimatorSettings,
+        access: Access,
         stages: SlackStages,
         roster: Roster,
         agent: AgentIdentity,
@@ -59,10 +62,11 @@ class Session:
         self._clock = clock
         self._metrics = table
         self._ticks = Ticks(clock, settings.interval_s)
-        self._sampler = Sampler(roster, clock)
+        self._sampler = Sampler(roster, clock, settings.rules, of_node=True)
         self._pipeline = SlackPipeline(stages)
         self._history = History()
         self._frame_at_s: float | None = None
+        self._readings: set[str] = set()  # Names of all that there have been.
         self._id_file = ProviderIdFile(settings.state_folder, agent.agent_id)
         try:
             path = node.socket_path(agent.agent_id, settings.run_folder)
@@ -71,7 +75,7 @@ class Session:
             self._id_file.close()
             raise
         self._provider = SlackProvider(
-            settings.agent, settings.reservation, self._id_file, clock, table, self._launching, self._gave_up
+            settings.agent, access, settings.reservation, self._id_file, clock, table, self._launching, self._gave_up
         )
         self._balance = Balance(stages.report, clock, table, self._provider.tell)
 
@@ -119,6 +123,9 @@ class Session:
         table.set(metrics.EXECUTORS, self._server.executors)
         for source, failures in self._sampler.faults.items():
             table.set(metrics.SOURCE_FAILURES, failures, source=source)
+        self._readings |= frame.readings.keys()
+        for name in self._readings:
+            table.set(metrics.READING, frame.readings.get(name, math.nan), reading=name)
 
     # -- the provider's words ------------------------------------------------------------------
 

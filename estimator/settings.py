@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from serenity.qos.sources.indicator import Rule
 from serenity.wire import node
 from serenity.wire.http import Endpoint
 
@@ -22,8 +24,17 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: str | None = None  # A pipeline file; None: the one that comes with Serenity.
     run_dir: str | None = None
     state_dir: str | None = None
+    # Applications' indicators, each as in a task's labels (qos/sources/indicator.py), with a job; may run a command.
+    indicators: tuple[dict[str, Any], ...] = ()
+    # How the agent is spoken to: wire/access.py.
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    principal: str | None = None
+    secret_file: str | None = None
 
     def __post_init__(self) -> None:
+        self.rules  # noqa: B018 - raises where one makes no sense
         Endpoint.parse(self.agent, 5051)
         self.listen_on  # noqa: B018 - raises where it is no address
         if not 0.1 <= self.interval_s <= 60:
@@ -38,6 +49,11 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
         if not host or not port.isdigit() or int(port) > 65535:
             raise ValueError(f"listen = {self.listen!r} is no address; write HOST:PORT")
         return host.strip("[]"), int(port)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Raises IndicatorError, which is a ValueError."""
+        return tuple(map(Rule.parse, self.indicators))
 
     @property
     def reservation(self) -> str | None:

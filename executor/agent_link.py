@@ -12,6 +12,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from serenity.executor.inbox import Acknowledged, Event, Kill, Launch, Shutdown, Subscribed
+from serenity.wire.access import ANONYMOUS, Access
 from serenity.wire.executor import ExecutorDriver
 from serenity.wire.http import HttpError, Unreachable
 
@@ -21,9 +22,11 @@ logger = logging.getLogger(__name__)
 class AgentLink:
     """Raises `NotUnderMesos` when made in an environment that no agent made."""
 
-    def __init__(self, environ: MutableMapping[str, str], put: Callable[[Event], None]) -> None:
+    def __init__(
+        self, environ: MutableMapping[str, str], put: Callable[[Event], None], access: Access = ANONYMOUS
+    ) -> None:
         self._put = put
-        self._driver = ExecutorDriver(self, environ)
+        self._driver = ExecutorDriver(self, environ, access)
         self._outgoing: queue.SimpleQueue[dict[str, Any] | str | None] = queue.SimpleQueue()
         self._unsent = 0
         self._unsent_lock = threading.Lock()

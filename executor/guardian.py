@@ -8,7 +8,8 @@ This file is both sides: `Guardian` is the executor's; run by path, with the sta
 library alone, it is the process.  That one reads file 0, of which the executor holds the
 other end, until it closes, then kills every process whose environment bears the mark or that
 sits in one of the executor's cgroups (an environment can be dropped, a cgroup cannot), and
-removes those.
+removes those.  It has left the container's own cgroups then: Mesos kills all that it finds in
+them, and would not wait for it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ MARK = "SERENITY_CONTAINER"
 # Of the name of every cgroup that the executor makes.
 CGROUP_PREFIX = "serenity-"
 _ROUNDS = 50
-_REMOVE_TRIES = 50
+# Best effort has the lowest priority: on a busy machine even its end takes its time.
+_REMOVE_WITHIN_S = 60.0
+_REMOVE_AGAIN_S = 0.05
+_LAST_LOOK_S = 1.0
 
 
 class Guardian:
@@ -54,10 +58,25 @@ class Guardian:
             os.close(reader)
 
     def end(self) -> None:
-        """Waits until it has looked a last time."""
+        """Waits until it has looked a last time; where that takes long it goes on by itself."""
         os.close(self._writer)
+        deadline_s = time.monotonic() + _LAST_LOOK_S
         with contextlib.suppress(ChildProcessError):  # It was killed, and reaped with the others.
-            os.waitpid(self.pid, 0)
+            while os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+
+
+def leave_container(container_id: str) -> None:
+    """Moves this process from the container's v1 cgroups into the roots of their hierarchies."""
+    with open("/proc/self/cgroup") as file:
+        controllers = [line.split(":", 2)[1] for line in file if container_id in line]
+    with open("/proc/self/mounts") as file:
+        mounts = [line.split()[1:4] for line in file]
+    for folder, kind, options in mounts:
+        if kind == "cgroup" and any(set(each.split(",")) <= set(options.split(",")) for each in controllers):
+            # Without the right to it Mesos' own end of the container must do.
+            with contextlib.suppress(OSError), open(os.path.join(folder, "cgroup.procs"), "w") as procs:
+                procs.write("0")
 
 
 def kill_left(container_id: str, parents: list[str]) -> None:
@@ -82,14 +101,12 @@ def kill_left(container_id: str, parents: list[str]) -> None:
 
 def remove_cgroups(container_id: str, parents: list[str]) -> None:
     """Those named for the container; the kernel may take a moment to let go of the last process."""
-    for _ in range(_REMOVE_TRIES):
-        left = _cgroups(container_id, parents)
+    deadline_s = time.monotonic() + _REMOVE_WITHIN_S
+    while (left := _cgroups(container_id, parents)) and time.monotonic() < deadline_s:
         for folder in left:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
-        if not left:
-            return
-        time.sleep(0.02)
+        time.sleep(_REMOVE_AGAIN_S)
 
 
 def _cgroups(container_id: str, parents: list[str]) -> list[str]:
@@ -131,8 +148,9 @@ def _send(pid: int, signum: signal.Signals) -> None:
 
 if __name__ == "__main__":
     os.closerange(1, 1 << 20)
+    container, *cgroup_folders = sys.argv[1:]
+    leave_container(container)
     while os.read(0, 4096):
         pass
-    container, *cgroup_folders = sys.argv[1:]
     kill_left(container, cgroup_folders)
     remove_cgroups(container, cgroup_folders)

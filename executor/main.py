@@ -30,7 +30,10 @@ from serenity.executor.settings import ExecutorSettings
 from serenity.executor.trees import Trees
 from serenity.qos.pipeline import DEFAULT_FILE, Pipeline
 from serenity.qos.stages import PipelineError
+from serenity.wire.access import access_of
 from serenity.wire.executor import NotUnderMesos
+from serenity.wire.libprocess import agent_access
+from serenity.wire.trust_files import UnusableFile
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         settings, _ = resolve(ExecutorSettings, "executor", {"verbose": arguments.verbose})
         log.set_up(settings.verbose)
         return run(settings, os.environ)
-    except (SettingsError, PipelineError, NotUnderMesos) as error:
+    except (SettingsError, PipelineError, NotUnderMesos, UnusableFile) as error:
         print(f"serenity executor: {error}", file=sys.stderr)
         return _USAGE
     except Exception:
@@ -59,13 +62,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
-    """Raises PipelineError or NotUnderMesos, before anything was started."""
+    """Raises PipelineError, NotUnderMesos or UnusableFile, before anything was started."""
     clock = SystemClock()
     pipeline = Pipeline.load(Path(settings.pipeline) if settings.pipeline else DEFAULT_FILE)
     sandbox = Path(environ.get("MESOS_SANDBOX", "."))
     container_id = container_of(environ)
     inbox = Inbox()
-    link = AgentLink(environ, inbox.put)
+    access = agent_access(environ, access_of(settings))
+    link = AgentLink(environ, inbox.put, access)
 
     hierarchy = cgroups.find_hierarchy()
     if hierarchy is not None:
@@ -93,7 +97,7 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
         corrector,
         duty_cycle,
     )
-    qos = QosSide(settings, environ, pipeline, clock, executor, inbox.put, link)
+    qos = QosSide(settings, environ, pipeline, clock, executor, inbox.put, link, access)
     inbox.take_signals()
     try:
         link.start()

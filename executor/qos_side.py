@@ -20,6 +20,8 @@ from serenity.qos.frame import Frame
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
+from serenity.wire.access import Access
+from serenity.wire.libprocess import agent_endpoint
 from serenity.wire.mesos_state import AgentReader
 from serenity.wire.node import Hello, TaskOnNode, qos_off_file, run_dir, socket_path
 
@@ -38,6 +40,7 @@ class QosSide:
         executor: Executor,
         put: Callable[[Event], None],
         link: AgentLink,
+        access: Access,
     ) -> None:
         self._settings = settings
         self._environ = environ
@@ -46,6 +49,7 @@ class QosSide:
         self._executor = executor
         self._put = put
         self._link = link
+        self._reader = AgentReader(str(agent_endpoint(environ)), access=access)
         self._node: NodeClient | None = None
         self._tick: TickLoop | None = None
         executor.on_subscribed = self._subscribed
@@ -67,7 +71,7 @@ class QosSide:
             container_id=event.container_id,
             pid=os.getpid(),
         )
-        frames = Frames(self._clock, lambda: _Sampling(self._environ["MESOS_AGENT_ENDPOINT"], event, self._clock))
+        frames = Frames(self._clock, lambda: _Sampling(self._reader, event, self._clock))
         on_frames = frames.received if self._settings.qos else _ignore
         node = self._node = NodeClient(socket_path(event.agent_id, directory), hello, on_frames)
 
@@ -97,9 +101,9 @@ class QosSide:
 class _Sampling:
     """A sampler and the roster that it reads."""
 
-    def __init__(self, agent: str, event: Subscribed, clock: Clock) -> None:
+    def __init__(self, reader: AgentReader, event: Subscribed, clock: Clock) -> None:
         self._container_id = event.container_id
-        self._roster = Roster(AgentReader(agent), clock)
+        self._roster = Roster(reader, clock)
         self._sampler = Sampler(self._roster, clock)
         self._roster.start()
 

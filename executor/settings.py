@@ -20,6 +20,12 @@ class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
     lease_s: float = 10.0  # The valve opens this long after the last word from us.
     evict_grace_s: float = 10.0  # An evicted task gets its own grace, but no more than this.
     verbose: bool = False
+    # How the agent is spoken to where the estimator's frames are missing, and its TLS always: wire/access.py.
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    principal: str | None = None
+    secret_file: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("watch_s", "recover_s", "step_s", "step_share", "absolve_s", "lease_s", "eviction_window_s"):

@@ -19,6 +19,7 @@ from serenity.daemon.serving import CannotListen, serve
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.daemon.signals import stop_event
 from serenity.framework.settings import FrameworkSettings, executor_environment
+from serenity.wire.trust_files import UnusableFile
 
 logger = logging.getLogger("serenity.framework")
 
@@ -51,7 +52,7 @@ def run(config: Path | None, verbose: bool, **flags: Any) -> int:
     try:
         settings, _ = resolve(FrameworkSettings, "framework", flags, file=config)
         return _serve(settings, config)
-    except SettingsError as error:
+    except (SettingsError, UnusableFile) as error:
         sys.stderr.write(f"serenity framework: {error}\n")
         return _USAGE
     except (StoreError, CannotListen) as error:
@@ -77,7 +78,7 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
         framework.stop()
         raise
     host, _ = settings.address
-    logger.info("serving on http://%s:%d, scheduling for %s", host, server.server_port, settings.master)
+    logger.info("serving on http://%s:%d, scheduling for %s", host, server.server_port, framework.master)
     framework.start()
     stopping.wait()
     server.stop(timeout=1)

@@ -57,6 +57,9 @@ _MIB = 1 << 20
 # What is left of an offer comes back soon while work waits for more, rarely otherwise.
 _REFUSE_WAITING_S = 5.0
 _REFUSE_IDLE_S = 300.0
+# An agent leaves the executors of a removed framework its --executor_shutdown_grace_period, 5 s unless it was
+# changed, and then kills them.  Nobody will tell us when their tasks are gone.
+_REMOVED_LINGERS_S = 15.0
 
 
 class UnknownJob(LookupError):  # noqa: N818 - reads as what it says
@@ -164,7 +167,7 @@ class Core:
         self.framework_id, self._book.changes.framework_id = None, ""
         for agent_id in list(self._executors):
             self.executor_ended(agent_id, None)
-        gone = Ending(AttemptState.LOST, Reason.LOST, "Mesos removed the framework")
+        gone = Ending(AttemptState.LOST, Reason.LOST, "Mesos removed the framework", lingers_s=_REMOVED_LINGERS_S)
         for attempt in self._book.alive():
             self._step(attempt, Ended(gone))
 

@@ -72,7 +72,8 @@ class Place:
 class Ending:
     """How an attempt ended.  `reason` None: nobody said, and nobody guesses.
 
-    `avoid_s`: for how long the agent is to be avoided for this job.
+    `avoid_s`: for how long the agent is to be avoided for this job.  `lingers_s`: for how long
+    the task may still run, although it has been given up.
     """
 
     state: AttemptState
@@ -80,6 +81,7 @@ class Ending:
     message: str = ""
     record: KillRecord | None = None
     avoid_s: float = 0.0
+    lingers_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,7 @@ def _successor(job: Job, attempt: Attempt, ending: Ending, charged: bool, now_s:
         attempt.instance,
         attempt.number + 1,
         created_at=now_s,
-        not_before=now_s + backoff_s(attempt, ending.reason, charged, now_s),
+        not_before=now_s + max(ending.lingers_s, backoff_s(attempt, ending.reason, charged, now_s)),
         charged_before=attempt.charged_before + charged,
         free_before=attempt.free_before + (not charged),
     )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from serenity.framework.jobs import Key
 from serenity.framework.task_info import ExecutorTemplate
+from serenity.wire.endpoint import Endpoint
 from serenity.wire.resources import Json, Resources
 
 
@@ -32,13 +33,16 @@ class Offer:
     @classmethod
     def from_json(cls, offer: Json) -> Offer:
         """Raises KeyError or ResourceError for what is no offer."""
-        address = offer.get("url", {}).get("address", {})
-        host = address.get("ip") or address.get("hostname") or offer["hostname"]
+        url = offer.get("url", {})
+        address, tls = url.get("address", {}), url.get("scheme") == "https"
+        # Certificates are for names; without TLS an address needs nobody to look it up.
+        names = ("hostname", "ip") if tls else ("ip", "hostname")
+        host = next(filter(None, map(address.get, names)), offer["hostname"])
         return cls(
             id=offer["id"]["value"],
             agent_id=offer["agent_id"]["value"],
             hostname=offer["hostname"],
-            agent_url=f"http://{host}:{address.get('port', 5051)}",
+            agent_url=Endpoint(host, address.get("port", 5051), tls=tls).url,
             resources=Resources.from_json(offer.get("resources", [])),
             executor_ids=frozenset(each["value"] for each in offer.get("executor_ids", [])),
         )

@@ -26,7 +26,10 @@ CAPABILITIES = (
 )
 
 
-def framework_info(settings: FrameworkSettings, framework_id: str | None, hostname: str) -> Json:
+def framework_info(
+    settings: FrameworkSettings, framework_id: str | None, hostname: str, principal: str | None = None
+) -> Json:
+    """`principal`: where the file with its secret names it, too."""
     info: Json = {
         "user": settings.user,
         "name": settings.name,
@@ -36,8 +39,8 @@ def framework_info(settings: FrameworkSettings, framework_id: str | None, hostna
         "failover_timeout": settings.failover_timeout_s,
         "capabilities": [{"type": each} for each in CAPABILITIES],
     }
-    if settings.principal:
-        info["principal"] = settings.principal
+    if principal or settings.principal:
+        info["principal"] = principal or settings.principal
     if framework_id:
         info["id"] = {"value": framework_id}
     return info
@@ -81,7 +84,7 @@ class Callbacks:
         self._loop.tell(lambda core: core.message(agent_id["value"], executor_id["value"], data))
 
     def executorLost(  # noqa: N802
-        self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int
+        self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int | None
     ) -> None:
         logger.info("executor %s on agent %s ended with %s", executor_id["value"], agent_id["value"], status)
         self._loop.tell(lambda core: core.executor_ended(agent_id["value"], executor_id["value"]))

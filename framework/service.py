@@ -20,6 +20,7 @@ from serenity.framework.store_worker import StoreWorker
 from serenity.framework.views import attempt_view
 from serenity.framework.watchers import Watchers
 from serenity.wire import api
+from serenity.wire.access import access_of
 from serenity.wire.mesos_state import MasterReader
 from serenity.wire.sandbox import Output
 from serenity.wire.scheduler import SchedulerDriver
@@ -47,12 +48,12 @@ class Framework:
         clock: Clock,
         failed: Callable[[str], None],
     ) -> None:
-        """Opens the store.  Raises StoreError, or SettingsError for the secret."""
+        """Opens the store.  Raises StoreError, or UnusableFile for what the settings say of TLS and the secret."""
         self.settings = settings
         self.metrics = metrics.table()
         self._clock = clock
         self._failed = failed
-        self._secret = settings.secret()
+        self._access = access_of(settings)
         self._store = StoreWorker(Store(settings.database))
         snapshot = self._store.run(lambda store: store.load())
         config = CoreConfig(
@@ -68,6 +69,11 @@ class Framework:
         self._driver, self._sender = self._connect(snapshot.framework_id)
         if snapshot.jobs:
             logger.info("%d jobs have not ended; going on with them", len(snapshot.jobs))
+
+    @property
+    def master(self) -> str:
+        """As people are shown it: the setting without ZooKeeper's password."""
+        return str(self._driver.leading)
 
     # -- life ------------------------------------------------------------------------------
 
@@ -88,10 +94,9 @@ class Framework:
     def _connect(self, framework_id: str | None) -> tuple[SchedulerDriver, Sender]:
         driver = SchedulerDriver(
             Callbacks(self._loop, self._mesos_ended_it),
-            framework_info(self.settings, framework_id, socket.gethostname()),
+            framework_info(self.settings, framework_id, socket.gethostname(), self._access.principal),
             self.settings.master,
-            principal=self.settings.principal,
-            secret=self._secret,
+            access=self._access,
         )
         return driver, Sender(driver, self.metrics)
 
@@ -103,10 +108,10 @@ class Framework:
     def _mesos_ended_it(self, message: str) -> None:
         """Called in the driver's thread, which is about to end."""
         if "Framework has been removed" not in message:
-            self._failed(f"the Mesos master at {self.settings.master} does not take this framework: {message}")
+            self._failed(f"the Mesos master at {self.master} does not take this framework: {message}")
             return
         logger.warning("Mesos has removed the framework and ended its tasks; registering as a new one")
-        self._loop.ask(lambda core: core.framework_removed())
+        self._loop.tell(lambda core: core.framework_removed())  # Before anything that the new connection tells.
         self._sender.stop()
         self._driver, self._sender = self._connect(None)
         self._sender.start()
@@ -174,24 +179,26 @@ class Framework:
             raise NoSuchJob(f"job {job.name} ({job.id}) has no {asked}; `serenity show {job.id}` lists them")
         framework_id = self._loop.ask(lambda core: core.framework_id) or ""
         if offset is None:
-            return logs.tail(attempt, framework_id, output, lines)
-        return logs.read(attempt, framework_id, output, offset)
+            return logs.tail(attempt, framework_id, output, lines, self._access)
+        return logs.read(attempt, framework_id, output, offset, self._access)
 
     def nodes(self) -> api.Nodes:
         """Raises Unreachable or HttpError."""
         tasks = self._loop.ask(lambda core: core.tasks_on())
-        return nodes.nodes(MasterReader(self.settings.master).agents(), tasks)
+        return nodes.nodes(MasterReader(self._driver.leading, access=self._access).agents(), tasks)
 
     def health(self) -> api.Health:
         from serenity import __version__
 
-        self.metrics.set("serenity_framework_subscribed", float(self._driver.subscribed))
+        driver = self._driver
+        self.metrics.set("serenity_framework_subscribed", float(driver.subscribed))
         return self._loop.ask(
             lambda core: api.Health(
                 version=__version__,
                 framework_id=core.framework_id,
-                master=self.settings.master,
+                master=self.master,
                 subscribed=core.subscribed,
+                trouble=driver.trouble,
                 jobs=core.jobs_alive,
             )
         )

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from serenity.daemon.settings import SettingsError, default_file, load_toml
 from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
-from serenity.wire.http import Endpoint
+from serenity.wire.leader import leading_master
 from serenity.wire.quantities import parse_duration_s, parse_mem_bytes
 
 
@@ -41,7 +41,13 @@ def _database() -> str:
 class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Durations and amounts are written as ``10m`` and ``128M``."""
 
-    master: Annotated[str, Meta(description="the Mesos master, HOST:PORT")] = "127.0.0.1:5050"
+    master: Annotated[
+        str,
+        Meta(
+            description="the Mesos master: HOST:PORT, https://HOST:PORT, zk://HOST:PORT,HOST:PORT/PATH, "
+            "or file:///PATH of a file with one of these"
+        ),
+    ] = "127.0.0.1:5050"
     listen: Annotated[str, Meta(description="where the API is served, HOST:PORT")] = "127.0.0.1:8640"
     insecure_listen: Annotated[bool, Meta(description="serve others than this machine, without any authentication")] = (
         False
@@ -53,6 +59,9 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     failover_timeout: Annotated[str, Meta(description="how long Mesos keeps our tasks without us")] = "4w"
     principal: Annotated[str | None, Meta(description="who the framework is to Mesos")] = None
     secret_file: Annotated[str | None, Meta(description="a file with the principal's secret")] = None
+    ca_file: Annotated[str | None, Meta(description="the authority that issued the certificates of Mesos")] = None
+    client_cert: Annotated[str | None, Meta(description="a certificate of our own, if Mesos wants one")] = None
+    client_key: Annotated[str | None, Meta(description="its key, if it is in a file of its own")] = None
     executor_command: Annotated[str, Meta(description="starts an executor on an agent")] = DEFAULT_EXECUTOR_COMMAND
     executor_cpus: Annotated[float, Meta(ge=0.01, le=8, description="an executor's own cpus")] = 0.1
     executor_mem: Annotated[str, Meta(description="an executor's own memory")] = "128M"
@@ -70,7 +79,7 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from None
         try:
-            Endpoint.parse(self.master, 5050)
+            leading_master(self.master)
         except ValueError as error:
             raise ValueError(f"master: {error}") from None
         host, _ = self.address
@@ -99,15 +108,6 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def executor_mem_mb(self) -> float:
         return parse_mem_bytes(self.executor_mem) / (1 << 20)
-
-    def secret(self) -> str | None:
-        """Raises SettingsError when the file cannot be read."""
-        if self.secret_file is None:
-            return None
-        try:
-            return Path(self.secret_file).read_text().strip()
-        except OSError as error:
-            raise SettingsError(f"secret_file: cannot read {self.secret_file}: {error.strerror}") from error
 
 
 def executor_environment(environ: Mapping[str, str], file: Path | None = None) -> dict[str, str]:

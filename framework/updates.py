@@ -43,12 +43,13 @@ _BY_MESOS_REASON = {
     "REASON_SLAVE_DISCONNECTED": Reason.AGENT_LOST,
     "REASON_SLAVE_REMOVED": Reason.AGENT_LOST,
     "REASON_SLAVE_REMOVED_BY_OPERATOR": Reason.AGENT_LOST,
-    "REASON_SLAVE_RESTARTED": Reason.AGENT_LOST,
+    # A launch that never reached its executor, while the agent was away or the executor's stream.
+    "REASON_SLAVE_RESTARTED": Reason.LAUNCH_REFUSED,
     "REASON_SLAVE_UNKNOWN": Reason.AGENT_LOST,
     "REASON_AGENT_DISCONNECTED": Reason.AGENT_LOST,
     "REASON_AGENT_REMOVED": Reason.AGENT_LOST,
     "REASON_AGENT_REMOVED_BY_OPERATOR": Reason.AGENT_LOST,
-    "REASON_AGENT_RESTARTED": Reason.AGENT_LOST,
+    "REASON_AGENT_RESTARTED": Reason.LAUNCH_REFUSED,
     "REASON_AGENT_UNKNOWN": Reason.AGENT_LOST,
     "REASON_SLAVE_DRAINING": Reason.AGENT_DRAINING,
     "REASON_AGENT_DRAINING": Reason.AGENT_DRAINING,
@@ -74,7 +75,7 @@ class Update:
     """A decoded status update.
 
     `event` is None when it is no news.  `doubtful`: the event ends the attempt, but rests on
-    a reconciliation answer that may be mistaken or that lacks the evidence which is still on
+    a word of the master's that may be mistaken or that lacks the evidence which is still on
     its way; it is to be believed only when it stays.
     """
 
@@ -103,11 +104,18 @@ def _doubtful(state: str, status: Json) -> bool:
 
     TASK_UNKNOWN: after a master without its registry has started, agents that have not yet
     come back are unknown to it, and their tasks still run.  FINISHED, FAILED, KILLED: the
-    executor's own update, with record and message, is on its way.
+    executor's own update, with record and message, is on its way.  So is an update for
+    whatever the master tells of an agent that has come back.
     """
-    if status.get("reason") != "REASON_RECONCILIATION":
-        return False
-    return state in ("TASK_UNKNOWN", "TASK_FINISHED", "TASK_FAILED", "TASK_KILLED")
+    reason = status.get("reason")
+    if reason in ("REASON_AGENT_REREGISTERED", "REASON_SLAVE_REREGISTERED"):
+        return True
+    return reason == "REASON_RECONCILIATION" and state in (
+        "TASK_UNKNOWN",
+        "TASK_FINISHED",
+        "TASK_FAILED",
+        "TASK_KILLED",
+    )
 
 
 def _bad_ending(state: str, status: Json) -> Ending:
@@ -120,7 +128,7 @@ def _bad_ending(state: str, status: Json) -> Ending:
         reason,
         message,
         record,
-        # A launch on a rescinded offer says nothing about the agent.
+        # A launch on a rescinded offer, or one that got lost, says nothing about the agent.
         avoid_s=reason.avoid_s if reason and (by_executor or reason is not Reason.LAUNCH_REFUSED) else 0.0,
     )
 

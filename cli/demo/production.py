@@ -30,6 +30,7 @@ class Service:
     cpus: float
     mem_mb: float
     labels: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None  # Allocated to it; Serenity asks a task for its indicator on no other.
 
     def task_info(self, agent_id: str, resources: Resources) -> dict[str, Any]:
         return {
@@ -54,6 +55,15 @@ def sli_labels(address: str) -> dict[str, str]:
     }
 
 
+def _port(offered: Resources, port: int | None) -> Resources | None:
+    """`port`, as it stands in the offer; nothing if None is wanted, None if it is not offered."""
+    if port is None:
+        return Resources()
+    only = {"ranges": {"range": [{"begin": port, "end": port}]}}
+    found = (Resources.from_json([{**each, **only}]) for each in offered.named("ports").to_json())
+    return next((each for each in found if each in offered), None)
+
+
 class Production:
     """Runs `services` until `stop`, which tears its framework down."""
 
@@ -67,6 +77,7 @@ class Production:
             "name": "web",
             "user": user,
             "roles": ["*"],
+            "checkpoint": True,  # Its tasks outlive a restart of their agent.
             "capabilities": [{"type": "MULTI_ROLE"}, {"type": "RESERVATION_REFINEMENT"}],
         }
         self._driver = SchedulerDriver(self, framework, master)
@@ -104,10 +115,11 @@ class Production:
             tasks = []
             for name, service in list(self._waiting.items()):
                 cpus, mem = left.take("cpus", service.cpus), left.take("mem", service.mem_mb)
-                if cpus is None or mem is None:
+                port = _port(left, service.port)
+                if cpus is None or mem is None or port is None:
                     continue
-                left = left - cpus - mem
-                tasks.append(service.task_info(offer["agent_id"]["value"], cpus + mem))
+                left = left - cpus - mem - port
+                tasks.append(service.task_info(offer["agent_id"]["value"], cpus + mem + port))
                 del self._waiting[name]
             driver.launchTasks(offer["id"], tasks, filters={"refuse_seconds": 1.0 if self._waiting else 600.0})
 
@@ -146,7 +158,7 @@ class Production:
     def frameworkMessage(self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, data: str) -> None:  # noqa: N802
         """Command executors send none."""
 
-    def executorLost(self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int) -> None:  # noqa: N802
+    def executorLost(self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int | None) -> None:  # noqa: N802
         """The task's own update tells."""
 
     def slaveLost(self, driver: SchedulerDriver, agent_id: Any) -> None:  # noqa: N802

@@ -11,7 +11,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from serenity.cli.demo.load_process import LoadProcess, measure_capacity
 from serenity.cli.demo.production import Production, Service, sli_labels
 from serenity.cli.demo.progress import Progress
 from serenity.cli.demo.report import JUDGED_S, Correction, Figures, Measurements, Phase, Second
-from serenity.cli.stack import Stack, StackOptions, agent_resources, can_isolate_by_cgroups
+from serenity.cli.stack import Stack, StackOptions, agent_resources, can_isolate_by_cgroups, free_agent_port
 from serenity.localmesos.cluster import ClusterOptions
 from serenity.wire import api, node
 from serenity.wire.api import MIB
@@ -79,7 +78,7 @@ class Demo:
         """Raises DemoError, and whatever the parts raise when they do not start; nothing is left running."""
         cpus = _confine_to(_CPUS)
         cgroups = self._options.cgroups
-        port = _free_port()
+        port = free_agent_port()
         service, self._setting["service"] = _service(port, cpus)
         production = [service, Service("standby", ("sleep", "86400"), cpus * 0.65, _AGENT_MEM_MB * 0.6)]
         cluster = ClusterOptions(
@@ -322,7 +321,7 @@ def _service(port: int, cpus: int) -> tuple[Service, str]:
     else:
         argv = [sys.executable, "-P", "-m", "serenity.cli.demo.kv_service", "--port", str(port)]
         words = "the built-in key-value service (no memcached on PATH)"
-    return Service("memcached" if memcached else "kv", tuple(argv), cpus * 0.25, 512, sli_labels(address)), words
+    return Service("memcached" if memcached else "kv", tuple(argv), cpus * 0.25, 512, sli_labels(address), port), words
 
 
 def _submit(client: Framework, request: api.JobRequest) -> str:
@@ -361,9 +360,3 @@ def _confine_to(count: int) -> int:
     allowed = sorted(os.sched_getaffinity(0))[:count]
     os.sched_setaffinity(0, allowed)
     return len(allowed)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +15,7 @@ from serenity.localmesos.cluster import Cluster
 from serenity.wire import http
 from serenity.wire.http import Endpoint, Unreachable
 from serenity.wire.provider import ProviderDriver, new_version, slack
-
-TIMEOUT_S = 30.0
+from tests.polling import eventually
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,6 @@ class _Slack:
     def failed(self, reason: str) -> None: ...
 
 
-def eventually(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"not within {TIMEOUT_S} s"
-        time.sleep(0.05)
-    return seen
-
-
 def _answers(url: str) -> bool:
     try:
         return http.request(Endpoint.parse(url), "GET", "/health", timeout_s=5).status == 200
@@ -115,7 +104,7 @@ class Served(Serenity):
                 stdout=log,
                 stderr=log,
             )
-        eventually(lambda: _answers(self.environment["SERENITY_URL"]))
+        eventually(lambda: _answers(self.environment["SERENITY_URL"]), "the framework's answer")
 
     def crash(self) -> None:
         assert self._process is not None

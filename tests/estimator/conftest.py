@@ -23,6 +23,7 @@ import pytest
 from serenity.localmesos.cluster import Cluster, ClusterOptions
 from serenity.wire.resources import Resources
 from serenity.wire.scheduler import Disconnected, SchedulerDriver
+from tests.polling import eventually
 
 TIMEOUT_S = 25.0
 # Quick enough for a test: no age, no waiting, and a margin of nothing.
@@ -37,14 +38,6 @@ min_age_s = 0.0
 [slack.report]
 rise_s = 0.0
 """
-
-
-def until(condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-        time.sleep(0.02)
-    return found
 
 
 class Framework:
@@ -107,7 +100,7 @@ class Framework:
     def run(self, command: str, cpus: float, mem_mb: float, revocable: bool = False) -> str:
         """Launches a task, once its resources are offered; returns its id."""
         task_id = f"task-{uuid.uuid4().hex[:8]}"
-        offer, taken = until(lambda: self._take(cpus, mem_mb, revocable), f"an offer for {command}")
+        offer, taken = eventually(lambda: self._take(cpus, mem_mb, revocable), f"an offer for {command}")
         task = {
             "name": command.split()[0],
             "task_id": {"value": task_id},
@@ -117,7 +110,7 @@ class Framework:
         }
         operations = [{"type": "LAUNCH", "launch": {"task_infos": [task]}}]
         self.driver.acceptOffers([offer["id"]], operations, {"refuse_seconds": 0.0})
-        until(lambda: self.states.get(task_id) == "TASK_RUNNING", f"{command} running")
+        eventually(lambda: self.states.get(task_id) == "TASK_RUNNING", f"{command} running")
         return task_id
 
     def _take(self, cpus: float, mem_mb: float, revocable: bool) -> tuple[Any, Resources] | None:
@@ -139,7 +132,7 @@ class Framework:
 
     def kill(self, task_id: str) -> None:
         self.driver.killTask({"value": task_id})
-        until(lambda: self.states[task_id] in ("TASK_KILLED", "TASK_FAILED"), "the task's end")
+        eventually(lambda: self.states[task_id] in ("TASK_KILLED", "TASK_FAILED"), "the task's end")
 
     def stop(self) -> None:
         """May be called twice, and when Mesos is gone already."""

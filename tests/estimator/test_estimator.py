@@ -17,7 +17,8 @@ import pytest
 from serenity.estimator import command
 from serenity.localmesos.cluster import Cluster, ClusterOptions
 from serenity.wire import node
-from tests.estimator.conftest import PIPELINE, until
+from tests.estimator.conftest import PIPELINE
+from tests.polling import eventually
 
 
 def lease(path: Path, *messages: node.ToEstimator) -> socket.socket:
@@ -33,7 +34,7 @@ def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, est
     production.run("sleep 600", cpus=1.0, mem_mb=256)
     best_effort = framework("be")
     made = estimator()
-    offered = until(lambda: best_effort.slack.mem_mb > 150 and best_effort.slack, "slack on offer")
+    offered = eventually(lambda: best_effort.slack.mem_mb > 150 and best_effort.slack, "slack on offer")
     assert {kind.role for kind in offered.kinds} == {"be"}
     assert {kind.provider_id for kind in offered.kinds} == {made.slack["provider_id"]}
     assert 0.8 < offered.cpus <= 1.1  # Mesos gives the command executor 0.1 cpus and 32 MiB on top.
@@ -47,17 +48,17 @@ def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, est
 
     # Best-effort takes it: the total stays, the rest is offered.
     task = best_effort.run("sleep 600", cpus=0.5, mem_mb=64, revocable=True)
-    until(lambda: 0.5 <= made.slack["held"]["cpus"] <= 0.6, "what is held")
-    until(lambda: 0.2 < best_effort.slack.cpus <= 0.6, "the rest on offer")
+    eventually(lambda: 0.5 <= made.slack["held"]["cpus"] <= 0.6, "what is held")
+    eventually(lambda: 0.2 < best_effort.slack.cpus <= 0.6, "the rest on offer")
     assert made.slack["cpus"] > 0.8
     assert made.slack["overcommitment"]["cpus"] == 0
 
     # The production task ends: best-effort now holds more than there is.
     best_effort.kill(task)
-    until(lambda: made.slack["held"]["cpus"] == 0, "nothing held")
+    eventually(lambda: made.slack["held"]["cpus"] == 0, "nothing held")
     production.stop()
-    until(lambda: made.slack["cpus"] == 0, "no slack without production")
-    until(lambda: not best_effort.slack, "nothing on offer")
+    eventually(lambda: made.slack["cpus"] == 0, "no slack without production")
+    eventually(lambda: not best_effort.slack, "nothing on offer")
     code, took_s = made.end()
     assert (code, took_s < 3.0) == (0, True)
     assert not list((made.folder / "r").glob("*.sock"))
@@ -68,17 +69,17 @@ def test_killed_and_started_again_it_is_the_same_provider_with_the_same_slack(ow
     production.run("sleep 600", cpus=1.0, mem_mb=256)
     best_effort = framework("be")
     made = estimator()
-    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
     task = best_effort.run("sleep 600", cpus=0.3, mem_mb=64, revocable=True)
-    until(lambda: best_effort.slack.cpus > 0.4, "the rest on offer")
+    eventually(lambda: best_effort.slack.cpus > 0.4, "the rest on offer")
     provider = made.slack["provider_id"]
     made.end(signal.SIGKILL)
-    until(lambda: not best_effort.slack, "the slack gone with the estimator")
+    eventually(lambda: not best_effort.slack, "the slack gone with the estimator")
     assert best_effort.states[task] == "TASK_RUNNING"
     made.start()
-    offered = until(lambda: best_effort.slack if best_effort.slack.cpus > 0.4 else None, "the slack back")
+    offered = eventually(lambda: best_effort.slack if best_effort.slack.cpus > 0.4 else None, "the slack back")
     assert {kind.provider_id for kind in offered.kinds} == {provider}
-    until(lambda: 0.3 <= made.slack.get("held", {}).get("cpus", 0) <= 0.4, "what is held, known again")
+    eventually(lambda: 0.3 <= made.slack.get("held", {}).get("cpus", 0) <= 0.4, "what is held, known again")
     # No double: what is offered and what is held make the total.
     assert best_effort.slack.cpus + 0.3 <= 1.1
     assert best_effort.states[task] == "TASK_RUNNING"
@@ -89,14 +90,14 @@ def test_the_valve_takes_the_offers_back_and_opens_by_itself(own_cluster, estima
     production.run("sleep 600", cpus=1.0, mem_mb=256)
     best_effort = framework("be")
     made = estimator()
-    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
     with lease(made.socket, node.Lease(holder="E", reason="contention", ttl_s=1.5)):
-        until(lambda: made.slack["valve"]["closed"], "the valve closed")
+        eventually(lambda: made.slack["valve"]["closed"], "the valve closed")
         assert made.slack["told"]["cpus"] == 0
-        until(lambda: not best_effort.slack, "the offers rescinded")
+        eventually(lambda: not best_effort.slack, "the offers rescinded")
         assert "rescinded" in best_effort.events
-    until(lambda: not made.slack["valve"]["closed"], "the lease run out")
-    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer again")
+    eventually(lambda: not made.slack["valve"]["closed"], "the lease run out")
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer again")
     changes = made.get("/metrics")[1].decode()
     assert 'serenity_estimator_valve_changes_total{to="closed"} 1' in changes
     assert 'serenity_estimator_valve_changes_total{to="open"} 1' in changes
@@ -107,16 +108,14 @@ def test_an_agent_that_goes_away_and_returns_is_survived(own_cluster, estimator,
     production.run("sleep 600", cpus=1.0, mem_mb=256)
     best_effort = framework("be")
     made = estimator()
-    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
     provider = made.slack["provider_id"]
-    if not own_cluster.real:
-        pytest.skip("the agent of the embedded Mesos cannot be killed alone")
     own_cluster.kill_agent()
-    until(lambda: not made.slack["subscribed"], "noticed")
+    eventually(lambda: not made.slack["subscribed"], "noticed")
     assert made.get("/health")[0] == 503
     own_cluster.start_agent()
-    until(lambda: made.slack["subscribed"], "subscribed again")
-    until(lambda: best_effort.slack.cpus > 0.8, "slack on offer again")
+    eventually(lambda: made.slack["subscribed"], "subscribed again")
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer again")
     assert made.slack["provider_id"] == provider
     code, took_s = made.end()
     assert (code, took_s < 3.0) == (0, True)
@@ -127,7 +126,7 @@ def test_an_agent_that_returns_under_a_new_id_is_another_node(tmp_path_factory, 
     first.start()
     try:
         made = estimator(agent=first.agent)
-        before = until(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed")
+        before = eventually(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed")
     finally:
         first.stop()
     # On the same port with an empty work directory, as after the loss of a disk.
@@ -135,8 +134,8 @@ def test_an_agent_that_returns_under_a_new_id_is_another_node(tmp_path_factory, 
     second = Cluster(ClusterOptions(tmp_path_factory.mktemp("b"), agent_port=port))
     second.start()
     try:
-        until(lambda: made.slack.get("agent_id") not in (before["agent_id"], None), "the new id")
-        after = until(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed again")
+        eventually(lambda: made.slack.get("agent_id") not in (before["agent_id"], None), "the new id")
+        after = eventually(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed again")
         assert after["provider_id"] != before["provider_id"]
         assert made.socket.name == f"{after['agent_id']}.sock"
     finally:
@@ -147,7 +146,7 @@ def test_executors_get_history_and_samples_with_the_rows_that_they_declared(embe
     production = framework("*", embedded)
     production.run("sleep 600", cpus=1.0, mem_mb=256)
     made = estimator(agent=embedded.agent)
-    until(lambda: made.slack.get("cpus"), "an estimate")
+    eventually(lambda: made.slack.get("cpus"), "an estimate")
     with lease(made.socket) as connection:
         connection.settimeout(10)
         lines = connection.makefile("rb")
@@ -250,7 +249,7 @@ def test_one_look(embedded, framework, tmp_path):
 
 def test_a_second_estimator_on_the_same_agent_is_refused(embedded, estimator):
     first = estimator(agent=embedded.agent)
-    until(lambda: first.slack.get("subscribed"), "subscribed")
+    eventually(lambda: first.slack.get("subscribed"), "subscribed")
     ended = run("--agent", embedded.agent, "--listen", "127.0.0.1:0", "--run-dir", str(first.folder / "r"),
                 "--state-dir", str(first.folder / "s"))  # fmt: skip
     assert ended.returncode == 4

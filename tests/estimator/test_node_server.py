@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -17,16 +18,10 @@ from serenity.estimator.lock import FileLock, Taken
 from serenity.estimator.node_server import NodeServer
 from serenity.estimator.provider_id import ProviderIdFile
 from serenity.wire import node
+from tests.polling import eventually
 
 HELLO = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=1)
 TASK = node.TaskOnNode(task_id="t", job="j", pid=2, cpus=1.0, mem_bytes=1, started_at=0.0)
-
-
-def until(condition, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.005)
 
 
 class Heard:
@@ -114,19 +109,19 @@ def test_a_conversation(server, heard, peer):
     executor = peer()
     assert isinstance(executor.hear(), node.Welcome)
     assert isinstance(executor.hear(), node.History)
-    until(lambda: server.executors == 1)
+    eventually(lambda: server.executors == 1)
     tasks = node.Tasks(tasks=(TASK,))
     lease = node.Lease(holder="E", reason="contention", ttl_s=5.0)
     for message in (tasks, lease, node.Release(holder="E")):
         executor.say(message)
-    until(lambda: len(heard.words) == 3)
+    eventually(lambda: len(heard.words) == 3)
     assert heard.words == [("C", tasks), lease, node.Release(holder="E")]
     sample = node.Sample(frame={"t": 1.0})
     server.publish(node.encode_line(sample))
     assert executor.hear() == sample
     executor.close()
-    until(lambda: heard.words[-1] == ("C", "gone"))
-    until(lambda: server.executors == 0)
+    eventually(lambda: heard.words[-1] == ("C", "gone"))
+    eventually(lambda: server.executors == 0)
 
 
 def test_socket_and_folder_are_private(server, path):
@@ -154,14 +149,14 @@ def test_messages_of_a_later_version_are_ignored(server, heard, peer):
     executor = peer()
     executor.socket.sendall(b'{"type":"gossip","about":"nobody"}\n')
     executor.say(node.Release(holder="E"))
-    until(lambda: heard.words)
+    eventually(lambda: heard.words)
     assert heard.words == [node.Release(holder="E")]
 
 
 def test_who_does_not_read_is_dropped_and_the_others_notice_nothing(server, heard, peer, dropped):
     sleeping = peer()
     awake = peer(node.Hello(framework_id="F", executor_id="E2", container_id="C2", pid=2))
-    until(lambda: server.executors == 2)
+    eventually(lambda: server.executors == 2)
     assert isinstance(awake.hear(), node.Welcome)
     assert isinstance(awake.hear(), node.History)
     line = node.encode_line(node.Sample(frame={"t": 1.0, "filler": "x" * 100_000}))
@@ -174,7 +169,7 @@ def test_who_does_not_read_is_dropped_and_the_others_notice_nothing(server, hear
     assert slowest_s < 2.0  # A blocking send to who does not read would never come back.
     assert dropped == [1]
     assert server.executors == 1
-    until(lambda: ("C", "gone") in heard.words)
+    eventually(lambda: ("C", "gone") in heard.words)
     sleeping.close()
 
 
@@ -184,11 +179,11 @@ def test_an_executor_that_comes_back_before_its_old_connection_is_gone(server, h
     new = peer()
     assert isinstance(new.hear(), node.Welcome)
     new.say(node.Tasks(tasks=(TASK,)))
-    until(lambda: len(heard.words) == 1)
+    eventually(lambda: len(heard.words) == 1)
     old.close()
-    until(lambda: server.executors == 1)
+    eventually(lambda: server.executors == 1)
     new.say(node.Release(holder="E"))
-    until(lambda: len(heard.words) == 2)
+    eventually(lambda: len(heard.words) == 2)
     assert ("C", "gone") not in heard.words
 
 
@@ -267,6 +262,24 @@ def test_a_lock_ends_with_its_process(tmp_path):
     FileLock(tmp_path / "lock").release()
 
 
+def test_a_lock_that_ends_between_another_s_open_and_lock_is_not_shared(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    first = FileLock(path)
+    flock = fcntl.flock
+
+    def flock_late(file, how):
+        monkeypatch.undo()
+        first.release()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    second = FileLock(path)
+    with pytest.raises(Taken):
+        FileLock(path)
+    second.release()
+    assert not path.exists()
+
+
 def test_a_moment_without_free_files_does_not_end_the_listening(server, peer, monkeypatch):
     accept, refusals = socket.socket.accept, [OSError(errno.EMFILE, os.strerror(errno.EMFILE)) for _ in range(2)]
 
@@ -284,5 +297,5 @@ def test_a_moment_without_free_files_does_not_end_the_listening(server, peer, mo
         with contextlib.suppress(OSError):
             peer()
         time.sleep(0.05)
-    until(lambda: not refusals)
+    eventually(lambda: not refusals)
     assert peer().hear().agent_id == "A"

@@ -30,6 +30,7 @@ from serenity.qos.frame import Frame
 from serenity.wire import node, recordio
 from serenity.wire.corrections import Correction
 from serenity.wire.task_spec import TaskSpec
+from tests.polling import eventually
 
 AGENT_ID = "agent-S0"
 FRAMEWORK_ID, EXECUTOR_ID = "framework-0001", "serenity-be"
@@ -212,19 +213,8 @@ class FakeEstimator:
                     self.heard += map(node.decode_to_estimator, lines.feed(chunk))
 
 
-def _poll(look: Callable[[], Any], what: str, within_s: float = 15.0) -> Any:
-    """The first true value of `look`."""
-    deadline = time.monotonic() + within_s
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"not so after {within_s} s: {what}"
-        time.sleep(0.02)
-    return seen
-
-
 class RunningExecutor:
     """One executor process; `sandbox` is its own, `agent` the agent that it talks to."""
-
-    poll = staticmethod(_poll)
 
     def __init__(self, agent: FakeAgent, sandbox: Path, run_dir: Path, **settings: Any) -> None:
         self.agent = agent
@@ -272,7 +262,7 @@ class RunningExecutor:
             found = path.read_text() if path.exists() else ""
             return found if text in found else None
 
-        return str(_poll(written, f"{text!r} in the output of {task_id}"))
+        return str(eventually(written, f"{text!r} in the output of {task_id}"))
 
     def wait(self, within_s: float = 15.0) -> int:
         return self.process.wait(within_s)

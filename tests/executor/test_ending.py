@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from serenity.wire.kill_record import KillRecord
+from tests.polling import eventually
 
 STUBBORN = (
     "trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' &) ; echo up; while :; do sleep 0.1; done # {0}"
@@ -24,7 +26,7 @@ def test_told_to_end_it_leaves_nothing_behind(executor, agent, labels, marker, h
     agent.launch("stubborn", "sh", "-c", STUBBORN.format(marker))
     for task in ("tidy", "stubborn"):
         executor.wait_for_output(task, "up")
-    executor.poll(lambda: len(executor.processes_of(marker)) >= 3, "the grandchildren run")
+    eventually(lambda: len(executor.processes_of(marker)) >= 3, "the grandchildren run")
 
     if how == "agent":
         agent.shutdown()
@@ -93,11 +95,11 @@ def test_while_it_ends_launches_are_refused(executor, agent, labels, marker):
 def test_killed_itself_its_tasks_die_with_it(executor, agent, marker):
     agent.launch("t1", "sh", "-c", f"(setsid sleep {marker} &); sleep {marker} & echo up; wait")
     executor.wait_for_output("t1", "up")
-    executor.poll(lambda: len(executor.processes_of(marker)) >= 3, "the grandchildren run")
+    eventually(lambda: len(executor.processes_of(marker)) >= 3, "the grandchildren run")
     os.kill(executor.pid, signal.SIGKILL)
     executor.wait()
-    executor.poll(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
-    executor.poll(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
+    eventually(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
+    eventually(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
     assert executor.process.returncode == -signal.SIGKILL
 
 
@@ -106,14 +108,44 @@ def test_killed_itself_its_tasks_die_with_it(executor, agent, marker):
 def test_killed_itself_what_has_lost_its_environment_dies_too(executor, agent, marker):
     agent.launch("t1", "sh", "-c", f"(env -i setsid sleep {marker} &); echo up; sleep {marker}")
     executor.wait_for_output("t1", "up")
-    executor.poll(lambda: len(executor.processes_of(marker)) >= 3, "the daemon runs")
+    eventually(lambda: len(executor.processes_of(marker)) >= 3, "the daemon runs")
     if not executor.cgroups():
         pytest.skip("tasks have no cgroups on this machine")
     os.kill(executor.pid, signal.SIGKILL)
     executor.wait()
-    executor.poll(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
-    executor.poll(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
+    eventually(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
+    eventually(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
     assert executor.process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not os.access("/sys/fs/cgroup/freezer/cgroup.procs", os.W_OK), reason="needs root and cgroups v1")
+def test_the_guardian_is_not_in_the_cgroups_that_mesos_ends_with_the_container(marker):
+    """Of a killed executor Mesos kills all that is in its container's freezer, and would not wait for the guardian."""
+    container = f"guarded-{marker}"
+    folders = [Path("/sys/fs/cgroup", controller, container) for controller in ("freezer", "memory")]
+    code = (
+        "import sys\nfrom serenity.executor.guardian import Guardian\n"
+        "for each in sys.argv[2:]:\n    open(f'{each}/cgroup.procs', 'w').write('0')\n"
+        "guardian = Guardian(sys.argv[1], ())\nprint(guardian.pid, flush=True)\nsys.stdin.read()\nguardian.end()"
+    )
+    for each in folders:
+        each.mkdir()
+    executor = subprocess.Popen(
+        [sys.executable, "-c", code, container, *map(str, folders)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        guardian = int(executor.stdout.readline())
+        eventually(lambda: container not in Path(f"/proc/{guardian}/cgroup").read_text(), "the guardian's move")
+        assert container in Path(f"/proc/{executor.pid}/cgroup").read_text()
+    finally:
+        executor.communicate()
+        for each in folders:
+            each.rmdir()
+    assert executor.returncode == 0 and not Path(f"/proc/{guardian}").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from serenity.executor import processes
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
 from serenity.wire.kill_record import KillRecord
 from serenity.wire.node import Lease, Release, qos_off_file
+from tests.polling import eventually
 
 WEB = Container(
     "web-c1", PRODUCTION, "web", 1.0, 1e9, "prod", "web.e", "web.1", "web-c1", Indicator("ops", "1/s", "higher")
@@ -65,10 +66,10 @@ def production(estimator):
 
 def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, agent, estimator, production, labels):
     load = production({"noisy": 0.9, "harmless": 0.01}, lambda tasks: "noisy" in tasks)
-    executor = start(**FAST)
+    start(**FAST)
     agent.launch("noisy", *BURNER, job_name="crunch", attempt=3)
     agent.launch("harmless", "sleep", "60")
-    executor.poll(lambda: len(estimator.tasks) == 2, "the estimator knows both")
+    eventually(lambda: len(estimator.tasks) == 2, "the estimator knows both")
     load.start()
 
     killed = agent.wait_for("noisy", "TASK_KILLED")
@@ -95,7 +96,7 @@ def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, ag
     assert record.signal.deviation == pytest.approx(-0.6)
     assert record.window.samples >= 2 and record.window.end > record.window.start
     assert record.detector.name == "drop" and record.detector.parameters
-    assert record.selection.strategy == "cpu_share"
+    assert record.selection.strategy == "combined"
     assert record.selection.candidates[0].task == "noisy"
     assert [step.action for step in record.ladder] == ["throttle to 0.45 cores", "evict"]
     assert "no recovery in" in record.ladder[0].outcome
@@ -104,12 +105,12 @@ def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, ag
     assert (record.graceful, record.exit.code) == (True, 0)
     assert record.killed.ran_for_s > 0 and record.decided_at > 0
 
-    told = executor.poll(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
+    told = eventually(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
     assert [(each.action, each.task, each.protected, each.cause) for each in told[:2]] == [
         ("throttle", "noisy", "web.1", "cpu"),
         ("evict", "noisy", "web.1", "cpu"),
     ]
-    executor.poll(lambda: any(isinstance(each, Release) for each in estimator.heard), "the valve is let go")
+    eventually(lambda: any(isinstance(each, Release) for each in estimator.heard), "the valve is let go")
     assert any(isinstance(each, Lease) for each in estimator.heard)
     assert [each["state"] for each in agent.updates("harmless")] == ["TASK_RUNNING"]
 
@@ -123,9 +124,9 @@ def test_words_of_others_however_long_do_not_keep_a_record_from_being_made(
     )  # fmt: skip
     monkeypatch.setitem(globals(), "WEB", long)
     load = production({"noisy": 0.9}, lambda tasks: "noisy" in tasks)
-    executor = start(**FAST)
+    start(**FAST)
     agent.launch("noisy", *BURNER)
-    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    eventually(lambda: estimator.tasks, "the estimator knows it")
     load.start()
     killed = agent.wait_for("noisy", "TASK_KILLED")
     record = KillRecord.decode(base64.b64decode(killed["data"]))
@@ -140,16 +141,16 @@ def test_during_a_contention_launches_are_refused_and_then_taken_again(start, ag
     hurting = threading.Event()
     hurting.set()
     load = production({"noisy": 0.9}, lambda tasks: hurting.is_set())
-    executor = start(**{**FAST, "watch_s": 60.0})
+    start(**{**FAST, "watch_s": 60.0})
     agent.launch("noisy", *BURNER)
-    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    eventually(lambda: estimator.tasks, "the estimator knows it")
     load.start()
-    executor.poll(agent.corrections, "it is throttled")
+    eventually(agent.corrections, "it is throttled")
     agent.launch("late", "true")
     refused = agent.wait_for("late", "TASK_FAILED")
     assert labels(refused)["serenity.reason"] == "LAUNCH_REFUSED"
     hurting.clear()
-    executor.poll(lambda: any(isinstance(each, Release) for each in estimator.heard), "the contention is over")
+    eventually(lambda: any(isinstance(each, Release) for each in estimator.heard), "the contention is over")
     agent.launch("later", "true")
     agent.wait_for("later", "TASK_FINISHED")
 
@@ -158,9 +159,9 @@ def test_a_throttled_task_is_let_go_at_the_end_of_the_executor(start, agent, est
     load = production({"noisy": 0.9}, lambda tasks: True)
     executor = start(**{**FAST, "watch_s": 60.0})
     agent.launch("noisy", "sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done")
-    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    eventually(lambda: estimator.tasks, "the estimator knows it")
     load.start()
-    executor.poll(agent.corrections, "it is throttled")
+    eventually(agent.corrections, "it is throttled")
     agent.shutdown()
     assert executor.wait() == 0
     assert "bye" in executor.output("noisy")
@@ -169,11 +170,11 @@ def test_a_throttled_task_is_let_go_at_the_end_of_the_executor(start, agent, est
 
 def test_dry_run_says_what_it_would_do_and_does_nothing(start, agent, estimator, production):
     load = production({"noisy": 0.9}, lambda tasks: True)
-    executor = start(**FAST, dry_run=True)
+    start(**FAST, dry_run=True)
     agent.launch("noisy", "sleep", "60")
-    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    eventually(lambda: estimator.tasks, "the estimator knows it")
     load.start()
-    told = executor.poll(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
+    told = eventually(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
     assert [(each.action, each.outcome, each.dry_run) for each in told[:2]] == [
         ("throttle", "would be throttled to 0.45 cores", True),
         ("evict", "would be evicted", True),
@@ -188,12 +189,12 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(start, agent, estimator,
 
 def test_with_qos_off_nothing_is_corrected(start, agent, estimator, production):
     load = production({"noisy": 0.9}, lambda tasks: True)
-    executor = start(**FAST, qos=False)
+    start(**FAST, qos=False)
     agent.launch("noisy", "sleep", "60")
-    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    eventually(lambda: estimator.tasks, "the estimator knows it")
     load.start()
     began = load.t
-    executor.poll(lambda: load.t > began + 15, "fifteen frames have been sent")
+    eventually(lambda: load.t > began + 15, "fifteen frames have been sent")
     assert agent.corrections() == []
     assert not any(isinstance(each, Lease) for each in estimator.heard)
 
@@ -201,29 +202,29 @@ def test_with_qos_off_nothing_is_corrected(start, agent, estimator, production):
 def test_the_operator_switches_corrections_off_and_on(start, agent, estimator, production, tmp_path):
     switch = qos_off_file(tmp_path / "run")
     load = production({"noisy": 0.9}, lambda tasks: True)
-    executor = start(**{**FAST, "watch_s": 60.0})
+    start(**{**FAST, "watch_s": 60.0})
     agent.launch("noisy", *BURNER)
-    executor.poll(lambda: estimator.tasks, "the estimator knows it")
+    eventually(lambda: estimator.tasks, "the estimator knows it")
     load.start()
-    executor.poll(agent.corrections, "it is throttled")
+    eventually(agent.corrections, "it is throttled")
     switch.touch()
-    executor.poll(lambda: len(agent.corrections()) == 2, "it is let go")
+    eventually(lambda: len(agent.corrections()) == 2, "it is let go")
     switch.unlink()
-    executor.poll(lambda: len(agent.corrections()) == 3, "it is throttled again")
+    eventually(lambda: len(agent.corrections()) == 3, "it is throttled again")
     assert [each.action for each in agent.corrections()] == ["throttle", "release", "throttle"]
 
 
 def test_the_estimator_is_told_who_runs_and_found_again(start, agent, estimator, tmp_path):
     executor = start(qos=False)
     agent.launch("t1", "sleep", "60", cpus=0.25)
-    told = executor.poll(lambda: estimator.tasks.get("t1"), "it is told of t1")
+    told = eventually(lambda: estimator.tasks.get("t1"), "it is told of t1")
     assert (told.job, told.cpus, told.mem_bytes) == ("job", 0.25, 1 << 26)
     assert processes.read(told.pid).session == told.pid
     hello = estimator.heard[0]
     assert (hello.container_id, hello.pid) == (agent.container_id, executor.pid)
 
     estimator.hang_up()
-    executor.poll(lambda: estimator.heard.count(hello) == 2, "it comes again")
-    executor.poll(lambda: "t1" in estimator.tasks, "and says again who runs")
+    eventually(lambda: estimator.heard.count(hello) == 2, "it comes again")
+    eventually(lambda: "t1" in estimator.tasks, "and says again who runs")
     agent.kill("t1")
-    executor.poll(lambda: estimator.tasks == {}, "nobody runs any more")
+    eventually(lambda: estimator.tasks == {}, "nobody runs any more")

@@ -10,6 +10,7 @@ import signal
 import pytest
 
 from serenity.wire.kill_record import KillRecord
+from tests.polling import eventually
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_a_kill_gives_the_grace_of_the_call_and_then_ends_the_whole_tree(executo
     stubborn = f"trap '' TERM; {ESCAPE.format(marker=marker)} echo up; while :; do sleep 0.1; done"
     agent.launch("t1", "sh", "-c", stubborn, grace_s=60.0)
     executor.wait_for_output("t1", "up")
-    executor.poll(lambda: len(executor.processes_of(marker)) >= 2, "the grandchildren run")
+    eventually(lambda: len(executor.processes_of(marker)) >= 2, "the grandchildren run")
 
     agent.kill("t1", grace_s=0.5)
     agent.wait_for("t1", "TASK_KILLING")
@@ -205,7 +206,7 @@ def test_orphans_by_the_hundred_are_reaped(executor, agent):
         children = (os.path.join("/proc", each, "stat") for each in _children(executor.pid))
         return [each for each in children if os.path.exists(each) and ") Z " in open(each).read()]
 
-    executor.poll(lambda: not zombies(), "no zombie is left")
+    eventually(lambda: not zombies(), "no zombie is left")
 
 
 def _children(pid):

@@ -16,6 +16,7 @@ from serenity.wire.kill_record import KillRecord
 from serenity.wire.resources import Resources
 from serenity.wire.scheduler import SchedulerDriver
 from serenity.wire.task_spec import TaskSpec
+from tests.polling import eventually
 
 CAPABILITIES = ("REVOCABLE_RESOURCES", "PARTITION_AWARE", "TASK_KILLING_STATE", "MULTI_ROLE", "RESERVATION_REFINEMENT")
 CALLBACKS_OF_NO_INTEREST = {
@@ -131,7 +132,7 @@ def test_tasks_come_and_go_and_the_executor_ends_in_order(framework, marker, sha
     assert be.wait_for("missing", "TASK_FAILED")["message"] == "command not found: no-such-command"
     be.wait_for("tree", "TASK_RUNNING")
     be.wait_for("left", "TASK_RUNNING")
-    shared.poll(lambda: len(shared.processes_of(marker)) == 4, "both trees run, and have their traps")
+    eventually(lambda: len(shared.processes_of(marker)) == 4, "both trees run, and have their traps")
     policy = {"grace_period": {"nanoseconds": 300_000_000}}
     be.driver.killTask({"value": "tree"}, be.agent_id, policy)
     be.wait_for("tree", "TASK_KILLING")
@@ -150,12 +151,12 @@ def test_a_killed_executor_takes_all_of_its_tasks_with_it(framework, marker, sha
     be = framework(tree=("sh", "-c", f"echo $PPID > ppid; setsid sleep {marker} & sleep {marker}"))
     running = be.wait_for("tree", "TASK_RUNNING")
     executor_pid = running.get("container_status", {}).get("executor_pid")
-    shared.poll(lambda: len(shared.processes_of(marker)) == 3, "the tree runs")
+    eventually(lambda: len(shared.processes_of(marker)) == 3, "the tree runs")
     assert executor_pid, running
     os.kill(executor_pid, signal.SIGKILL)
     failed = be.wait_for("tree", *ENDED)
     assert (failed["state"], failed["source"]) == ("TASK_FAILED", "SOURCE_AGENT")
-    shared.poll(lambda: shared.processes_of(marker) == [], "nothing of it is left", within_s=5.0)
+    eventually(lambda: shared.processes_of(marker) == [], "nothing of it is left", within_s=5.0)
 
 
 @pytest.mark.parametrize("data", ["", "!", base64.b64encode(b"{}").decode(), base64.b64encode(b"\xff").decode()])

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,10 @@ from serenity.localmesos.cluster import Cluster
 from serenity.wire import http
 from serenity.wire.http import Endpoint, Unreachable
 from serenity.wire.provider import ProviderDriver, new_version, slack
+from tests.polling import eventually
 
 TIMEOUT_S = 30.0
 STUB_EXECUTOR = Path(__file__).parent / "stub_executor.py"
-
-
-def eventually(look: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
-    """What `look` returns as soon as it is true; fails when it never is."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        seen = look()
-        if seen:
-            return seen
-        assert time.monotonic() < deadline, f"not within {timeout_s} s; last seen: {seen!r}"
-        time.sleep(0.05)
 
 
 class Slack:
@@ -59,7 +48,9 @@ class Slack:
 class FrameworkProcess:
     """``python -m serenity.framework`` with a store that outlives it."""
 
-    def __init__(self, folder: Path, master: str, role: str = "serenity", executor: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, master: str, role: str = "serenity", executor: str | None = None, more: Sequence[str] = ()
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._listen = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -70,6 +61,7 @@ class FrameworkProcess:
             *("--master", master, "--listen", self._listen, "--role", role),
             *("--database", f"sqlite:///{folder / 'framework.db'}", "--executor-command", command),
             *("--executor-mem", "64M"),
+            *more,
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +74,7 @@ class FrameworkProcess:
                 stderr=log,
                 env={**environment, "SERENITY_CONFIG": "/dev/null"},
             )
-        eventually(self._answers)
+        eventually(self._answers, "the framework's answer")
 
     def kill(self) -> None:
         """As a crash would."""
@@ -116,7 +108,7 @@ class FrameworkProcess:
             job = self.job(job_id)
             return job if job["state"] in states else None
 
-        return eventually(in_state)
+        return eventually(in_state, f"job {job_id} {' or '.join(states)}")
 
     def _answers(self) -> bool:
         assert self._process is not None

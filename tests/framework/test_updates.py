@@ -50,6 +50,7 @@ def test_not_yet_running_is_no_news(state):
         ("TASK_FAILED", "REASON_CONTAINER_LIMITATION_MEMORY", S.FAILED, Reason.MEMORY_LIMIT),
         ("TASK_GONE", "REASON_CONTAINER_UPDATE_FAILED", S.LOST, Reason.EXECUTOR_LOST),
         ("TASK_DROPPED", "REASON_INVALID_OFFERS", S.LOST, Reason.LAUNCH_REFUSED),
+        ("TASK_DROPPED", "REASON_SLAVE_RESTARTED", S.LOST, Reason.LAUNCH_REFUSED),
         ("TASK_DROPPED", "REASON_SLAVE_REMOVED", S.LOST, Reason.AGENT_LOST),
         ("TASK_KILLED", "REASON_CONTAINER_PREEMPTED", S.KILLED, Reason.PREEMPTED_BY_MESOS),
         ("TASK_LOST", "REASON_RECONCILIATION", S.LOST, Reason.LOST),
@@ -102,3 +103,9 @@ def test_data_that_is_no_record_is_said_and_nothing_guessed(data):
 def test_which_answers_of_a_reconciliation_are_believed_at_once(state, doubtful):
     assert decode(status(state, reason="REASON_RECONCILIATION")).doubtful is doubtful
     assert decode(status(state)).doubtful is False
+
+
+@pytest.mark.parametrize("state", ["TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_GONE"])
+def test_what_the_master_tells_of_an_agent_that_came_back_waits_for_the_agents_own_word(state):
+    """It has neither message nor labels: the task would be charged for what the executor's end did to it."""
+    assert decode(status(state, reason="REASON_AGENT_REREGISTERED")).doubtful

@@ -1,0 +1,166 @@
+"""`serenity qos record`, against an agent that is a script, and with the estimator's socket."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import json
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, node_from_json
+from serenity.qos.trace import read_trace
+from serenity.wire import node
+from tests.polling import eventually
+
+STATE = {
+    "id": "A1",
+    "hostname": "h7",
+    "pid": "slave(1)@127.0.0.1:5051",
+    "resources": {"cpus": 4.0, "mem": 4096.0},
+    "frameworks": [
+        {
+            "id": "F",
+            "name": "web",
+            "executors": [
+                {"id": "e", "container": "C", "resources": {"cpus": 1.0}, "tasks": [{"id": "t", "name": "w"}]}
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def agent():
+    containers = [
+        {"framework_id": "F", "executor_id": "e", "container_id": "C", "status": {"executor_pid": os.getpid()}}
+    ]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(STATE if self.path == "/state" else containers).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture
+def record(agent, tmp_path):
+    """Starts ``serenity qos record`` with these arguments."""
+    environment = {**os.environ, "SERENITY_RUN_DIR": str(tmp_path / "run"), "HOME": str(tmp_path)}
+
+    def start(*arguments, agent=agent):
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "serenity", "qos", "record", *map(str, arguments), "--agent", agent],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+def read(text):
+    header, *lines = map(json.loads, text.splitlines())
+    return header, [Frame.from_json(line, node_from_json(header["node"])) for line in lines]
+
+
+def test_a_trace_that_can_be_replayed(record, tmp_path):
+    file = tmp_path / "x.jsonl.gz"
+    done = record(file, "--seconds", "0.5", "--interval", "0.1")
+    _, err = done.communicate(timeout=60)
+    assert done.returncode == 0, err
+    assert "sampling by itself" in err
+    header, _ = read(gzip.decompress(file.read_bytes()).decode())
+    frames = list(read_trace(file))
+    assert (header["trace"], header["interval_s"], header["node"]["cpus"]) == (1, 0.1, 4.0)
+    assert 3 <= len(frames) <= 8
+    assert [each.t for each in frames] == sorted({each.t for each in frames})
+    assert frames[0].t == 0.0
+    (row,) = frames[-1].containers
+    assert (row.id, row.role, row.job, row.cpus) == ("C", PRODUCTION, "w", 1.0)
+    assert frames[-1].column("rss_bytes")[0] > 1e6
+    assert frames[-1].column("cpu")[0] >= 0.0
+    assert frames[-1].node.cpus == 4.0
+
+
+def test_it_ends_in_order_and_never_writes_over_a_file(record, tmp_path):
+    file = tmp_path / "x.jsonl"
+    recording = record(file, "--interval", "0.1")
+    eventually(lambda: file.exists() and file.read_text().count("\n") > 2, "some frames")
+    recording.send_signal(signal.SIGTERM)
+    _, err = recording.communicate(timeout=30)
+    assert recording.returncode == 0
+    assert f"frames in {file}" in err
+    before = file.read_text()
+    assert len(read(before)[1]) >= 2
+    again = record(file, "--seconds", "1")
+    _, err = again.communicate(timeout=30)
+    assert (again.returncode, err.count("\n")) == (2, 1)
+    assert "exists" in err
+    assert file.read_text() == before
+
+
+def test_without_an_agent_there_is_no_file(record, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    done = record(tmp_path / "x.jsonl", agent=address)
+    _, err = done.communicate(timeout=30)
+    assert done.returncode == 5
+    assert "--agent HOST:PORT" in err
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_the_estimators_frames_where_one_runs(record, tmp_path):
+    """Its rows are the tasks, which this command could not know."""
+    path = node.socket_path("A1", tmp_path / "run")
+    path.parent.mkdir()
+    hellos = []
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        hellos.append(node.decode_to_estimator(connection.makefile("rb").readline()))
+        welcome = node.Welcome(agent_id="A1", hostname="h7", interval_s=0.5)
+        old = Frame(1.0, (), {})
+        connection.sendall(node.encode_line(welcome) + node.encode_line(node.History(frames=(old.to_json(),))))
+        for i in range(7):
+            task = Container("task-1", BEST_EFFORT, "burn", 0.5, 0.0)
+            frame = Frame(1000.0 + i * 0.5, (task,), {})
+            connection.sendall(node.encode_line(node.Sample(frame=frame.to_json())))
+        connection.close()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        done = record("-", "--interval", "1")
+        out, err = done.communicate(timeout=30)
+    assert hellos[0].executor_id == "serenity qos record"
+    header, frames = read(out)
+    assert header["interval_s"] == 1.0
+    assert [each.t for each in frames] == [0.0, 1.0, 2.0, 3.0]  # Every other one.
+    assert frames[0].containers[0].id == "task-1"
+    assert "the estimator has ended" in err
+
+
+def test_the_folder_of_the_trace_must_be_there(record):
+    done = record(Path("/no/such/folder/x.jsonl"), "--seconds", "1")
+    _, err = done.communicate(timeout=30)
+    assert done.returncode == 2
+    assert "cannot write" in err
