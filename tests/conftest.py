@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 
 from serenity.localmesos.cluster import Cluster, ClusterOptions
 from tests.clusters import KINDS, cluster_options, last_words
+
+
+def pytest_configure() -> None:
+    # A shell that starts the tests in its background has Ctrl-C ignored, and so would every process that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import stat
 from pathlib import Path
-
-logger = logging.getLogger(__name__)
 
 
 class UnusableFile(ValueError):  # noqa: N818 - reads as what it says
@@ -26,5 +23,8 @@ def read_private(setting: str, path: str) -> bytes:
     content = read(setting, path)
     mode = stat.S_IMODE(Path(path).stat().st_mode)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        logger.warning("%s: %s is open to others than its owner (mode %04o); chmod 600 it", setting, path, mode)
+        import logging  # Only now: the command line has 150 ms to start.
+
+        text = "%s: %s is open to others than its owner (mode %04o); chmod 600 it"
+        logging.getLogger(__name__).warning(text, setting, path, mode)
     return content

@@ -16,6 +16,8 @@ from serenity.qos.stages import parameter
 _RESOURCE_OF = {each.cause: each.resource for each in MECHANISMS} | {"overload": pressure.CPU}
 # Jobs whose history is kept.
 _MOST_JOBS = 1000
+# So much of all use is usual fluctuation: rises that are small beside it are nobody's onset.
+_FLUCTUATES = 0.2
 _MOST_SUSPECTS = 64  # More than anybody will act on, and than a kill record holds.
 
 
@@ -45,7 +47,8 @@ class _Accused:
 class Combined:
     """Ranks by what each best-effort row did to the contended resource when the contention began.
 
-        onset    = share of all rises since then, each rise weighed by how new it is: rise / pressure now
+        onset    = share of all rises since then, each rise weighed by how new it is: rise / pressure now;
+                   a fifth of all pressure now counts as a rise of nobody's
         present  = share of all best-effort pressure on that resource now
         history  = c / (n + 1): in c of its job's n earlier contentions it was first, and they ended as it let go
         score    = the weighted sum
@@ -109,7 +112,7 @@ class Combined:
         older = self._pressure.mean(age + span, age + 3 * span)[resource] if len(self._pressure) > age + span else near
         rise = np.maximum(now - np.minimum(near, older), 0.0)
         new = rise * rise / np.maximum(now, 1e-12)
-        return new / max(new.sum(), 1e-12), now / max(now.sum(), 1e-12)
+        return new / max(new.sum() + _FLUCTUATES * now.sum(), 1e-12), now / max(now.sum(), 1e-12)
 
     def _confirmed(self, jobs: list[str]) -> Floats:
         known = (self._jobs.get(job, (0.0, 0.0)) for job in jobs)

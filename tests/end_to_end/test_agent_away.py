@@ -1,4 +1,4 @@
-"""The agent is restarted, or away until Mesos gives it up: tasks run on, and what became of them is learnt once."""
+"""The agent is restarted, given up by Mesos, or gone for good: what becomes of its tasks is learnt, and learnt once."""
 
 from __future__ import annotations
 
@@ -80,6 +80,39 @@ def test_an_agent_that_was_given_up_and_returns_has_its_tasks_still_and_none_run
     assert [len(each.started) for each in (lives, ends, unwanted)] == [1, 1, 1]
     assert unwanted.alive == []
     slack_is_back(running, before)
+
+
+def test_an_executor_that_dies_while_the_agent_is_away_takes_its_tasks_with_it(
+    running: Running, tmp_path: Path
+) -> None:
+    witness = Witness(tmp_path)
+    job = running.run(*witness.command("setsid sleep 1000 & sleep 1000"), max_retries=0)
+    running.wait_for_running(job)
+    witness.wait()
+    (executor,) = running.executors()
+
+    running.mesos.kill_agent()
+    executor.kill()
+    eventually(lambda: witness.alive == [], "the end of the task with its executor")
+    running.mesos.start_agent()
+
+    (lost,) = eventually(lambda: running.attempts(job, "lost"), "the agent's word of it")
+    assert (lost["reason"], lost["retry"]["charged"]) == ("EXECUTOR_LOST", False)
+    running.end(job)
+    assert len(witness.started) == 1
+
+
+def test_an_agent_that_an_operator_marks_gone_is_waited_for_no_longer(running: Running, tmp_path: Path) -> None:
+    """The last of this file: it does not come back."""
+    witness = Witness(tmp_path)
+    job = running.run(*witness.command("exec sleep 1000"), max_retries=0)
+    running.wait_for_running(job)
+    witness.wait()
+    running.mesos.mark_agent_gone()
+    (lost,) = eventually(lambda: running.attempts(job, "lost"), "Mesos' word of it")
+    assert (lost["reason"], lost["retry"]["charged"]) == ("AGENT_LOST", False)
+    eventually(lambda: witness.alive == [], "the end of the task with its agent")
+    running.end(job)
 
 
 def slack_is_back(running: Running, before: dict[str, object]) -> None:

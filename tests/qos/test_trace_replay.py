@@ -81,7 +81,7 @@ def test_interference_is_found_with_its_cause_and_culprit_and_ends(trace, kind):
     assert ONSET <= begun[0].t <= ONSET + 3
     assert (begun[-1].cause, begun[-1].suspects[0]) == (kind, "hog")
     assert begun[-1].scores == sorted(begun[-1].scores, reverse=True)
-    assert begun[-1].parts[0]["onset"] > 0.9
+    assert begun[-1].parts[0]["onset"] > 0.5
     assert found[-1].action == "release" and END <= found[-1].t <= END + 25
 
 
