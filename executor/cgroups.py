@@ -131,7 +131,7 @@ class CpuCgroup:
             try:
                 folder.rmdir()
             except FileNotFoundError:
-                pass
+                pass  # It is gone already, which is what was wanted.
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
                     raise

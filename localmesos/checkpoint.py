@@ -154,6 +154,7 @@ def _executor(content: Json, framework_id: str, settings: AgentSettings) -> Exec
 
 def _add_task(executor: Executor, content: Json, updates: StatusUpdates) -> None:
     task = Task.from_v1(content["task"])
+    task.update_state = task.update_uuid = None  # This agent has sent none yet.
     updates.restore(executor.framework_id, task.task_id, content["pending"], content["seen"])
     if not task.terminal:
         executor.launched[task.task_id] = task

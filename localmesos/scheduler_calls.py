@@ -113,6 +113,8 @@ class SchedulerCalls:
             return  # The agent sends the update again when it is back.
         task_id, update_uuid = call["task_id"]["value"], call["uuid"]
         task = framework.tasks.get(task_id)
+        if task is not None and task.update_state is None:
+            return  # Of an update that this master has not sent; the agent sends it again.
         if task is not None and task.update_uuid == update_uuid and task.update_state in tasks.TERMINAL_STATES:
             framework.completed_tasks.append(framework.tasks.pop(task_id))
         self._master.tell(agent.agent_id, AcknowledgeUpdate(framework.framework_id, task_id, update_uuid))

@@ -206,7 +206,7 @@ def test_orphans_by_the_hundred_are_reaped(executor, agent):
         children = (os.path.join("/proc", each, "stat") for each in _children(executor.pid))
         return [each for each in children if os.path.exists(each) and ") Z " in open(each).read()]
 
-    eventually(lambda: not zombies(), "no zombie is left")
+    assert eventually(lambda: not zombies(), "no zombie is left")
 
 
 def _children(pid):

@@ -186,7 +186,7 @@ def test_an_event_id_that_none_can_be_is_refused(framework, last_id):
 
 def test_an_absurd_body_is_refused(framework):
     body = {"command": ["true"], "env": {"A": "x" * (5 << 20)}}
-    framework.request("POST", "/v1/jobs", body, status=413)
+    assert "exceeds" in framework.request("POST", "/v1/jobs", body, status=413)["error"]
 
 
 def test_a_framework_that_mesos_has_removed_registers_anew_and_loses_no_job(framework, cluster):

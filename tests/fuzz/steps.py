@@ -26,8 +26,8 @@ class Step(Protocol):
 Schedule = Sequence[Step]
 
 
-def play(schedule: Schedule, pieces: Sequence[int] = ()) -> None:
-    """Raises AssertionError, with the whole story, for what should not have happened."""
+def play(schedule: Schedule, pieces: Sequence[int] = ()) -> World:
+    """The world as it came to rest.  Raises AssertionError, with the whole story, for what should not have happened."""
     world = World(pieces)
     try:
         with world.running():
@@ -39,6 +39,7 @@ def play(schedule: Schedule, pieces: Sequence[int] = ()) -> None:
     except Exception as error:
         error.add_note("\n".join(world.story.lines()))
         raise
+    return world
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ from tests.fuzz.steps import (
 @examples(100)
 @given(schedules, sizes)
 def test_no_task_is_lost_or_doubled(schedule: Schedule, pieces: list[int]) -> None:
-    play(schedule, pieces)
+    truth = play(schedule, pieces).truth
+    assert [*truth.left_over(), *truth.mistakes()] == []
 
 
 def episode(*steps: Step) -> st.SearchStrategy[Schedule]:
@@ -71,5 +72,11 @@ def test_the_fuzzer_notices_what_is_broken(breakage: Breakage, monkeypatch: pyte
     search = settings(
         examples(1000, fuzzing=1000), derandomize=True, phases=[Phase.generate], report_multiple_bugs=False
     )
+
+    @search
+    @given(schedules_with(LIKELY[breakage]), sizes)
+    def simulation(schedule: Schedule, pieces: list[int]) -> None:
+        play(schedule, pieces)
+
     with pytest.raises(AssertionError):
-        search(given(schedules_with(LIKELY[breakage]), sizes)(lambda schedule, pieces: play(schedule, pieces)))()
+        simulation()

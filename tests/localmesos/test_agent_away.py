@@ -232,7 +232,7 @@ def test_a_framework_that_does_not_checkpoint_loses_its_tasks(restart, tools):
 
 def test_a_provider_is_known_by_its_id(restart, tools):
     restart.provider.report(1, 256)
-    tools.eventually(lambda: agents(tools, restart.cluster)[0]["resources"].get("cpus_revocable") == 1.0)
+    assert tools.eventually(lambda: agents(tools, restart.cluster)[0]["resources"].get("cpus_revocable") == 1.0)
 
 
 # -- lost, and back ------------------------------------------------------------------------

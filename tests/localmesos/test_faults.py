@@ -67,8 +67,8 @@ def test_an_executor_whose_stream_breaks_comes_back(fragile, tools):
     fragile.drop_streams("executor")
     scheduler.kill(task)  # Maybe in between: then nobody hears it, as with a real agent.
     tools.eventually(lambda: scheduler.kill(task) or not scheduler.silent("UPDATE", 0.2))
-    scheduler.update(task, "TASK_KILLED")
-    tools.eventually(lambda: not tools.alive(pid))
+    assert scheduler.update(task, "TASK_KILLED")["source"] == "SOURCE_EXECUTOR"
+    assert tools.eventually(lambda: not tools.alive(pid))
 
 
 def test_all_streams_break(fragile, tools):

@@ -148,8 +148,15 @@ def test_a_call_of_a_framework_that_is_not_connected_is_forbidden(scheduler, clu
 @pytest.mark.parametrize(
     "kind", ["REQUEST", "RECONCILE_OPERATIONS", "ACCEPT_INVERSE_OFFERS", "DECLINE_INVERSE_OFFERS", "SUPPRESS"]
 )
-def test_some_calls_change_nothing_and_are_accepted(scheduler, kind):
+def test_some_calls_change_nothing_and_are_accepted(scheduler, cluster, tools, kind):
+    def shown():
+        frameworks = tools.get(cluster.master, "/state")["frameworks"]
+        return next(each for each in frameworks if each["id"] == scheduler.id)
+
+    scheduler.offer()
+    before = shown()
     scheduler.call(kind, **{kind.lower(): {}})
+    assert shown() == before
 
 
 @pytest.mark.parametrize(

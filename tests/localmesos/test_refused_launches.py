@@ -122,7 +122,7 @@ def test_an_executor_without_resources_is_no_error(scheduler, tools):
     offer = scheduler.offer()
     task = scheduler.task(offer, executor=tools.executor([]), data=run_data())
     scheduler.accept(offer, task)
-    scheduler.update(task, "TASK_RUNNING")
+    assert scheduler.update(task, "TASK_RUNNING")["source"] == "SOURCE_EXECUTOR"
 
 
 def test_a_task_id_in_use_is_an_error(scheduler):

@@ -245,5 +245,5 @@ def test_a_peer_that_vanishes_is_noticed_on_a_stream_where_nothing_is_said(
         # proc(5), in hexadecimal; 2 is keepalive's timer, others are there for what is on its way.
         return int(kind, 16) == 2 and int(jiffies, 16) <= 60 * os.sysconf("SC_CLK_TCK")
 
-    eventually(kernel_asks_within_a_minute)
+    assert eventually(kernel_asks_within_a_minute)
     stream.close()

@@ -166,7 +166,7 @@ def test_a_callback_may_make_calls_at_once(
     driver = make()
     recorder.registered = lambda *_: driver.reviveOffers()
     driver.start()
-    eventually(lambda: len(peer.sent("REVIVE")) == 1)
+    assert eventually(lambda: len(peer.sent("REVIVE")) == 1)
 
 
 def test_a_name_that_resolves_only_later_is_found(

@@ -48,6 +48,6 @@ def test_a_path_that_is_not_there_yet_is_looked_at_again(
     program.scheduler(f"zk://{server.address}/{kind}")
     registration = Registration(server.address, f"/{kind}", master_info(master.address))
     try:
-        program.eventually(lambda: "registered" in program.names())
+        assert program.eventually(lambda: "registered" in program.names())
     finally:
         registration.end()

@@ -65,7 +65,7 @@ def test_more_than_1024_open_files_are_no_matter(agent: Any, start: Callable[[],
     if not program.order("open_files", count=1100):
         pytest.skip("this process may not open 1100 files")
     program.executor()
-    program.eventually(lambda: "registered" in program.names())
+    assert program.eventually(lambda: "registered" in program.names())
 
 
 # -- the environment ---------------------------------------------------------------------------
@@ -124,6 +124,7 @@ def test_a_lost_agent_kills_nobody(impatient: Any, start: Callable[[], Program])
     impatient.streams[0].cut()
     program.eventually(lambda: "shutdown" in program.names())
     program.survives(for_s=0.3)
+    assert program.names() == ["registered", "disconnected", "shutdown"]
 
 
 @fails_on_plain("SHUTDOWN sends SIGKILL to the whole process group", Died)
@@ -134,6 +135,7 @@ def test_a_shutdown_is_left_to_the_executor(impatient: Any, start: Callable[[], 
     impatient.streams[0].event({"type": "SHUTDOWN"})
     program.eventually(lambda: "shutdown" in program.names())
     program.survives(for_s=0.3)
+    assert program.names() == ["registered", "shutdown"]
 
 
 @fails_on_plain("the recovery timeout is ignored: it waits a day for an agent that is gone for good", NotSeen)
@@ -163,7 +165,7 @@ def test_an_agent_that_is_back_is_found_within_the_longest_pause(
     program.set_up("disconnected")
     program.survives(for_s=0.2)  # Time for some attempts.
     agent.start(agent.port)
-    program.eventually(lambda: "reregistered" in program.names())
+    assert program.eventually(lambda: "reregistered" in program.names())
 
 
 @fails_on_plain("a 503, which a starting agent gives, brings the next SUBSCRIBE at once")
@@ -185,7 +187,7 @@ def test_an_agent_that_refuses_is_asked_again(agent: Any, start: Callable[[], Pr
     program.set_up("registered")
     agent.subscribes.append(lambda answer: answer.whole(status))
     agent.streams[0].cut()
-    program.eventually(lambda: "reregistered" in program.names())
+    assert program.eventually(lambda: "reregistered" in program.names())
 
 
 @fails_on_plain("an update that hangs holds up the next subscription: the agent waits for 2 s", NotSeen)

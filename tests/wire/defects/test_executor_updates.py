@@ -85,7 +85,7 @@ def test_an_update_that_fails_is_kept_and_none_overtakes_it(registered: Program,
     agent.calls.append(lambda each: each.cut() if answer == "cut" else each.whole(answer))
     for task_id in ("t1", "t2"):
         registered.call("sendStatusUpdate", status(task_id))
-    registered.eventually(lambda: carried(agent, -1) + sent(agent)[1:] == ["t1", "t2"])
+    assert registered.eventually(lambda: carried(agent, -1) + sent(agent)[1:] == ["t1", "t2"])
 
 
 @fails_on_plain("an update's uuid is written into the caller's dict: sent again with another state it has the same one")

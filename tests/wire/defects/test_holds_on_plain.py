@@ -54,7 +54,7 @@ def test_events_are_put_together_however_they_are_cut(
     for at in range(len(record)):
         master.streams[0].chunk(record[at : at + 1])
     master.streams[0].chunk(record * 30)
-    program.eventually(lambda: program.names().count("processHeartBeat") == 31)
+    assert program.eventually(lambda: program.names().count("processHeartBeat") == 31)
 
 
 @holds_on_plain
@@ -80,6 +80,7 @@ def test_these_versions_do_no_harm(master: Any, start: Callable[[], Program], ve
     program = start()
     program.scheduler(master.address)
     program.set_up("registered")
+    assert program.names() == ["registered"]
 
 
 @holds_on_plain
@@ -115,7 +116,7 @@ def test_an_executor_registers_again(agent: Any, start: Callable[[], Program]) -
     program.executor()
     program.set_up("registered")
     agent.streams[0].cut()
-    program.eventually(lambda: "reregistered" in program.names())
+    assert program.eventually(lambda: "reregistered" in program.names())
 
 
 @holds_on_plain

@@ -109,7 +109,7 @@ def test_a_call_that_is_not_answered_has_an_end(master: Any, start: Callable[[],
     program.scheduler(master.address, answer_within_s=0.1)
     program.set_up("registered")
     try:
-        program.eventually(program.begin("reviveOffers"), "the end of the call")
+        assert program.eventually(program.begin("reviveOffers"), "the end of the call")
     finally:
         go_on.set()
 
@@ -128,11 +128,12 @@ def hanging(registered: Program, master: Any) -> Iterator[None]:
 @fails_on_plain("stop() waits for a call that hangs", NotSeen)
 @pytest.mark.usefixtures("hanging")
 def test_stopping_does_not_wait_for_a_call_that_hangs(registered: Program) -> None:
-    registered.eventually(registered.begin("stop"), "the end of stop()")
+    assert registered.eventually(registered.begin("stop"), "the end of stop()")
 
 
-@fails_on_plain("a call that hangs holds up the next subscription", NotSeen)
+# On ours alone: on plain it takes chance who comes first, the call's thread or the one that reads.
+@pytest.mark.parametrize("kind", ["serenity"])
 @pytest.mark.usefixtures("hanging")
 def test_a_call_that_hangs_does_not_hold_up_the_next_subscription(registered: Program, master: Any) -> None:
     master.streams[0].cut()
-    registered.eventually(lambda: "reregistered" in registered.names())
+    assert registered.eventually(lambda: "reregistered" in registered.names())

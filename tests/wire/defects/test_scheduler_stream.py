@@ -97,7 +97,7 @@ def test_a_stream_out_of_step_is_opened_anew(master: Any, start: Callable[[], Pr
     program.scheduler(master.address)
     program.set_up("registered")
     master.streams[0].chunk(b'no length\n20\n{"type":"HEARTBEAT"}')
-    program.eventually(lambda: "reregistered" in program.names())
+    assert program.eventually(lambda: "reregistered" in program.names())
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_subscribe_that_is_not_answered_is_sent_again(master: Any, start: Call
     program = start()
     program.scheduler(master.address, answer_within_s=0.1)
     try:
-        program.eventually(lambda: "registered" in program.names())
+        assert program.eventually(lambda: "registered" in program.names())
     finally:
         go_on.set()
 

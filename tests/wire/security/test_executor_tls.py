@@ -165,7 +165,7 @@ def test_an_agent_that_wants_a_certificate_gets_libprocess_one(
     environ |= {"LIBPROCESS_SSL_CERT_FILE": cert, "LIBPROCESS_SSL_KEY_FILE": key}
     agent(authority.server(clients=True))
     start()
-    eventually(lambda: "registered" in recorder.names())
+    assert eventually(lambda: "registered" in recorder.names())
 
 
 def test_without_libprocess_tls_an_agent_speaks_plain_http(environ: dict[str, str]) -> None:

@@ -146,15 +146,15 @@ def test_a_path_that_is_not_there_yet_is_waited_for(
     server: ZooKeeperServer, path: str, watched: Any, register: Any, eventually: Callable[..., Any]
 ) -> None:
     leading = watched(f"zk://{server.address}{path}")
-    eventually(lambda: found(leading) == f"no master has registered in zk://{server.address}{path} so far")
+    assert eventually(lambda: found(leading) == f"no master has registered in zk://{server.address}{path} so far")
     client = KazooClient(server.address)
     client.start()
     client.create(path, makepath=True)
-    eventually(lambda: found(leading) == f"no master is registered in zk://{server.address}{path}")
+    assert eventually(lambda: found(leading) == f"no master is registered in zk://{server.address}{path}")
     client.stop()
     client.close()
     register("10.0.0.7:5050")
-    eventually(lambda: found(leading) == "10.0.0.7:5050")
+    assert eventually(lambda: found(leading) == "10.0.0.7:5050")
 
 
 def test_of_several_servers_one_is_enough(
@@ -162,7 +162,7 @@ def test_of_several_servers_one_is_enough(
 ) -> None:
     register("10.0.0.7:5050")
     leading = watched(f"zk://127.0.0.1:1,nowhere.invalid:2181,{server.address}{path}", authority.access)
-    eventually(lambda: found(leading) == "https://10.0.0.7:5050")
+    assert eventually(lambda: found(leading) == "https://10.0.0.7:5050")
 
 
 def test_the_stream_goes_to_the_leader_and_with_it(
@@ -224,7 +224,7 @@ def test_a_leader_that_cannot_be_understood_is_said(
         client.start()
         client.create(f"{path}/{label}_", data, sequence=True, makepath=True)
         leading = watched(f"zk://{server.address}{path}")
-        eventually(lambda: why in found(leading))
+        assert eventually(lambda: why in found(leading))
         client.stop()
 
 
