@@ -142,9 +142,10 @@ class NodeServer:
             if message.protocol != node.PROTOCOL:
                 raise node.NodeProtocolError(f"protocol {message.protocol}; this estimator speaks {node.PROTOCOL}")
             logger.info("executor %s (process %d) is on the node's socket", message.executor_id, message.pid)
+            # Before the greeting: one who has heard it and connects anew must come after this connection.
+            self._speaker[message.container_id] = connection
             connection.send(self._node.greeting())
             connection.greeted(message)
-            self._speaker[message.container_id] = connection
         elif connection.hello is None:
             raise node.NodeProtocolError("it did not say hello first")
         elif isinstance(message, node.Tasks):
