@@ -62,6 +62,7 @@ FOUND: dict[str, Schedule] = {
         *JOB,
         BusyDisk(3),
         Exit(0, 0),
+        NextCall(MASTER, "ACKNOWLEDGE", Fate.ANSWER_LOST),
         Calm(1),
         PowerCut(),
     ),

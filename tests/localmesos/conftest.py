@@ -261,6 +261,16 @@ class Provider:
     def close(self) -> None:
         self.stream.close()
 
+    def wait_until_gone(self) -> None:
+        """After `close`: offers with its resources are rescinded a moment later, and must not be the next test's."""
+        with contextlib.suppress(http.Unreachable):  # The test has stopped the cluster, or its agent.
+            get(self.cluster.agent, "/version")
+            eventually(lambda: not any("revocable" in name for name in self._amounts()))
+
+    def _amounts(self) -> list[str]:
+        slaves = get(self.cluster.master, "/slaves")["slaves"]
+        return [name for slave in slaves for name in slave["resources"]]
+
 
 def scalars(cpus: float, mem: float, **fields: Any) -> list[Json]:
     return [
@@ -332,6 +342,9 @@ class Toolbox:
     def close(self) -> None:
         for each in reversed(self._made):
             each.close()
+        for each in self._made:
+            if isinstance(each, Provider):
+                each.wait_until_gone()
 
 
 def _toolbox() -> Iterator[Toolbox]:

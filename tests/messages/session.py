@@ -180,6 +180,7 @@ def _the_framework_is_taken_over(running: Running, recorder: Recorder) -> None:
         eventually(lambda: first.of("offerRescinded"), "a rescinded offer")
         usurper.start()
         eventually(lambda: first.of("error"), "the error of one who was usurped")
+        eventually(lambda: usurper.subscribed, "the usurper's own subscription")
         usurper.teardown()
     finally:
         driver.stop()
