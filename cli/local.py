@@ -66,7 +66,7 @@ def command(
         end_in_order_on_signals,
         other_runs,
     )
-    from serenity.localmesos.cluster import ClusterError, ClusterOptions, find_mesos
+    from serenity.localmesos.cluster.cluster import ClusterError, ClusterOptions, find_mesos
     from serenity.wire.http import Endpoint
     from serenity.wire.node import run_dir
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from serenity.localmesos.cluster import Cluster, ClusterOptions
-from serenity.localmesos.tether import tethered
+from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
+from serenity.localmesos.cluster.tether import tethered
 from serenity.wire import http, runtime_file
 from serenity.wire.http import Endpoint, HttpError, Unreachable
 

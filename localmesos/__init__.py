@@ -1,11 +1,16 @@
 """A Mesos for one machine: master, agent and resource provider manager, speaking Mesos' v1 HTTP API.
 
-For the demo and the tests; not for production.  `cluster.Cluster` starts it, or a real Mesos, and makes either fail.
+For the demo and the tests; not for production.
 
-Decisions are apart from I/O.  Pure: `master` and `agent`, two state machines with their parts in modules of their
-own, which they name; `allocator`, `protobuf_json` and `schema`, the `*validation` and `*_view` modules.  In the
-world: `embedded` joins `master_process` and `agent_process`, which carry out what the two want done, by `port`,
-`container`, `launcher`, `cgroups` and `meta_files`.
+    cluster/     starts it, or a real Mesos, as processes, and makes either fail
+    master/      the master, a state machine with its parts in modules of their own, which it names
+    agent/       the agent, likewise
+    containers/  processes started, measured, limited and ended
+    web/         ports, streams, and JSON that is a protobuf message
+
+Decisions are apart from I/O: all of `master` and `agent` is pure but `process`, `files` and `meta_files`, and the
+programs that they start.  `embedded` joins the two, `endpoints` says what is behind each path of theirs.  Between
+them stand `messages`, and `tasks` as both know them.
 
 It refuses what Mesos refuses, in the same words (``tests/localmesos/test_refused_*``), and what it says has the
 same shape (``test_shapes``).  Knowingly different from a real Mesos:

@@ -20,14 +20,14 @@ import gevent.socket
 import serenity
 from serenity.daemon.arguments import DaemonArguments
 from serenity.localmesos import control
-from serenity.localmesos.cgroups import CgroupsError
-from serenity.localmesos.cluster_options import DEFAULT_RESOURCES, ClusterError
-from serenity.localmesos.container import become_subreaper
+from serenity.localmesos.agent.executor_launch import AgentSettings
+from serenity.localmesos.cluster.options import DEFAULT_RESOURCES, ClusterError
+from serenity.localmesos.containers.cgroups import CgroupsError
+from serenity.localmesos.containers.container import become_subreaper
 from serenity.localmesos.embedded import EmbeddedMesos
-from serenity.localmesos.executor_launch import AgentSettings
-from serenity.localmesos.http import listen
-from serenity.localmesos.master_state import MasterSettings
+from serenity.localmesos.master.state import MasterSettings
 from serenity.localmesos.resource_flag import parse_resources
+from serenity.localmesos.web.http import listen
 from serenity.wire.resources import ResourceError
 
 EXIT_USAGE = 2

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from serenity.localmesos.cluster_options import ClusterError
+from serenity.localmesos.cluster.options import ClusterError
 from serenity.localmesos.embedded import SUBSCRIBERS, EmbeddedMesos
 from serenity.wire.resources import Json
 

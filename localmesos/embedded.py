@@ -18,18 +18,19 @@ from collections.abc import Callable, Collection
 
 import gevent
 
-from serenity.localmesos import agent_registry, processes
-from serenity.localmesos.agent_process import AgentProcess
-from serenity.localmesos.agent_state import AgentState
-from serenity.localmesos.cgroups import Cgroups
-from serenity.localmesos.cluster_options import ClusterError
+from serenity.localmesos.agent.executor_launch import AgentSettings
+from serenity.localmesos.agent.process import AgentProcess
+from serenity.localmesos.agent.state import AgentState
+from serenity.localmesos.cluster.options import ClusterError
+from serenity.localmesos.containers import processes
+from serenity.localmesos.containers.cgroups import Cgroups
+from serenity.localmesos.containers.launcher import Launcher
 from serenity.localmesos.endpoints import agent_routes, master_routes
-from serenity.localmesos.executor_launch import AgentSettings
-from serenity.localmesos.http import listen
-from serenity.localmesos.launcher import Launcher
-from serenity.localmesos.master_process import MasterProcess
-from serenity.localmesos.master_state import MasterSettings
+from serenity.localmesos.master import agent_registry
+from serenity.localmesos.master.process import MasterProcess
+from serenity.localmesos.master.state import MasterSettings
 from serenity.localmesos.messages import Effect, EndAgent, ForAgent, ToMaster
+from serenity.localmesos.web.http import listen
 
 _TICK_S = 0.05
 _STOP_MARGIN_S = 1.0

@@ -6,18 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from serenity.localmesos import agent_registry, agent_view, files, master_view, view
-from serenity.localmesos.agent_state import AgentState
-from serenity.localmesos.executor_calls import NOT_RECOVERED
-from serenity.localmesos.http import Answer, Handler, Request
-from serenity.localmesos.master import HEARTBEAT_S, Master
+from serenity.localmesos import view
+from serenity.localmesos.agent import files
+from serenity.localmesos.agent import view as agent_view
+from serenity.localmesos.agent.executor_calls import NOT_RECOVERED
+from serenity.localmesos.agent.state import AgentState
+from serenity.localmesos.master import agent_registry
+from serenity.localmesos.master import view as master_view
+from serenity.localmesos.master.master import HEARTBEAT_S, Master
 from serenity.localmesos.messages import CallRefused
+from serenity.localmesos.web.http import Answer, Handler, Request
 from serenity.wire.resources import Json
 
 if TYPE_CHECKING:
-    from serenity.localmesos.agent import Agent
-    from serenity.localmesos.agent_process import AgentProcess
-    from serenity.localmesos.master_process import MasterProcess
+    from serenity.localmesos.agent.agent import Agent
+    from serenity.localmesos.agent.process import AgentProcess
+    from serenity.localmesos.master.process import MasterProcess
 
     Process = AgentProcess | MasterProcess
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serenity.cli.stack import can_isolate_by_cgroups
-from serenity.localmesos.cluster import ClusterOptions, find_mesos
+from serenity.localmesos.cluster.cluster import ClusterOptions, find_mesos
 
 _REAL = pytest.param("real", marks=pytest.mark.real_mesos)
 _REAL_WITH_CGROUPS = pytest.param("real-cgroups", marks=[pytest.mark.real_mesos, pytest.mark.root])

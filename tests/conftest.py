@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serenity.localmesos.cluster import Cluster, ClusterOptions
+from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from tests.clusters import KINDS, cluster_options, last_words
 
 

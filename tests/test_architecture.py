@@ -217,7 +217,7 @@ def test_allowed(path, source):
         ("qos/filters/ewma.py", "from ...estimator import slack", "qos may not import serenity.estimator"),
         ("executor/run.py", "from serenity.framework import store", "executor may not import serenity.framework"),
         ("framework/api.py", "from .. import qos", "framework may not import serenity.qos"),
-        ("localmesos/agent.py", "import serenity.cli.main", "localmesos may not import serenity.cli.main"),
+        ("localmesos/agent/agent.py", "import serenity.cli.main", "localmesos may not import serenity.cli.main"),
         ("framework/api.py", "from serenity.wire._vendor import pymesos", "serenity.wire._vendor is wire's own"),
         ("tests/qos/test_frame.py", "from qos.frame import Frame", "imports qos.frame; it is serenity.qos.frame"),
         ("bench/loop.py", "import executor", "imports executor; it is serenity.executor"),

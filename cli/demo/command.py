@@ -46,7 +46,7 @@ def command(
     from serenity.cli.demo.progress import Progress
     from serenity.cli.demo.run import Demo, DemoError, DemoOptions, isolate_by_cgroups
     from serenity.cli.stack import StackError, WorkFolder, end_in_order_on_signals
-    from serenity.localmesos.cluster import ClusterError, find_mesos
+    from serenity.localmesos.cluster.cluster import ClusterError, find_mesos
 
     if report is not None:
         _make(report)  # Before the work, not after it.

@@ -26,7 +26,7 @@ from serenity.cli.demo.production import Production, Service, sli_labels
 from serenity.cli.demo.progress import Progress
 from serenity.cli.demo.report import JUDGED_S, Correction, Figures, Measurements, Phase, Second
 from serenity.cli.stack import Stack, StackOptions, agent_resources, can_isolate_by_cgroups, free_agent_port
-from serenity.localmesos.cluster import ClusterOptions
+from serenity.localmesos.cluster.cluster import ClusterOptions
 from serenity.wire import api, node
 from serenity.wire.api import MIB
 from serenity.wire.reasons import Reason

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 
 _SUBSCRIBE = b'"type":"SUBSCRIBE"'
 _CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from serenity.localmesos.cluster import Cluster, ClusterOptions
+from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.wire.resources import Resources
 from serenity.wire.scheduler import Disconnected, SchedulerDriver
 from tests.polling import eventually

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from serenity.estimator import command
-from serenity.localmesos.cluster import Cluster, ClusterOptions
+from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.wire import node
 from tests.estimator.conftest import PIPELINE
 from tests.polling import eventually

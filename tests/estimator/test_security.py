@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from tests.wire.security.fronts import Front
 from tests.wire.security.guarded import guarded_options, secret_file
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire import http
 from serenity.wire.http import Endpoint, Unreachable
 from serenity.wire.provider import ProviderDriver, new_version, slack

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from serenity.framework.settings import FrameworkSettings
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from tests.framework.conftest import FrameworkProcess, Slack
 from tests.polling import eventually
 from tests.wire.security.fronts import Front

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serenity.localmesos import checkpoint
-from serenity.localmesos.agent import Agent
-from serenity.localmesos.executor_launch import AgentSettings
+from serenity.localmesos.agent import checkpoint
+from serenity.localmesos.agent.agent import Agent
+from serenity.localmesos.agent.executor_launch import AgentSettings
 from serenity.localmesos.messages import (
     CallRefused,
     Checkpoint,

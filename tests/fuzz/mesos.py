@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable
 from typing import Protocol
 
-from serenity.localmesos.master import HEARTBEAT_S, Master
-from serenity.localmesos.master_state import MasterSettings
+from serenity.localmesos.master.master import HEARTBEAT_S, Master
+from serenity.localmesos.master.state import MasterSettings
 from serenity.localmesos.messages import (
     Close,
     Effect,

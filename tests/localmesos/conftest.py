@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire import http
 from serenity.wire.recordio import RecordReader
 from serenity.wire.resources import Resources

@@ -6,11 +6,11 @@ import base64
 import json
 from pathlib import Path
 
-from serenity.localmesos.agent import Agent
-from serenity.localmesos.checkpoint import recovered
-from serenity.localmesos.executor_launch import AgentSettings
-from serenity.localmesos.master import Master
-from serenity.localmesos.master_state import MasterSettings
+from serenity.localmesos.agent.agent import Agent
+from serenity.localmesos.agent.checkpoint import recovered
+from serenity.localmesos.agent.executor_launch import AgentSettings
+from serenity.localmesos.master.master import Master
+from serenity.localmesos.master.state import MasterSettings
 from serenity.localmesos.messages import (
     Checkpoint,
     Close,
@@ -23,8 +23,8 @@ from serenity.localmesos.messages import (
     Send,
     ToMaster,
 )
-from serenity.localmesos.protobuf_json import message
 from serenity.localmesos.resource_flag import parse_resources
+from serenity.localmesos.web.protobuf_json import message
 from serenity.wire.resources import Resources
 
 INFO = {"id": "m", "ip": 0, "port": 1, "hostname": "h", "pid": "master@h:1", "address": {"ip": "h"}, "capabilities": []}

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from serenity.localmesos import processes
-from serenity.localmesos.cluster import Cluster, ClusterError
+from serenity.localmesos.cluster.cluster import Cluster, ClusterError
+from serenity.localmesos.containers import processes
 from serenity.wire import http
 from tests.clusters import KINDS, cluster_options
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.localmesos.allocator import Candidate, Filter, Supply, allocate, remaining, share
+from serenity.localmesos.master.allocator import Candidate, Filter, Supply, allocate, remaining, share
 from serenity.wire.resources import Resources
 
 NOTHING = Resources()

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import serenity
-from serenity.localmesos import processes
-from serenity.localmesos.cluster import Cluster, ClusterError, ClusterOptions, find_mesos
-from serenity.localmesos.real_mesos import RealMesos, free_port
+from serenity.localmesos.cluster.cluster import Cluster, ClusterError, ClusterOptions, find_mesos
+from serenity.localmesos.cluster.real_mesos import RealMesos, free_port
+from serenity.localmesos.containers import processes
 
 IMPORTS = str(Path(serenity.__file__).resolve().parent.parent)
 
@@ -105,7 +105,8 @@ def test_one_that_was_killed_goes_on_where_it_was(tmp_path, tools):
 def test_it_stops_when_its_starter_dies(tmp_path, tools):
     script = (
         "import os, sys, pathlib\n"
-        "from serenity.localmesos.cluster import Cluster, ClusterOptions\n"
+        "from serenity.localmesos.cluster.cluster import Cluster\n"
+        "from serenity.localmesos.cluster.options import ClusterOptions\n"
         "cluster = Cluster(ClusterOptions(pathlib.Path(sys.argv[1])))\n"
         "cluster.start()\n"
         "print(cluster._backend._process.pid, flush=True)\n"

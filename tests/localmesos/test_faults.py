@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import serenity
-from serenity.localmesos.cluster import Cluster, ClusterError, ClusterOptions
+from serenity.localmesos.cluster.cluster import Cluster, ClusterError, ClusterOptions
 from serenity.wire import http
 
 STATE = {"resource_version_uuid": {"value": "dAQTlKiJTZy4NumW1hurZA=="}}

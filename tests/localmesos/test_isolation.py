@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from serenity.cli.stack import can_isolate_by_cgroups
-from serenity.localmesos.cgroups import Cgroups, CgroupsError
-from serenity.localmesos.cluster import Cluster, ClusterError, ClusterOptions
+from serenity.localmesos.cluster.cluster import Cluster, ClusterError, ClusterOptions
+from serenity.localmesos.containers.cgroups import Cgroups, CgroupsError
 from serenity.wire import http
 from serenity.wire.resources import Resources
 from tests.clusters import KINDS_AND_CGROUPS, cluster_options

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.localmesos.executor_launch import mesos_duration
+from serenity.localmesos.agent.executor_launch import mesos_duration
+from serenity.localmesos.agent.updates import StatusUpdates
 from serenity.localmesos.messages import CallRefused, RegisterAgent
 from serenity.localmesos.resource_flag import parse_resources
-from serenity.localmesos.updates import StatusUpdates
 from tests.localmesos.machines import UUIDS, World
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from serenity.localmesos import processes
+from serenity.localmesos.containers import processes
 
 MARK = "SERENITY_TEST_MARK"
 

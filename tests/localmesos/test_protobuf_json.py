@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from serenity.localmesos.protobuf_json import NotAMessageError, message
-from serenity.localmesos.schema import ENUMERATIONS, MESSAGES
+from serenity.localmesos.web.protobuf_json import NotAMessageError, message
+from serenity.localmesos.web.schema import ENUMERATIONS, MESSAGES
 
 TASK = {"name": "t", "task_id": {"value": "1"}, "agent_id": {"value": "a"}}
 

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from tests.clusters import KINDS, cluster_options
 
 COMMAND = {"value": "true"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire import http
 from tests.clusters import cluster_options
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 import serenity
-from serenity.localmesos.tether import tethered
+from serenity.localmesos.cluster.tether import tethered
 
 IMPORTS = str(Path(serenity.__file__).resolve().parent.parent)
 
 # Starts a shell that says which signal it got, then waits to be killed itself.
 SUPERVISOR = """
 import signal, subprocess, sys, time
-from serenity.localmesos.tether import tethered
+from serenity.localmesos.cluster.tether import tethered
 shell = "trap 'echo USR1 >&2; exit' USR1; trap 'echo TERM >&2; exit' TERM; echo ready; while :; do sleep 0.05; done"
 subprocess.Popen(tethered(["/bin/sh", "-c", shell], signal.Signals[sys.argv[1]]))
 time.sleep(60)

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire.recordio import RecordReader
 from tests.messages.recording import Recording
 

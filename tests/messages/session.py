@@ -22,7 +22,7 @@ from serenity.framework.calls import Accept, Acknowledge, Kill, Reconcile
 from serenity.framework.scheduler import framework_info, make_call
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.task_info import ExecutorTemplate
-from serenity.localmesos.cluster import Cluster, ClusterOptions
+from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.wire.endpoint import Endpoint
 from serenity.wire.http import request
 from serenity.wire.node import qos_off_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from serenity.localmesos.cluster import ClusterOptions
+from serenity.localmesos.cluster.cluster import ClusterOptions
 from tests.clusters import cluster_options
 
 PRINCIPAL, SECRET = "serenity", "s3cr3t"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serenity.localmesos.cluster import Cluster
+from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire.access import ANONYMOUS, Access
 from serenity.wire.credentials import Credential, read_credential
 from serenity.wire.http import HttpError

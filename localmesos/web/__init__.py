@@ -1,0 +1,1 @@
+"""How both are reached: ports, streams, and JSON that is a protobuf message."""
