@@ -1,11 +1,16 @@
 """How fast the default pipeline is, and that it does not grow: one JSON line.
 
-    python -m bench.qos [--containers 1000] [--seconds 20] [--frames 100000]
+    python -m bench.qos [--containers 1000] [--replay-frames 600] [--growth-frames 100000] [--parts]
 
-`replay_frames_per_s`: frames of a trace, from lines of JSON to decisions, on one core; the
-lines are in memory, and `gunzip_frames_per_s` says what reading them gzipped would cost
-beside.  `live_tick_ms_*`: see bench.qos_tick; null where it was not measured.
-`rss_growth_bytes`: between a tenth and all of `--frames` frames with containers that come and go.
+All times are CPU time, so that they are those of one core, however busy the machine.
+
+`replay_frames_per_s`: of a trace file with so many containers, from opening it to the decisions as
+JSON, as `serenity qos replay` does, less the start of Python.  The median of three runs.  The file is
+not gzipped: `--parts` says what it is with gzip, for parsing alone, and without parsing.
+`live_tick_ms_*`: of sampling 100 containers in real cgroups, with all sources that the machine
+has, and of the pipeline over that sample (bench.qos_tick); null where no cgroup can be made.
+`rss_growth_bytes`: between a tenth and all of the growth frames, in which 12 containers come and
+go: every twentieth frame one is replaced by another; null without such frames.
 """
 
 from __future__ import annotations
@@ -14,17 +19,21 @@ import argparse
 import gzip
 import json
 import os
+import statistics
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
+import msgspec
 import numpy as np
 
 from bench import qos_tick
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Node
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.replay import Replay
-from serenity.qos.trace import FrameDecoder
+from serenity.qos.trace import read_trace
 
 NODE = Node(cpus=512.0, mem_bytes=2.0**41, llc_bytes=2.0**29, mem_bw=4e11)
 # Each column's usual size, and how much it varies from second to second, in logs.
@@ -43,6 +52,7 @@ COLUMNS = {
     "psi_memory": (0.002, 0.5),
     "sli": (5.0, 0.05),
 }
+_RUNS = 3
 
 
 def frames(containers: int, *, renew_every: int = 0, seed: int = 1) -> Iterator[Frame]:
@@ -51,15 +61,15 @@ def frames(containers: int, *, renew_every: int = 0, seed: int = 1) -> Iterator[
     sizes = np.array([size for size, _ in COLUMNS.values()])[:, None]
     spreads = np.array([spread for _, spread in COLUMNS.values()])[:, None]
     usual = sizes * np.exp(luck.normal(0.0, 0.5, (len(COLUMNS), containers)))
-    there = [_container(place, place) for place in range(containers)]
+    there = tuple(_container(place, place) for place in range(containers))
     t = 0
     while True:
         if renew_every and t % renew_every == renew_every - 1:
             place = int(luck.integers(containers))
-            there[place] = _container(place, containers + t)
+            there = (*there[:place], _container(place, containers + t), *there[place + 1 :])
         values = usual * np.exp(luck.normal(0.0, 1.0, usual.shape) * spreads)
         values[:, luck.random(containers) < 0.005] = np.nan
-        yield Frame(float(t), tuple(there), dict(zip(COLUMNS, values, strict=True)), NODE)
+        yield Frame(float(t), there, dict(zip(COLUMNS, values, strict=True)), NODE)
         t += 1
 
 
@@ -68,38 +78,49 @@ def _container(place: int, number: int) -> Container:
     return Container(f"{role}-{number}", role, f"job-{place}", 2.0, 2.0**31)
 
 
-def replay_speed(containers: int, seconds: float) -> dict[str, float]:
-    lines = []
-    for frame in frames(containers):
+def replay_speed(containers: int, count: int, *, parts: bool = False) -> dict[str, float]:
+    """Frames per second of CPU time."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, zipped = Path(folder, "trace.jsonl"), Path(folder, "trace.jsonl.gz")
+        with plain.open("wb") as file:
+            _write_trace(file, containers, count)
+        found = {"replay_frames_per_s": _speed(lambda: _replay(read_trace(plain)))}
+        if parts:
+            zipped.write_bytes(gzip.compress(plain.read_bytes(), compresslevel=6))
+            found["zipped_frames_per_s"] = _speed(lambda: _replay(read_trace(zipped)))
+            found["parse_frames_per_s"] = _speed(lambda: sum(1 for _ in read_trace(plain)))
+            parsed = list(read_trace(plain))
+            found["pipeline_frames_per_s"] = _speed(lambda: _replay(parsed))
+    return found
+
+
+def _write_trace(file: IO[bytes], containers: int, count: int) -> None:
+    """Six digits a value, as in traces of qosbench's kind."""
+    node = {name: getattr(NODE, name) for name in Node.__slots__}
+    file.write(json.dumps({"trace": 1, "interval_s": 1.0, "node": node}).encode() + b"\n")
+    for _, frame in zip(range(count), frames(containers), strict=False):
         line = frame.to_json()
-        line["containers"] = [
-            {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()}
-            for row in line["containers"]
-        ]
-        lines.append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        if len(lines) == 200:
-            break
-    decoder, replay = FrameDecoder(), Replay(Pipeline.load())
-    done, parsed_s, stepped_s = 0, 0.0, 0.0
-    began_s = time.process_time()
-    while time.process_time() - began_s < seconds:
-        before_s = time.process_time()
-        frame = decoder.decode(lines[done % len(lines)])
-        parsed_s += time.process_time() - before_s
-        object.__setattr__(frame, "t", float(done))  # The lines repeat, and time goes on.
-        before_s = time.process_time()
-        replay.step(frame)
-        stepped_s += time.process_time() - before_s
-        done += 1
-    zipped = gzip.compress(b"".join(lines), compresslevel=3)
-    before_s = time.process_time()
-    gzip.decompress(zipped)
-    return {
-        "replay_frames_per_s": round(done / (parsed_s + stepped_s), 1),
-        "parse_frames_per_s": round(done / parsed_s, 1),
-        "pipeline_frames_per_s": round(done / stepped_s, 1),
-        "gunzip_frames_per_s": round(len(lines) / (time.process_time() - before_s), 1),
-    }
+        del line["node"]
+        for row in line["containers"]:
+            row.update((name, float(f"{row[name]:.6g}")) for name in COLUMNS if name in row)
+        file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+
+def _replay(trace: Iterable[Frame]) -> int:
+    replay, count = Replay(Pipeline.load()), 0
+    for frame in trace:
+        count += 1
+        for decision in replay.step(frame):
+            msgspec.json.encode(decision)
+    return count
+
+
+def _speed(run: Callable[[], int]) -> float:
+    speeds = []
+    for _ in range(_RUNS):
+        began_s = time.process_time()
+        speeds.append(run() / (time.process_time() - began_s))
+    return round(statistics.median(speeds), 1)
 
 
 def rss_growth_bytes(count: int, containers: int = 12) -> int:
@@ -119,14 +140,17 @@ def _rss_bytes() -> int:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--containers", type=int, default=1000)
-    options.add_argument("--seconds", type=float, default=20.0, help="CPU time for the replay")
-    options.add_argument("--frames", type=int, default=100_000, help="how many for the growth; 0: leave it out")
+    options.add_argument("--containers", type=int, default=1000, help="in the replay")
+    options.add_argument("--replay-frames", type=int, default=600, help="in the trace that is replayed")
+    options.add_argument("--growth-frames", type=int, default=100_000, help="0 leaves the growth out")
+    options.add_argument("--parts", action="store_true", help="say what the parts of a replay take")
     chosen = options.parse_args()
-    result: dict[str, float | int | None] = dict(replay_speed(chosen.containers, chosen.seconds))
+    result: dict[str, float | int | None] = {}
+    grown_bytes = rss_growth_bytes(chosen.growth_frames) if chosen.growth_frames else None
+    result |= replay_speed(chosen.containers, chosen.replay_frames, parts=chosen.parts)
     live = qos_tick.measure()
     result |= {name: live[name] for name in ("live_tick_ms_p50", "live_tick_ms_p99")}
-    result["rss_growth_bytes"] = rss_growth_bytes(chosen.frames) if chosen.frames else None
+    result["rss_growth_bytes"] = grown_bytes
     print(json.dumps(result))
 
 

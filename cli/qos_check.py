@@ -21,7 +21,8 @@ def command(file: Path) -> int:
 
     try:
         tables = read(file)
-        Pipeline.from_table(tables)
+        if tables.qos or not tables.slack:  # The estimator may have a file of its own.
+            Pipeline.from_table(tables)
         SlackStages.from_file(tables)
     except PipelineError as error:
         raise Failure(str(error), exits.USAGE) from error

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from serenity.cli import exits
 from serenity.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from serenity.qos.pipeline import PipelineFile
 
 
 @click.command("draw")
@@ -25,6 +29,7 @@ from serenity.cli.failure import Failure
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write it there, and not to stdout.")
 def command(file: Path | None, wanted: str, output: Path | None) -> int:
     """Draw pipeline FILE, or the built-in one: its chains of stages with their parameters."""
+    from serenity.estimator.pipeline import SlackStages
     from serenity.qos import draw
     from serenity.qos.pipeline import DEFAULT_FILE, Pipeline, read
     from serenity.qos.stages import PipelineError
@@ -32,9 +37,10 @@ def command(file: Path | None, wanted: str, output: Path | None) -> int:
     try:
         tables = read(file or DEFAULT_FILE)
         Pipeline.from_table(tables)  # Only what can run is drawn.
+        SlackStages.from_file(tables)
     except PipelineError as error:
         raise Failure(str(error), exits.USAGE) from error
-    drawn = draw.graph(tables)
+    drawn = draw.graph(tables, _slack_stages(tables))
     text = draw.mermaid(drawn) if wanted == "mermaid" else draw.dot(drawn)
     content = text.encode() if wanted in ("mermaid", "dot") else _graphviz(text, wanted)
     if output is None and wanted == "png" and sys.stdout.isatty():
@@ -47,6 +53,19 @@ def command(file: Path | None, wanted: str, output: Path | None) -> int:
     except OSError as error:
         raise Failure(f"{output} cannot be written: {error.strerror}", exits.USAGE) from error
     return exits.OK
+
+
+def _slack_stages(tables: PipelineFile) -> dict[str, tuple[str, type]]:
+    from serenity.estimator.predictor import PREDICTORS
+    from serenity.estimator.report import ReportParameters
+    from serenity.estimator.slack import Limits
+
+    predictor = tables.slack.get("predictor", {}).get("name", "peak")
+    return {
+        "predictor": (f"predictor: {predictor}", PREDICTORS[predictor].parameters),
+        "limits": ("slack: limits", Limits),
+        "report": ("slack: report", ReportParameters),
+    }
 
 
 def _graphviz(text: str, wanted: str) -> bytes:

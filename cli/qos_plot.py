@@ -1,8 +1,9 @@
-"""Draws a replay: each container's signals against their baselines, with what was decided and who was suspected."""
+"""Draws a replay: the signals that decisions rest on against their baselines, what was decided, who was suspected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,34 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter
 
-from serenity.qos.frame import Floats, Frame
+from serenity.qos.frame import COLUMNS, Floats, Frame
 from serenity.qos.replay import Decision
 
-_INK = "#22313f"
+_INK, _GREY = "#22313f", "#8d99a6"
 _CAUSES = {
     "cpu": "#c0392b",
     "llc": "#e08a1e",
-    "memory_bandwidth": "#b8860b",
+    "memory_bandwidth": "#8e6c0a",
     "io": "#2471a3",
     "memory": "#7d3c98",
     "slo": "#117a65",
     "overload": "#641e16",
     "unknown": "#566573",
 }
-_MOST_ROWS = 12  # The containers with most decisions; more are no picture.
-_BASELINE_S = 300.0
+# What best-effort tasks press on, by cause; CPU, as activity in general, where the cause does not tell.
+_PRESSURES = {"llc": "llc_bytes", "memory_bandwidth": "mem_bw", "io": "io_bytes", "memory": "rss_bytes"}
+_RATIOS = {
+    "cpi": ("cycles", "instructions", 1.0),
+    "mpki": ("llc_misses", "instructions", 1000.0),
+    "run_delay": ("run_delay", "cpu", 1.0),
+}
+_UNITS = {"cpi": "CPI", "mpki": "misses / 1000 instr.", "run_delay": "s waited / CPU s", "cpu_granted": "share of CPU"}
+_MOST_ROWS = 12  # Those with most decisions; more are no picture.
+_BASELINE_S = 60.0  # Outside of contentions; in them it is the decision's.
 
 
 class Drawing:
@@ -35,89 +47,143 @@ class Drawing:
 
     def __init__(self) -> None:
         self._times: list[float] = []
-        self._signals: dict[str, list[tuple[float, float, float]]] = {}  # Production: (t, CPI, waiting a CPU second).
-        self._use: dict[str, list[tuple[float, float]]] = {}  # Best-effort: (t, cores).
-        self._decisions: list[Decision] = []
+        # Per frame who was there, and the columns of COLUMNS; shape (columns, containers).
+        self._frames: list[tuple[list[str], Any]] = []
+        self._production: set[str] = set()
+        self._decisions: dict[str, list[Decision]] = {}  # By protected container.
 
     def add(self, frame: Frame, decisions: Sequence[Decision]) -> None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cpi = frame.column("cycles") / frame.column("instructions")
-            waits = frame.column("run_delay") / frame.column("cpu")
-        cpu = frame.column("cpu")
         self._times.append(frame.t)
-        for i, (name, production) in enumerate(zip(frame.ids, frame.production, strict=True)):
-            if production:
-                self._signals.setdefault(name, []).append((frame.t, float(cpi[i]), float(waits[i])))
-            else:
-                self._use.setdefault(name, []).append((frame.t, float(cpu[i])))
-        self._decisions += decisions
+        self._frames.append((frame.ids, np.array([frame.column(name) for name in COLUMNS], dtype=np.float32)))
+        self._production.update(name for name, yes in zip(frame.ids, frame.production, strict=True) if yes)
+        for each in decisions:
+            self._decisions.setdefault(each.protected, []).append(each)
 
     def save(self, path: Path) -> None:
         """Raises OSError; ValueError: not a format that matplotlib writes, or no production container."""
-        names = sorted(self._signals, key=lambda name: (-sum(d.protected == name for d in self._decisions), name))
-        shown = sorted(names[:_MOST_ROWS])
-        if not shown:
+        if not self._production:
             raise ValueError("the trace has no production container")
+        rows = self._rows()
+        shown = sorted(rows[:_MOST_ROWS])
+        names = dict.fromkeys(name for name, _ in shown)
+        decided = [each for name in names for each in self._decisions.get(name, []) if each.action != "release"]
+        pressures = list(dict.fromkeys(_PRESSURES.get(each.cause, "cpu") for each in decided)) or ["cpu"]
+        count = len(shown) + len(pressures)
         figure, axes = pyplot.subplots(
-            len(shown) + 1, 1, figsize=(14, 1.9 * len(shown) + 2.6), sharex=True, layout="constrained", squeeze=False
+            count, 1, figsize=(14, 1.7 * count + 1.2), sharex=True, layout="constrained", squeeze=False
         )
-        for each, name in zip(axes[:-1, 0], shown, strict=True):
-            self._container(each, name)
-        self._best_effort(axes[-1, 0])
+        for each, (name, signal) in zip(axes[: len(shown), 0], shown, strict=True):
+            self._container(each, name, signal)
+        for each, column in zip(axes[len(shown) :, 0], pressures, strict=True):
+            self._best_effort(each, column, {each.suspects[0] for each in decided if each.suspects})
+        for each in axes[:, 0]:
+            each.spines[["top", "right"]].set_visible(False)
+            each.tick_params(labelsize=8)
+        axes[-1, 0].set_xlim(self._times[0], self._times[-1])
         axes[-1, 0].set_xlabel("seconds of the trace")
-        hidden = len(names) - len(shown)
-        title = f"{sum(d.action != 'release' and d.onset is not None for d in self._decisions)} decisions"
-        figure.suptitle(title + (f"; {hidden} containers with fewer are not shown" if hidden else ""), color=_INK)
+        self._legend(figure, decided, len(rows) - len(shown))
         figure.savefig(path, dpi=100)
         pyplot.close(figure)
 
-    def _container(self, axes: Any, name: str) -> None:
-        rows = np.array(self._signals[name])
-        t, cpi, waits = rows.T
-        counted = bool(np.isfinite(cpi).any())
-        signal, word = (cpi, "CPI") if counted else (waits, "s waited\na CPU s")
-        axes.plot(t, signal, color="#7f8c9b", linewidth=0.6, label=word.replace("\n", " "))
-        axes.plot(t, _running_median(t, signal), color=_INK, linewidth=1.2, label="median of 5 min before")
-        low, high = np.nanpercentile(signal, [0.5, 99.5]) if np.isfinite(signal).any() else (0.0, 1.0)
+    def _rows(self) -> list[tuple[str, str]]:
+        """Containers, and of each the signals that decisions rest on; those with most decisions first."""
+        counts: dict[tuple[str, str], int] = {}
+        for name in sorted(self._production):
+            signals = [each.signal for each in self._decisions.get(name, []) if each.signal]
+            for signal in signals or ["cpi" if np.isfinite(self._signal(name, "cpi")).any() else "run_delay"]:
+                counts[name, signal] = counts.get((name, signal), 0) + len(signals)
+        return sorted(counts, key=lambda row: (-counts[row], row))
+
+    def _signal(self, name: str, signal: str) -> Floats:
+        """Over time; NaN: not measured."""
+        if signal in _RATIOS:
+            above, below, scale = _RATIOS[signal]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio: Floats = scale * self._column(name, above) / self._column(name, below)
+            return ratio
+        if signal == "cpu_granted":
+            cpu = self._column(name, "cpu")
+            granted: Floats = cpu / (cpu + self._column(name, "run_delay"))
+            return granted
+        return self._column(name, signal if signal in COLUMNS else "sli")
+
+    def _column(self, name: str, column: str) -> Floats:
+        at, place, ids = list(COLUMNS).index(column), -1, None
+        values = np.full(len(self._frames), np.nan)
+        for i, (here, measured) in enumerate(self._frames):
+            if here is not ids:
+                ids, place = here, here.index(name) if name in here else -1
+            if place >= 0:
+                values[i] = measured[at, place]
+        return values
+
+    def _container(self, axes: Any, name: str, signal: str) -> None:
+        t, values = np.array(self._times), self._signal(name, signal)
+        axes.plot(t, values, color=_GREY, linewidth=0.6)
+        episodes = list(self._episodes(name))
+        axes.plot(t, _baseline(t, values, signal, episodes), color=_INK, linewidth=1.3)
+        known = values[np.isfinite(values)]
+        low, high = np.percentile(known, [0.5, 99.5]) if len(known) else (0.0, 1.0)
         room = max(high - low, 1e-3)
-        axes.set_ylim(low - 0.15 * room, high + 0.45 * room)
-        axes.set_ylabel(f"{name}\n{word}", fontsize=8)
-        self._episodes(axes, name)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="upper right", fontsize=7, ncols=2, frameon=False)
+        axes.set_ylim(low - 0.1 * room, high + 0.35 * room)
+        axes.set_ylabel(f"{name}\n{_UNITS.get(signal, signal)}", fontsize=8)
+        for decision, end in episodes:
+            mine = decision.signal == signal
+            axes.axvspan(decision.t, end, color=_CAUSES.get(decision.cause, _INK), alpha=0.25 if mine else 0.08, lw=0)
+            if mine:
+                suspect = decision.suspects[0] if decision.suspects else "nobody"
+                text = f" {decision.cause}: {suspect}"
+                axes.text(decision.t, axes.get_ylim()[1], text, fontsize=7.5, color=_INK, va="top", clip_on=True)
 
-    def _episodes(self, axes: Any, name: str) -> None:
-        mine = [each for each in self._decisions if each.protected == name]
-        top = axes.get_ylim()[1]
-        for i, each in enumerate(mine):
-            if each.action == "release":
-                continue
-            end = mine[i + 1].t if i + 1 < len(mine) else self._times[-1]
-            colour = _CAUSES.get(each.cause, _INK)
-            axes.axvspan(each.t, end, color=colour, alpha=0.22, linewidth=0)
-            suspect = each.suspects[0] if each.suspects else "nobody"
-            axes.text(each.t, top, f" {each.cause}: {suspect}", fontsize=6.5, color=colour, va="top", rotation=0)
+    def _episodes(self, name: str) -> Iterable[tuple[Decision, float]]:
+        """Each decision to act, and when the next one, or the end of the contention, took its place."""
+        for each, after in itertools.pairwise([*self._decisions.get(name, []), None]):
+            if each is not None and each.action != "release":
+                yield each, self._times[-1] if after is None else after.t
 
-    def _best_effort(self, axes: Any) -> None:
-        accused = {each.suspects[0] for each in self._decisions if each.suspects}
-        for name, rows in sorted(self._use.items()):
-            t, cores = np.array(rows).T
+    def _best_effort(self, axes: Any, column: str, accused: set[str]) -> None:
+        t = np.array(self._times)
+        here = {name for ids, _ in self._frames for name in ids} - self._production
+        for name in sorted(here, key=lambda name: (name in accused, name)):
+            use = self._column(name, column)
             if name in accused:
-                axes.plot(t, cores, linewidth=1.0, label=name)
+                axes.plot(t, use, linewidth=1.1, label=name)
             else:
-                axes.plot(t, cores, linewidth=0.5, color="#c5ccd3", zorder=0)
-        axes.set_ylabel("best-effort\ncores", fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        if accused & self._use.keys():
-            axes.legend(loc="upper right", fontsize=7, ncols=6, frameon=False)
+                axes.plot(t, use, linewidth=0.5, color="#c5ccd3")
+        axes.set_ylabel(f"best-effort\n{column}, {COLUMNS[column].unit}", fontsize=8)
+        axes.set_ylim(bottom=0.0)
+        axes.yaxis.set_major_formatter(EngFormatter())
+        if accused & here:
+            axes.legend(loc="upper right", ncols=8, fontsize=7, edgecolor="none")
+
+    def _legend(self, figure: Any, decided: Sequence[Decision], hidden: int) -> None:
+        causes = dict.fromkeys(each.cause for each in decided)
+        keys = [
+            Line2D([], [], color=_GREY, linewidth=0.8, label="signal"),
+            Line2D([], [], color=_INK, linewidth=1.3, label="baseline"),
+            *(Patch(color=_CAUSES.get(each, _INK), alpha=0.35, label=f"contention: {each}") for each in causes),
+        ]
+        figure.legend(handles=keys, loc="outside upper right", ncols=len(keys), fontsize=8, frameon=False)
+        contentions = sum(each.onset is not None for each in decided)
+        title = f"{contentions} decisions" + (f"; {hidden} rows with fewer are not shown" if hidden else "")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=_INK)
 
 
-def _running_median(t: Floats, values: Floats) -> Floats:
-    """Of the samples up to `_BASELINE_S` before, at 200 places at most, and straight lines between them."""
-    places = np.unique(np.linspace(0, len(t) - 1, min(len(t), 200)).astype(int))
+def _baseline(t: Floats, values: Floats, signal: str, episodes: Sequence[tuple[Decision, float]]) -> Floats:
+    """The decisions' own; outside of contentions the median of `_BASELINE_S` before, at 400 places at most."""
+    calm = values.copy()
+    for decision, end in episodes:
+        calm[(t >= (decision.t if decision.onset is None else decision.onset)) & (t < end)] = np.nan
+    places = np.unique(np.linspace(0, len(t) - 1, min(len(t), 400)).astype(int))
     medians = []
     for place in places:
-        past = values[np.searchsorted(t, t[place] - _BASELINE_S) : place + 1]
+        past = calm[np.searchsorted(t, t[place] - _BASELINE_S) : place + 1]
         medians.append(np.nanmedian(past) if np.isfinite(past).any() else np.nan)
-    between: Floats = np.interp(t, t[places], np.array(medians))
-    return between
+    known = np.isfinite(medians)
+    line: Floats = np.full(len(t), np.nan)
+    if known.any():
+        line = np.interp(t, t[places][known], np.array(medians)[known], left=np.nan, right=np.nan)
+    for decision, end in episodes:
+        if decision.signal == signal and decision.baseline is not None:
+            line[(t >= decision.t) & (t < end)] = decision.baseline
+    return line

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from serenity.estimator.settings import EstimatorSettings
     from serenity.qos.sources.roster import Roster
     from serenity.wire.access import Access
-    from serenity.wire.node import History, Sample, Welcome
+    from serenity.wire.node import ToExecutor
 
 Json = dict[str, Any]
 _Lines = Generator[Json, None, None]
@@ -132,7 +132,7 @@ def _sampled(roster: Roster, settings: EstimatorSettings, interval_s: float) -> 
         sampler.close()
 
 
-def _messages(connection: socket.socket) -> Iterator[Welcome | History | Sample]:
+def _messages(connection: socket.socket) -> Iterator[ToExecutor]:
     from serenity.wire import node
 
     me = f"record {os.getpid()}"  # No container is called so.
@@ -147,7 +147,7 @@ def _messages(connection: socket.socket) -> Iterator[Welcome | History | Sample]
                     yield message
 
 
-def _received(messages: Iterator[Welcome | History | Sample], interval_s: float) -> _Lines:
+def _received(messages: Iterator[ToExecutor], interval_s: float) -> _Lines:
     """The estimator's frames, as far apart as is wanted; it samples no faster than it does."""
     from serenity.wire import node
 

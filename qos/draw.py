@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serenity.qos.detectors import DETECTORS
+from serenity.qos.filters import FILTERS
 from serenity.qos.pipeline import PipelineFile
+from serenity.qos.stages import Kind
+from serenity.qos.strategies import STRATEGIES
 
 # Fill colours by what a stage is; dark text is legible on all of them.
 _COLOURS = {
-    "end": "#eeeeee",
+    "data": "#eeeeee",  # Not "end", which Mermaid keeps for itself.
     "filter": "#d6e8fa",
     "detector": "#fde2c8",
     "strategy": "#d9f2d9",
     "slack": "#ecdff5",
 }
+_MERMAID = str.maketrans({"#": "#35;", "&": "#amp;", '"': "#quot;", "<": "#lt;"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +38,29 @@ class Graph:
     arrows: tuple[tuple[str, str], ...]
 
 
-def graph(file: PipelineFile) -> Graph:
-    """The chains of a checked file: frames through filters to each detector, to the strategy; and the slack's."""
-    boxes = [_Box("frames", "end", "frames", ())]
+def graph(file: PipelineFile, slack_stages: Mapping[str, tuple[str, type]]) -> Graph:
+    """The chains of a checked file: frames through filters to each detector, to the strategy; and the slack's.
+
+    With all parameters, those that the file leaves at their defaults, too.  `slack_stages`, in their order: the
+    key in ``[slack]``, what it is called in the picture, its parameter dataclass.
+    """
+    boxes = [_Box("frames", "data", "frames", ())]
     arrows: list[tuple[str, str]] = []
     last = _chain(file.qos.get("filters", []), "qos_filter", boxes, arrows)
-    strategy = _box("strategy", "strategy", file.qos.get("strategy", {}))
+    strategy = _stage("strategy", "strategy", file.qos.get("strategy", {}), STRATEGIES)
     for number, entry in enumerate(file.qos.get("detectors", []), 1):
-        box = _box(f"detector{number}", "detector", entry)
+        box = _stage(f"detector{number}", "detector", entry, DETECTORS)
         boxes.append(box)
         arrows += [(last, box.id), (box.id, strategy.id)]
-    boxes += [strategy, _Box("findings", "end", "findings: contention, suspects", ())]
+    boxes += [strategy, _Box("findings", "data", "findings: contention, suspects", ())]
     arrows.append((strategy.id, "findings"))
     if file.slack:
         last = _chain(file.slack.get("filters", []), "slack_filter", boxes, arrows)
-        for key in ("predictor", "limits", "report"):
-            if key in file.slack:
-                box = _box(key, "slack", {"name": key, **file.slack[key]} if key != "predictor" else file.slack[key])
-                boxes.append(box)
-                arrows.append((last, box.id))
-                last = box.id
-        boxes.append(_Box("slack", "end", "slack", ()))
+        for key, (title, parameters) in slack_stages.items():
+            boxes.append(_Box(key, "slack", title, _lines(file.slack.get(key, {}), parameters)))
+            arrows.append((last, key))
+            last = key
+        boxes.append(_Box("slack", "data", "slack", ()))
         arrows.append((last, "slack"))
     return Graph(tuple(boxes), tuple(arrows))
 
@@ -68,20 +76,30 @@ def dot(drawn: Graph) -> str:
 def _chain(entries: Any, prefix: str, boxes: list[_Box], arrows: list[tuple[str, str]]) -> str:
     last = "frames"
     for number, entry in enumerate(entries, 1):
-        box = _box(f"{prefix}{number}", "filter", entry)
+        box = _stage(f"{prefix}{number}", "filter", entry, FILTERS)
         boxes.append(box)
         arrows.append((last, box.id))
         last = box.id
     return last
 
 
-def _box(name: str, kind: str, entry: Mapping[str, Any]) -> _Box:
-    lines = tuple(f"{key} = {_text(value)}" for key, value in entry.items() if key != "name")
-    return _Box(name, kind, f"{kind}: {entry.get('name', '')}", lines)
+def _stage(name: str, kind: str, entry: Mapping[str, Any], kinds: Mapping[str, Kind[Any]]) -> _Box:
+    return _Box(name, kind, f"{kind}: {entry['name']}", _lines(entry, kinds[entry["name"]].parameters))
+
+
+def _lines(entry: Mapping[str, Any], parameters: type) -> tuple[str, ...]:
+    values = {each.name: entry.get(each.name, each.default) for each in dataclasses.fields(parameters)}
+    return tuple(f"{name} = {_text(value)}" for name, value in values.items())
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if _is_number(value) else str(value)
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else f"{value:g}"
+        if _is_number(value)
+        else str(value)
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -92,8 +110,7 @@ def _mermaid_lines(drawn: Graph) -> Iterator[str]:
     yield "flowchart LR"
     for box in drawn.boxes:
         words = [box.title, *box.lines]
-        escaped = "<br/>".join(word.replace("&", "#amp;").replace('"', "#quot;").replace("<", "#lt;") for word in words)
-        yield f'    {box.id}["{escaped}"]:::{box.kind}'
+        yield f'    {box.id}["{"<br/>".join(word.translate(_MERMAID) for word in words)}"]:::{box.kind}'
     for start, end in drawn.arrows:
         yield f"    {start} --> {end}"
     for kind, colour in _COLOURS.items():

@@ -7,6 +7,7 @@ own row.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -129,7 +130,7 @@ class Frame:
 
     def select(self, rows: Bools) -> Frame:
         """The rows where `rows` is true."""
-        kept = tuple(c for c, keep in zip(self.containers, rows, strict=True) if keep)
+        kept = tuple(itertools.compress(self.containers, rows.tolist()))
         return replace(self, containers=kept, columns={name: values[rows] for name, values in self.columns.items()})
 
     def with_column(self, name: str, values: Floats) -> Frame:
@@ -196,19 +197,21 @@ class _Who:
     production: Bools
 
 
-# The latest; frames mostly share their containers with the frame before.
-_latest = _Who((), [], np.zeros(0, dtype=np.bool_))
+# The latest two, as sampled and as filtered; frames mostly share their containers with the frame before.
+_latest: tuple[_Who, ...] = ()
 
 
 def _who(containers: tuple[Container, ...]) -> _Who:
     global _latest
-    known = _latest
-    if known.containers is not containers:
-        roles = (each.role == PRODUCTION for each in containers)
-        production = np.fromiter(roles, dtype=np.bool_, count=len(containers))
-        production.flags.writeable = False
-        known = _latest = _Who(containers, [each.id for each in containers], production)
-    return known
+    for known in _latest:
+        if known.containers is containers:
+            return known
+    roles = (each.role == PRODUCTION for each in containers)
+    production = np.fromiter(roles, dtype=np.bool_, count=len(containers))
+    production.flags.writeable = False
+    new = _Who(containers, [each.id for each in containers], production)
+    _latest = (new, *_latest[:1])
+    return new
 
 
 def node_from_json(fields: Mapping[str, Any]) -> Node:

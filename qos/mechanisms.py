@@ -33,6 +33,7 @@ class Response:
     signal: int
     mean: float
     spread: float
+    chance: float = 1.0  # That it moves at all.
 
 
 # CPI is the slowdown itself, and spreads by half an octave of the bank.
@@ -47,12 +48,16 @@ _WAITS_IO = Response(signals.PSI_IO, 1.0, 0.4)
 _WAITS_MEMORY = Response(signals.PSI_MEMORY, 1.0, 0.4)
 # Latency is the time of service and queueing: in proportion, some more or less.
 _SUFFERS = Response(signals.SLI, 1.0, 0.5)
-RESPONSES = (_SLOWS, _MISSES, _SOME_MISSES, _EVICTED, _WAITS, _WAITS_IO, _WAITS_MEMORY, _SUFFERS)
+# Who takes cache or bandwidth computes as well: now and then there is waiting for CPU beside it, much or little.
+_MAY_WAIT = Response(signals.DELAY, 1.0, 1.0, chance=0.1)
+RESPONSES = (_SLOWS, _MISSES, _SOME_MISSES, _EVICTED, _WAITS, _WAITS_IO, _WAITS_MEMORY, _SUFFERS, _MAY_WAIT)
 _SIGNAL = np.array([each.signal for each in RESPONSES])
 _MEAN, _SPREAD = (
     np.array(each)[:, None, None, None] for each in zip(*((r.mean, r.spread) for r in RESPONSES), strict=True)
 )
 _WAIT = signals.WAITS[_SIGNAL][:, None, None, None]
+_MAY = np.array([place for place, each in enumerate(RESPONSES) if each.chance < 1.0])
+_CHANCE = np.array([RESPONSES[place].chance for place in _MAY])[:, None, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,17 @@ class Mechanism:
 
 
 MECHANISMS = (
-    Mechanism("llc", pressure.LLC, (_SLOWS, _MISSES, _EVICTED, _SUFFERS), by_capacity=True),
-    Mechanism("memory_bandwidth", pressure.MEM_BW, (_SLOWS, _SOME_MISSES, _SUFFERS), by_capacity=True),
-    Mechanism("unknown", pressure.CPU, (_SLOWS, _SUFFERS), by_capacity=False),
+    Mechanism("llc", pressure.LLC, (_SLOWS, _MISSES, _EVICTED, _SUFFERS, _MAY_WAIT), by_capacity=True),
+    Mechanism("memory_bandwidth", pressure.MEM_BW, (_SLOWS, _SOME_MISSES, _SUFFERS, _MAY_WAIT), by_capacity=True),
+    Mechanism("unknown", pressure.CPU, (_SLOWS, _SUFFERS, _MAY_WAIT), by_capacity=False),
     Mechanism("cpu", pressure.CPU, (_WAITS, _SUFFERS), by_capacity=False),
     Mechanism("io", pressure.IO, (_WAITS_IO, _SUFFERS), by_capacity=False),
     Mechanism("memory", pressure.RSS, (_WAITS_MEMORY, _SUFFERS), by_capacity=False),
     Mechanism("slo", pressure.CPU, (_SUFFERS,), by_capacity=False),
 )
+SIGNALS_OF = np.array(
+    [[float(s in {r.signal for r in each.responses}) for s in range(len(signals.SIGNALS))] for each in MECHANISMS]
+)  # (mechanisms, signals): 1 where it takes part.
 _TAKES_PART = np.array([[float(each in mechanism.responses) for each in RESPONSES] for mechanism in MECHANISMS])
 
 # What a phase of the program itself moves, how far in logs, and how likely: other code touches
@@ -85,6 +93,16 @@ _PHASE = (
     (signals.SLI, 0.3, 0.5),
     (signals.DELAY, 1.0, 0.05),
 )
+_PHASE_SIGNAL = np.array([signal for signal, _, _ in _PHASE])
+_PHASE_SPREAD, _PHASE_ODDS = (np.array(each)[:, None] for each in zip(*(each[1:] for each in _PHASE), strict=True))
+
+
+def at_most(seen: Shifts) -> Floats:
+    """What no mechanism's log likelihood ratio exceeds: every signal as it would be likeliest.  Shaped as those."""
+    worse = np.maximum(seen.delta, 0.0)
+    each: Floats = np.log1p(worse * worse / (seen.variance * seen.tails)) * (seen.tails + 1.0) / 2.0
+    bound = SIGNALS_OF @ each.swapaxes(0, 1).reshape(len(signals.SIGNALS), -1)
+    return bound.reshape(len(MECHANISMS), len(each), -1)
 
 
 def interference(seen: Shifts) -> tuple[Floats, Floats]:
@@ -92,19 +110,19 @@ def interference(seen: Shifts) -> tuple[Floats, Floats]:
 
     Slowdowns are equally likely beforehand.  Shapes (mechanisms, ages, containers).
     """
-    together = np.tensordot(_TAKES_PART, _responses(seen), axes=1)  # (mechanisms, slowdowns, ages, containers)
+    responses = _responses(seen)
+    together = _TAKES_PART @ responses.reshape(len(RESPONSES), -1)
+    together = together.reshape(len(MECHANISMS), *responses.shape[1:])  # (mechanisms, slowdowns, ages, containers)
     best = together.max(axis=1)
-    mixture = best + np.log(np.exp(together - best[:, None]).mean(axis=1))
+    mixture = best + np.log(np.exp(together - best[:, None]).sum(axis=1) / len(SLOWDOWNS))
     return mixture, SLOWDOWNS[together.argmax(axis=1)]
 
 
 def phase(seen: Shifts) -> Floats:
     """The same of a phase: each of its signals has moved freely, or not, as likely.  (ages, containers)."""
-    total = np.zeros((seen.delta.shape[0], seen.delta.shape[2]))
-    for signal, spread, odds in _PHASE:
-        delta, variance, tails = (a[:, signal] for a in (seen.delta, seen.variance, seen.tails))
-        moved = _log_t(delta, variance + spread**2, tails) - _log_t(delta, variance, tails)
-        total += np.logaddexp(np.log1p(-odds), np.log(odds) + moved)
+    delta, variance, tails = (each[:, _PHASE_SIGNAL] for each in (seen.delta, seen.variance, seen.tails))
+    moved = _log_t(delta, variance + _PHASE_SPREAD**2, tails) - _log_t(delta, variance, tails)
+    total: Floats = np.logaddexp(np.log1p(-_PHASE_ODDS), np.log(_PHASE_ODDS) + moved).sum(axis=1)
     return total
 
 
@@ -127,10 +145,13 @@ def _responses(seen: Shifts) -> Floats:
     spread = np.where(delta > expected[:, :1], _SPREAD * size, 0.0)
     with_harm = _log_t(delta - expected, variance + spread * spread, tails)
     ratio: Floats = with_harm - _log_t(delta, variance, tails)
+    ratio[_MAY] = np.logaddexp(np.log1p(-_CHANCE), np.log(_CHANCE) + ratio[_MAY])
     return ratio
 
 
 def _log_t(distance: Floats, variance: Floats, freedom: Floats) -> Floats:
     """Student's t, without its constants: heavy tails, so that one wild sample decides nothing."""
-    result: Floats = -0.5 * (freedom + 1.0) * np.log1p(distance**2 / (variance * freedom)) - 0.5 * np.log(variance)
+    result: Floats = np.log1p(distance**2 / (variance * freedom))
+    result *= -0.5 * (freedom + 1.0)
+    result -= 0.5 * np.log(variance)
     return result

@@ -74,59 +74,61 @@ class Noise:
         """
         return np.minimum(_T_EXCESS / np.maximum(self._state["far"] - _FAR, 1e-9), _MOST_FREEDOM)
 
-    @property
-    def level(self) -> Floats:
-        return self._state["level"]
-
     def learn(self, x: Floats, dt_s: float, held: Bools) -> None:
         """`x` of shape (width, rows); NaN leaves its state as it was.  Levels of `held` rows stay."""
         state = self._state
+        count, last = state["count"], state["last"]
         measured = np.isfinite(x)
-        count = state["count"]
-        share = np.maximum(-np.expm1(-dt_s / self._memory_s), 1.0 / (count + 1.0))
-        for name, before in (("square1", state["last"]), ("square2", state["last_but_one"])):
-            square = np.square(x - before)
-            mean = state[name]
-            clipped = np.where(count > LEAST_SAMPLES, np.minimum(square, 9.0 * mean), square)
-            step = share * (clipped - mean)
-            state[name] = np.where(np.isnan(mean), square, mean + np.where(np.isnan(step) | held, 0.0, step))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            phi = state["square2"] / state["square1"] - 1.0
-        self.phi = np.clip(np.where(np.isfinite(phi), phi, 0.0), 0.0, _MAX_PHI)
-        self.sigma = np.sqrt(np.maximum(np.nan_to_num(state["square2"]) / 2.0, _FLOOR))
-        self._innovate(x, dt_s, count, held)
-        fresh = np.isnan(state["level"])
-        towards = np.maximum(-np.expm1(-dt_s / self._level_s), 1.0 / (count + 1.0))
-        step = np.where(measured & ~held, towards * (x - state["level"]), 0.0)
-        state["level"] = np.where(fresh, x, state["level"] + np.where(np.isnan(step), 0.0, step))
-        apart = np.abs(state["level"] - state["slow"])
-        rate = 2.0 * -np.expm1(-dt_s / (2.0 * self._memory_s)) / _DENSITY
-        known = measured & ~held & (count > 2 * LEAST_SAMPLES) & np.isfinite(apart)
-        self.wander *= 1.0 + np.where(known, rate * ((apart > self.wander) - _BEYOND), 0.0)
-        towards = np.maximum(-np.expm1(-dt_s / (4.0 * self._level_s)), 1.0 / (count + 1.0))
-        step = np.where(measured & ~held, towards * (x - state["slow"]), 0.0)
-        state["slow"] = np.where(fresh, x, state["slow"] + np.where(np.isnan(step), 0.0, step))
-        state["last_but_one"] = np.where(measured, state["last"], state["last_but_one"])
-        state["last"] = np.where(measured, x, state["last"])
-        state["count"] = count + measured
+        x = np.where(measured, x, last)  # Any number will do: what was not measured has no weight.
+        free = (measured & ~held).astype(np.float64)
+        first = 1.0 / (count + 1.0)  # The weight that makes a mean of the first samples.
+        young = count <= LEAST_SAMPLES
+        self._learn_size(x, measured, free * np.maximum(_rate(dt_s, self._memory_s), first), young)
+        self._innovate(x, dt_s, measured & ~young, free)
+        begins = count == 0.0
+        level, slow = state["level"], state["slow"]
+        weight = np.where(begins, measured, free * np.maximum(_rate(dt_s, self._level_s), first))
+        _approach(level, x, weight)
+        rate = 2.0 * _rate(dt_s, 2.0 * self._memory_s) / _DENSITY
+        known = (free > 0.0) & (count > 2 * LEAST_SAMPLES)
+        _approach_quantile(self.wander, np.abs(level - slow), rate, known)
+        weight = np.where(begins, measured, free * np.maximum(_rate(dt_s, 4.0 * self._level_s), first))
+        _approach(slow, x, weight)
+        np.copyto(state["last_but_one"], last, where=measured)
+        np.copyto(last, x)
+        count += measured
 
-    def _innovate(self, x: Floats, dt_s: float, count: Floats, held: Bools) -> None:
+    def _learn_size(self, x: Floats, measured: Bools, weight: Floats, young: Bools) -> None:
         state = self._state
-        innovation = (x - state["level"]) - self.phi * (state["last"] - state["level"])
-        u = np.clip(innovation / self.sigma, -CLIP, CLIP)
-        u = np.where(np.isfinite(u) & (count > LEAST_SAMPLES), u, 0.0)
+        count = state["count"]
+        for lag, name, before in ((1, "square1", state["last"]), (2, "square2", state["last_but_one"])):
+            mean = state[name]
+            square = np.square(x - before)
+            np.minimum(square, np.where(young, np.inf, 9.0 * mean), out=square)
+            # The first difference is the mean, and before it there is none.
+            _approach(mean, square, np.where(count > lag, weight, measured & (count == lag)))
+        square1, square2 = state["square1"], state["square2"]
+        phi = np.divide(square2, square1, out=np.ones_like(square1), where=square1 > 0.0)
+        phi -= 1.0
+        self.phi = np.minimum(np.maximum(phi, 0.0, out=phi), _MAX_PHI, out=phi)
+        self.sigma = np.sqrt(np.maximum(square2 / 2.0, _FLOOR))
+
+    def _innovate(self, x: Floats, dt_s: float, judged: Bools, free: Floats) -> None:
+        state = self._state
+        u = (x - state["level"]) - self.phi * (state["last"] - state["level"])
+        u /= self.sigma
+        np.minimum(np.maximum(u, -CLIP, out=u), CLIP, out=u)
+        u *= judged
         share = np.where(dt_s < SCALES_S, -np.expm1(-dt_s / np.maximum(SCALES_S, 1e-9)), 1.0)[:, None, None]
-        self._running += share * (u - self._running)
-        self.means = self._running / np.sqrt(share / (2.0 - share))
-        slow = -np.expm1(-dt_s / (2.0 * self._memory_s))
-        known = (count > 2 * LEAST_SAMPLES) & (u != 0.0) & ~held
-        beyond = self.means * self.means > self.inflation
+        _approach(self._running, u, share)
+        np.divide(self._running, np.sqrt(share / (2.0 - share)), out=self.means)
+        slow = _rate(dt_s, 2.0 * self._memory_s)
+        known = (state["count"] > 2 * LEAST_SAMPLES) & (u != 0.0) & (free > 0.0)
         # A standard Gaussian has density 0.48 at the quantile, which makes `slow` its rate of approach.
-        step = 2.0 * slow / _DENSITY * (beyond - _BEYOND)
-        self.inflation *= 1.0 + np.where(known, step, 0.0)
-        rate = np.maximum(slow, 1.0 / (count + LEAST_SAMPLES))
+        _approach_quantile(self.inflation, np.square(self.means), 2.0 * slow / _DENSITY, known)
         is_far = np.abs(u) > 2.0 * np.sqrt(self.inflation[0])
-        state["far"] = state["far"] + rate * np.where(known, is_far - state["far"], 0.0)
+        weight = np.maximum(slow, 1.0 / (state["count"] + LEAST_SAMPLES))
+        _approach(state["far"], is_far, weight * known)
 
     def relevel(self, place: int, level: Floats) -> None:
         """That row's level is `level` from now on (NaN: as it was)."""
@@ -135,13 +137,32 @@ class Noise:
         self._running[:, :, place] = 0.0
 
 
+def _rate(dt_s: float, memory_s: float) -> float:
+    """The weight of a sample in an exponential mean."""
+    return float(-np.expm1(-dt_s / memory_s))
+
+
+def _approach(mean: Floats, sample: Floats | Bools, weight: Floats) -> None:
+    """Moves `mean` in place."""
+    step = sample - mean
+    step *= weight
+    mean += step
+
+
+def _approach_quantile(quantile: Floats, sample: Floats, rate: float, known: Bools) -> None:
+    """Moves the 68 % quantile in place, where `known`: up where the sample is beyond, down by half as much else."""
+    up, down = 1.0 + rate * (1.0 - _BEYOND), 1.0 + rate * (0.0 - _BEYOND)
+    np.multiply(quantile, np.where(sample > quantile, up, down), out=quantile, where=known)
+
+
+# What is zero is not known before `count` says so.
 _FRESH = {
-    "level": np.nan,
-    "slow": np.nan,
-    "last": np.nan,
-    "last_but_one": np.nan,
-    "square1": np.nan,
-    "square2": np.nan,
+    "level": 0.0,
+    "slow": 0.0,
+    "last": 0.0,
+    "last_but_one": 0.0,
+    "square1": 0.0,
+    "square2": 0.0,
     "count": 0.0,
     "far": _FAR + _T_EXCESS / 6.0,  # Until it is known: heavier tails than a Gaussian's.
 }

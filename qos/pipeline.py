@@ -15,7 +15,7 @@ from serenity.daemon.settings import SettingsError, load_toml
 from serenity.qos.contention import Contention, Finding
 from serenity.qos.detectors import DETECTORS, Detector
 from serenity.qos.filters import FILTERS, Filter
-from serenity.qos.frame import Frame
+from serenity.qos.frame import COLUMNS, Frame
 from serenity.qos.stages import Kind, PipelineError, build
 from serenity.qos.strategies import STRATEGIES, Strategy
 
@@ -71,13 +71,15 @@ class Pipeline:
         for key in file.qos:
             if key not in ("filters", "detectors", "strategy"):
                 raise PipelineError(f"{where} has no key {key!r}; it has filters, detectors and strategy")
-        detectors = stages(DETECTORS, file.qos.get("detectors", []), f"{file.path}: [[qos.detectors]]")
+        columns = set(COLUMNS)
+        filters = stages(FILTERS, file.qos.get("filters", []), f"{file.path}: [[qos.filters]]", columns)
+        detectors = stages(DETECTORS, file.qos.get("detectors", []), f"{file.path}: [[qos.detectors]]", columns)
         if not detectors:
             raise PipelineError(f'{where} has no detectors and would never act; add [[qos.detectors]] name = "drop"')
         if "strategy" not in file.qos:
             raise PipelineError(f'{where} has no strategy; add [qos.strategy] name = "cpu_share"')
         return cls(
-            stages(FILTERS, file.qos.get("filters", []), f"{file.path}: [[qos.filters]]"),
+            filters,
             detectors,
             build(STRATEGIES, file.qos["strategy"], f"{file.path}: [qos.strategy]"),
         )
@@ -105,10 +107,14 @@ class Pipeline:
         """Best-effort was absolved: what that container shows now is its new baseline."""
         for detector in self._detectors:
             detector.relearn(protected_id)
+        self._strategy.absolve(protected_id)
 
 
-def stages(kinds: Mapping[str, Kind[S]], entries: Any, where: str) -> list[S]:
-    """Builds a list of stages.  Raises PipelineError; `where` is its array of tables, as in the file."""
+def stages(kinds: Mapping[str, Kind[S]], entries: Any, where: str, columns: set[str]) -> list[S]:
+    """Builds a list of stages.  Raises PipelineError; `where` is its array of tables, as in the file.
+
+    `columns`: those that are filled before; what the stages derive is added.
+    """
     if not isinstance(entries, list):
         raise PipelineError(f"{where} must be a list of tables, each begun by this line in double brackets")
-    return [build(kinds, entry, f"{where} number {number}") for number, entry in enumerate(entries, 1)]
+    return [build(kinds, entry, f"{where} number {number}", columns) for number, entry in enumerate(entries, 1)]

@@ -17,21 +17,23 @@ class Rows:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.places: dict[str, int] = {}
 
     def moves(self, ids: Sequence[str]) -> Places | None:
         """For each new place the old one of the same container, or -1; None when nothing has changed."""
         if ids == self.ids:
             return None
-        old = {name: place for place, name in enumerate(self.ids)}
-        self.ids = list(ids)
+        old, self.ids = self.places, list(ids)
+        self.places = {name: place for place, name in enumerate(self.ids)}
         return np.array([old.get(name, -1) for name in self.ids], dtype=np.intp)
 
 
 def moved(array: Floats, places: Places, fresh: float) -> Floats:
     """`array` with its last axis rearranged; a container without a past begins with `fresh`."""
-    out = np.full((*array.shape[:-1], len(places)), fresh)
-    known = places >= 0
-    out[..., known] = array[..., places[known]]
+    if not array.shape[-1]:
+        return np.full((*array.shape[:-1], len(places)), fresh)
+    out = array.take(places, axis=-1, mode="clip")
+    out[..., places < 0] = fresh
     return out
 
 
@@ -53,7 +55,7 @@ class Ring:
         return self._filled
 
     def move(self, places: Places) -> None:
-        self._values = moved(self._values, places, self._fresh)
+        self._values = np.tile(moved(self._values[: self.span], places, self._fresh), (2, 1, 1))
 
     def push(self, t: float, values: Floats) -> None:
         """`values` of shape (width, containers)."""

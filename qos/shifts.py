@@ -50,35 +50,43 @@ class Shifts:
     tails: Floats  # Degrees of freedom: the tails of a mean thin out with its samples.
     level: Floats  # Of the signal before.
 
+    def of(self, containers: npt.NDArray[np.bool_]) -> Shifts:
+        return Shifts(*(each[..., containers] for each in (self.delta, self.variance, self.tails, self.level)))
+
 
 def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     """Since the `ages`-th newest sample, against at most `before` samples before it."""
     count = len(signals.SIGNALS)
-    x, own = past.x[:, :count], past.x[:, count:]
-    n = len(x)
+    n = len(past.x)
     start = n - ages
     begin = np.maximum(0, start - before)
-    reference = _first_measured(x)
-    centred = x - reference
-    y = centred - past.phi * _held(centred)
-    known = np.isfinite(y)
-    sums, counts = _running(np.where(known, y, 0.0)), _running(known)
-    q = 1.0 - past.phi
+    y, reference = _innovations(past.x[:, :count], past.phi)
+    values = np.concatenate([y, past.x[:, count:]], axis=1)
+    known = np.isfinite(values)
+    values[~known] = 0.0
+    # Sums and counts of the first 0, 1, 2, … samples; at τ, before it, and after τ's first sample.
+    running = np.zeros((2, n + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=running[0, 1:])
+    np.cumsum(known, axis=0, dtype=np.float64, out=running[1, 1:])
+    at_start = running[:, start]
+    earlier, since = at_start - running[:, begin], running[:, n, None] - at_start
+    later_sum, later = running[:, n, None, :count] - running[:, start + 1, :count]
+    sigma2, q = past.sigma**2, 1.0 - past.phi
     # Before τ: the level and how well it is known.
-    samples = counts[start] - counts[begin]
-    level = (sums[start] - sums[begin]) / np.maximum(samples, 1.0) / q
-    level_variance = past.sigma**2 / q**2 / np.maximum(samples, 1.0)
+    before_sum, samples = earlier[:, :, :count]
+    some = np.maximum(samples, 1.0)
+    level = before_sum / some / q
+    level_variance = sigma2 / q**2 / some
     # Since τ: its first sample weighs 1, the others 1 - φ.
-    first = known[start]
-    later = counts[n] - counts[start + 1]
-    weighed = np.where(first, np.where(known, y, 0.0)[start] - q * level, 0.0)
-    weighed = weighed + q * (sums[n] - sums[start + 1] - q * level * later)
+    first = known[start, :count]
+    expected = q * level
+    weighed = np.where(first, values[start, :count] - expected, 0.0) + q * (later_sum - expected * later)
     information = first + q * q * later
     usable = (samples >= LEAST_BEFORE) & (information > 1e-6)
-    information = np.where(usable, information, 1.0)
+    information[~usable] = 1.0
     spread = q * (first + q * later) / information
-    variance = past.sigma**2 / information + spread**2 * level_variance
-    variance = variance * past.inflation + past.wander**2 + _explained(own, start, begin)
+    variance = sigma2 / information + spread**2 * level_variance
+    variance = variance * past.inflation + past.wander**2 + _explained(earlier[:, :, count:], since[:, :, count:])
     return Shifts(
         delta=np.where(usable, weighed / information, 0.0),
         variance=np.where(usable, variance, _UNKNOWN),
@@ -87,42 +95,27 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     )
 
 
-def _explained(own: Floats, start: Ints, begin: Ints) -> Floats:
+def _innovations(x: Floats, phi: Floats) -> tuple[Floats, Floats]:
+    """x[t] - φ x[the last measured before t], less a value of each signal so that sums stay small; and that value."""
+    measured = np.isfinite(x)
+    at = np.arange(x.size).reshape(x.shape)
+    # Before the first measured value stands the first sample, which is NaN then.
+    last = np.maximum.accumulate(np.where(measured, at, at[0]), axis=0)
+    reference = np.ascontiguousarray(x).take(np.where(measured, at, x.size).min(axis=0), mode="clip")
+    reference[~measured.any(axis=0)] = 0.0
+    centred = x - reference
+    y = np.full_like(centred, np.nan)
+    np.subtract(centred[1:], phi * centred.take(last[:-1]), out=y[1:])
+    return y, reference
+
+
+def _explained(earlier: Floats, since: Floats) -> Floats:
     """Variance for what the container's own doing may explain: (load response x its growth in logs)²."""
-    known = np.isfinite(own)
-    sums, counts = _running(np.where(known, own, 0.0)), _running(known)
-    n = len(own)
     with np.errstate(divide="ignore", invalid="ignore"):
-        after = (sums[n] - sums[start]) / (counts[n] - counts[start])
-        before = (sums[start] - sums[begin]) / (counts[start] - counts[begin])
-    grown = after - before
+        grown = since[0] / since[1] - earlier[0] / earlier[1]
     # Work of which too little was counted says less than CPU, which is nearly always measured.
-    counted = 2.0 * (counts[start] - counts[begin])[:, 0] >= (counts[start] - counts[begin])[:, 1]
+    counted = 2.0 * earlier[1, :, 0] >= earlier[1, :, 1]
     grown[:, 0] = np.where(np.isfinite(grown[:, 0]) & counted, grown[:, 0], grown[:, 1])
     grown = np.where(np.isfinite(grown), np.maximum(grown, 0.0), 0.0)
     explained: Floats = (signals.LOAD_RESPONSE[:, None] * grown[:, signals.EXPLAINED_BY]) ** 2
     return explained
-
-
-def _running(values: Floats | npt.NDArray[np.bool_]) -> Floats:
-    """Sums of the first 0, 1, 2, … samples."""
-    out = np.zeros((len(values) + 1, *values.shape[1:]))
-    np.cumsum(values, axis=0, out=out[1:])
-    return out
-
-
-def _held(x: Floats) -> Floats:
-    """The last measured value before each sample."""
-    n = len(x)
-    at = np.where(np.isfinite(x), np.arange(n)[:, None, None], -1)
-    last = np.maximum.accumulate(at, axis=0)
-    before = np.concatenate([np.full_like(last[:1], -1), last[:-1]])
-    held = np.take_along_axis(x, np.maximum(before, 0), axis=0)
-    return np.where(before >= 0, held, np.nan)
-
-
-def _first_measured(x: Floats) -> Floats:
-    """A reference, so that sums stay small; any value of the signal will do."""
-    at = np.argmax(np.isfinite(x), axis=0)[None]
-    value = np.take_along_axis(x, at, axis=0)
-    return np.where(np.isfinite(value), value, 0.0)

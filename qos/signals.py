@@ -67,22 +67,21 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -
         return frame.column(name)[places]
 
     cpu, instructions = column("cpu"), column("instructions")
-    out = np.full((len(SIGNALS) + len(OWN), len(places)), np.nan)
+    out = np.empty((len(SIGNALS) + len(OWN), len(places)))
+    own = out[len(SIGNALS) :]
     with np.errstate(divide="ignore", invalid="ignore"):
-        trusted = cpu >= min_cpu
-        counted = np.where(trusted & (instructions > 0), instructions, np.nan)
-        out[CPI] = np.log(column("cycles") / counted)
-        out[MPKI] = np.log(column("llc_misses") / counted)
-        out[LLC] = -np.log(column("llc_bytes"))
-        ran = np.where(cpu > LEAST_SHARE, cpu, np.nan)
-        out[DELAY] = np.log(column("run_delay") / ran + LEAST_SHARE)
-        out[PSI_IO] = np.log(column("psi_io") + LEAST_SHARE)
-        out[PSI_MEMORY] = np.log(column("psi_memory") + LEAST_SHARE)
-        out[SLI] = np.log(column("sli")) * higher_is_better
-        own = out[len(SIGNALS) :]
-        own[0] = np.log(counted)
-        own[1:] = np.log([cpu, column("io_bytes"), column("rss_bytes")])
-        out[~np.isfinite(out)] = np.nan
+        own[0] = np.where((cpu >= min_cpu) & (instructions > 0), instructions, np.nan)
+        own[1], own[2], own[3] = cpu, column("io_bytes"), column("rss_bytes")
+        np.divide(column("cycles"), own[0], out=out[CPI])
+        np.divide(column("llc_misses"), own[0], out=out[MPKI])
+        out[LLC] = column("llc_bytes")
+        np.divide(column("run_delay"), np.where(cpu > LEAST_SHARE, cpu, np.nan), out=out[DELAY])
+        out[PSI_IO], out[PSI_MEMORY], out[SLI] = column("psi_io"), column("psi_memory"), column("sli")
+        out[: len(SIGNALS)][WAITS] += LEAST_SHARE
+        np.log(out, out=out)
+        out[LLC] *= -1.0
+        out[SLI] *= higher_is_better
+    out[~np.isfinite(out)] = np.nan
     return out
 
 

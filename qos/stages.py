@@ -28,9 +28,12 @@ class PipelineError(ValueError):
     """A pipeline file that cannot be used; the text names file, key and remedy."""
 
 
-def parameter(default: Any, unit: str, meaning: str) -> Any:
-    """A field of a parameter dataclass, with what `serenity qos plugins` tells about it."""
-    return dataclasses.field(default=default, metadata={"unit": unit, "meaning": meaning})
+def parameter(default: Any, unit: str, meaning: str, *, column: bool = False) -> Any:
+    """A field of a parameter dataclass, with what `serenity qos plugins` tells about it.
+
+    `column`: it names one or several columns, which must be filled before the stage.
+    """
+    return dataclasses.field(default=default, metadata={"unit": unit, "meaning": meaning, "column": column})
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,18 @@ class NoParameters:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[S]):
-    """A stage's class and the dataclass of its parameters."""
+    """A stage's class, the dataclass of its parameters, and the columns that it derives."""
 
     build: Callable[[Any], S]
     parameters: type
+    adds: tuple[str, ...] = ()
 
 
-def build(kinds: Mapping[str, Kind[S]], entry: Any, where: str) -> S:
+def build(kinds: Mapping[str, Kind[S]], entry: Any, where: str, columns: set[str] | None = None) -> S:
     """Makes the stage that `entry`, a table with a ``name`` and parameters, asks for.
 
-    `where` names file and table in errors.
+    `where` names file and table in errors.  `columns`: those that are filled before the stage; what it derives
+    is added.  None: it is not looked at.
 
     Raises:
         PipelineError
@@ -62,7 +67,23 @@ def build(kinds: Mapping[str, Kind[S]], entry: Any, where: str) -> S:
         raise PipelineError(f"{where} {what}; write name = one of {', '.join(sorted(kinds))}")
     kind = kinds[name]
     given = {key: value for key, value in entry.items() if key != "name"}
-    return kind.build(convert(kind.parameters, given, f"{where} ({name})"))
+    where = f"{where} ({name})"
+    parameters: Any = convert(kind.parameters, given, where)
+    if columns is not None:
+        _check_columns(parameters, columns, where)
+        columns.update(kind.adds)
+    return kind.build(parameters)
+
+
+def _check_columns(parameters: Any, columns: set[str], where: str) -> None:
+    for field in dataclasses.fields(parameters):
+        named = getattr(parameters, field.name) if field.metadata.get("column") else ()
+        for each in (named,) if isinstance(named, str) else named:
+            if each not in columns:
+                raise PipelineError(
+                    f"{where}: {field.name}: nothing fills a column {each!r} before it; write one of"
+                    f" {', '.join(sorted(columns))}, or put the filter that derives it before"
+                )
 
 
 def convert(parameters: type[S], given: Any, where: str) -> S:

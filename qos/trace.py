@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import math
-import operator
-import zlib
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +12,11 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from serenity.qos.frame import BEST_EFFORT, COLUMNS, PRODUCTION, Container, Frame, Indicator, Node
+from serenity.qos import gunzip
+from serenity.qos.frame import BEST_EFFORT, COLUMNS, PRODUCTION, Container, Floats, Frame, Indicator, Node
+
+# A line of a thousand containers is some hundred kilobytes.
+_BUFFER_BYTES = 1 << 22
 
 
 class TraceError(ValueError):
@@ -35,33 +37,28 @@ class _Header(msgspec.Struct):
     platform: str = ""
 
 
+def _line(row: Any) -> Any:
+    node = ("node", dict[str, float | None] | None, None)
+    fields: list[Any] = [("t", float), ("containers", list[row]), node, ("readings", dict[str, float] | None, None)]
+    return msgspec.defstruct("_Line", fields, gc=False)
+
+
+# A line is decoded for its columns, and for what tells whether the containers are still the same: all else of an id
+# never changes.  The names of columns are part of the format, and none of them is a container's own.
+_KEY: list[Any] = [("id", str), ("role", str), ("cpus", float, 0.0), ("mem_bytes", float, 0.0)]
+_Sample = msgspec.defstruct("_Sample", [*_KEY, *((name, float | None, math.nan) for name in COLUMNS)], gc=False)
+_WIDTH = len(_KEY) + len(COLUMNS)
+# Where they are not, it is decoded once more, for who they are.
 _WHO: list[Any] = [
-    ("id", str),
-    ("role", str),
+    *_KEY,
     ("job", str, ""),
-    ("cpus", float, 0.0),
-    ("mem_bytes", float, 0.0),
     ("framework", str, ""),
     ("executor", str, ""),
     ("task", str, ""),
     ("container", str, ""),
     ("indicator", _Indicator | None, None),
 ]
-# The names of columns are part of the format, and none of them is a container's own.
-_Row = msgspec.defstruct("_Row", [*_WHO, *((name, float | None, None) for name in COLUMNS)], gc=False)
-_who = operator.attrgetter(*(field[0] for field in _WHO))
-_key = operator.attrgetter("id", "role", "cpus", "mem_bytes")  # The others of an id never change.
-_values = operator.attrgetter(*COLUMNS)
-_Line = msgspec.defstruct(
-    "_Line",
-    [
-        ("t", float),
-        ("containers", list[_Row]),  # type: ignore[valid-type]
-        ("node", dict[str, float | None] | None, None),
-        ("readings", dict[str, float] | None, None),
-    ],
-    gc=False,
-)
+_Who = msgspec.defstruct("_Who", _WHO)
 
 
 class FrameDecoder:
@@ -69,22 +66,29 @@ class FrameDecoder:
 
     def __init__(self, node: Node = Node()) -> None:  # noqa: B008 - it is frozen
         self._node = node
-        self._decoder = msgspec.json.Decoder(_Line)
-        self._keys: list[Any] = []
+        self._samples = msgspec.json.Decoder(_line(_Sample))
+        self._who = msgspec.json.Decoder(_line(_Who))
+        self._keys: list[list[Any]] = []
         self._containers: tuple[Container, ...] = ()
 
     def decode(self, line: bytes) -> Frame:
         """Raises msgspec.ValidationError or msgspec.DecodeError: no frame."""
-        said: Any = self._decoder.decode(line)
-        rows = said.containers
-        keys = list(map(_key, rows))
+        said: Any = self._samples.decode(line)
+        values = list(itertools.chain.from_iterable(map(msgspec.structs.astuple, said.containers)))
+        keys = [values[i::_WIDTH] for i in range(len(_KEY))]
         if keys != self._keys:
-            self._keys, self._containers = keys, tuple(map(_container, map(_who, rows)))
-        values = list(itertools.chain.from_iterable(map(_values, rows)))
-        matrix = np.array(values, dtype=np.float64).reshape(len(rows), len(COLUMNS)).T
+            self._containers = tuple(map(_container, self._who.decode(line).containers))
+            self._keys = keys
         node = _node(said.node) if said.node else self._node
-        columns = dict(zip(COLUMNS, np.ascontiguousarray(matrix), strict=True))
+        columns = {name: _column(values[i::_WIDTH]) for i, name in enumerate(COLUMNS, len(_KEY))}
         return Frame(said.t, self._containers, columns, node, said.readings or {})
+
+
+def _column(values: list[float | None]) -> Floats:
+    try:
+        return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # Five times as fast as the other.
+    except struct.error:
+        return np.fromiter(values, np.float64, len(values))  # There are nulls, which become NaN.
 
 
 def read_trace(path: Path) -> Iterator[Frame]:
@@ -108,7 +112,7 @@ def read_trace(path: Path) -> Iterator[Frame]:
                     raise TraceError(f"{path}: line {number}: t = {frame.t:g} does not come after {last_t:g}")
                 last_t = frame.t
                 yield frame
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, *gunzip.BROKEN) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TraceError(f"{path} cannot be read: {reason}") from error
 
@@ -116,7 +120,7 @@ def read_trace(path: Path) -> Iterator[Frame]:
 def _opened(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
+    return gunzip.opened(path, _BUFFER_BYTES) if zipped else path.open("rb", buffering=_BUFFER_BYTES)
 
 
 def _header(path: Path, lines: Iterable[bytes]) -> _Header:
@@ -133,17 +137,16 @@ def _node(said: dict[str, float | None]) -> Node:
     return Node(**{name: value for name, value in said.items() if value is not None and name in Node.__slots__})
 
 
-def _container(who: tuple[Any, ...]) -> Container:
-    name, role, job, cpus, mem_bytes, framework, executor, task, container, indicator = who
+def _container(who: Any) -> Container:
     return Container(
-        id=name,
-        role=PRODUCTION if role == PRODUCTION else BEST_EFFORT,
-        job=job,
-        cpus=cpus,
-        mem_bytes=mem_bytes,
-        framework=framework,
-        executor=executor,
-        task=task,
-        container=container,
-        indicator=None if indicator is None else Indicator(*msgspec.structs.astuple(indicator)),
+        id=who.id,
+        role=PRODUCTION if who.role == PRODUCTION else BEST_EFFORT,
+        job=who.job,
+        cpus=who.cpus,
+        mem_bytes=who.mem_bytes,
+        framework=who.framework,
+        executor=who.executor,
+        task=who.task,
+        container=who.container,
+        indicator=None if who.indicator is None else Indicator(*msgspec.structs.astuple(who.indicator)),
     )

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from serenity.qos.contention import Contention, Evidence
-from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
+from serenity.qos.frame import Container, Frame
+from serenity.qos.rows import Rows, moved
 from serenity.qos.stages import parameter
 
 _PERIOD_S = 60.0  # A sample of CPI a minute,
@@ -49,12 +50,10 @@ class _Job:
 
 
 @dataclass
-class _Row:
-    cycles: float = 0.0
-    instructions: float = 0.0
-    cpu: float = 0.0
-    frames: int = 0
-    outliers: deque[tuple[float, float]] = field(default_factory=deque)  # (when, CPI)
+class _Outliers:
+    """The last ones of a container, and what they were compared with."""
+
+    seen: deque[tuple[float, float]] = field(default_factory=deque)  # (when, CPI)
     limit: float = math.nan
     mean: float = math.nan
 
@@ -74,64 +73,73 @@ class CpiOutlier:
 
     def __init__(self, parameters: CpiOutlierParameters) -> None:
         self._parameters = parameters
-        self._rows: dict[str, _Row] = {}
+        self._rows = Rows()
+        self._sums = np.zeros((4, 0))  # Of the sample under way: cycles, instructions, cpu, frames.
+        self._outliers: dict[str, _Outliers] = {}
         self._jobs: dict[str, _Job] = {}
 
     def relearn(self, protected_id: str) -> None:
-        self._rows.pop(protected_id, None)
+        self._outliers.pop(protected_id, None)
+        if protected_id in self._rows.ids:
+            self._sums[:, self._rows.ids.index(protected_id)] = 0.0
 
     def step(self, frame: Frame) -> list[Contention]:
-        columns = [frame.column(name) for name in ("cycles", "instructions", "cpu")]
-        before, self._rows = self._rows, {}
-        found = []
-        for i, container in enumerate(frame.containers):
-            if container.role != PRODUCTION:
-                continue
-            row = self._rows[container.id] = before.get(container.id) or _Row()
-            cycles, instructions, cpu = (float(each[i]) for each in columns)
-            if frame.t % _PERIOD_S < _DURATION_S:
-                if math.isfinite(cycles) and math.isfinite(instructions) and math.isfinite(cpu):
-                    row.cycles, row.instructions = row.cycles + cycles, row.instructions + instructions
-                    row.cpu, row.frames = row.cpu + cpu, row.frames + 1
-            elif row.frames:
-                self._sample(frame.t, container, row)
-            while row.outliers and row.outliers[0][0] <= frame.t - self._parameters.window_s:
-                row.outliers.popleft()
-            if len(row.outliers) >= self._parameters.outliers:
-                found.append(self._contention(container, row))
-        return found if any(each.role == BEST_EFFORT for each in frame.containers) else []
+        places = self._rows.moves(frame.ids)
+        if places is not None:
+            self._sums = moved(self._sums, places, 0.0)
+            here = set(self._rows.ids)
+            self._outliers = {name: each for name, each in self._outliers.items() if name in here}
+        if frame.t % _PERIOD_S < _DURATION_S:
+            now = np.stack([*map(frame.column, ("cycles", "instructions", "cpu")), np.ones(len(frame))])
+            self._sums += np.where(np.isfinite(now).all(axis=0) & frame.production, now, 0.0)
+        else:
+            for row in np.flatnonzero(self._sums[3]):
+                self._sample(frame.t, frame.containers[row], *self._sums[:, row].tolist())
+            self._sums[:] = 0.0
+        holding = self._holding(frame.t)
+        if not holding or frame.production.all():
+            return []
+        rows = sorted(self._rows.ids.index(name) for name in holding)
+        return [self._contention(frame.containers[row], self._outliers[self._rows.ids[row]]) for row in rows]
 
-    def _sample(self, t: float, container: Container, row: _Row) -> None:
-        cpi = row.cycles / row.instructions if row.instructions > 0 else math.nan
-        enough = row.cpu / row.frames >= self._parameters.min_cpu
-        row.cycles = row.instructions = row.cpu = 0.0
-        row.frames = 0
-        if not (enough and math.isfinite(cpi)):
+    def _holding(self, t: float) -> list[str]:
+        """Who has had outliers enough in the window; who has none there is forgotten."""
+        for name, each in list(self._outliers.items()):
+            while each.seen and each.seen[0][0] <= t - self._parameters.window_s:
+                each.seen.popleft()
+            if not each.seen:
+                del self._outliers[name]
+        return [name for name, each in self._outliers.items() if len(each.seen) >= self._parameters.outliers]
+
+    def _sample(self, t: float, container: Container, cycles: float, instructions: float, cpu: float, n: float) -> None:
+        cpi = cycles / instructions if instructions > 0 else math.nan
+        if not (cpu / n >= self._parameters.min_cpu and math.isfinite(cpi)):
             return
         job = self._jobs.pop(container.job, None) or _Job()
-        if job.count >= self._parameters.min_samples:
-            row.mean = job.mean
-            row.limit = job.mean + self._parameters.deviations * math.sqrt(job.square)
-            if cpi > row.limit:
-                row.outliers.append((t, cpi))
+        limit = job.mean + self._parameters.deviations * math.sqrt(job.square)
+        if job.count >= self._parameters.min_samples and (cpi > limit or container.id in self._outliers):
+            found = self._outliers.setdefault(container.id, _Outliers())
+            found.limit, found.mean = limit, job.mean
+            if cpi > limit:
+                found.seen.append((t, cpi))
         job.learn(cpi, self._parameters.memory)
         self._jobs[container.job] = job
         while len(self._jobs) > _MOST_JOBS:  # The one that was sampled the longest ago.
             del self._jobs[next(iter(self._jobs))]
 
-    def _contention(self, container: Container, row: _Row) -> Contention:
-        observed = float(np.mean([cpi for _, cpi in row.outliers]))
+    def _contention(self, container: Container, found: _Outliers) -> Contention:
+        observed = float(np.mean([cpi for _, cpi in found.seen]))
         evidence = Evidence(
             signal="cpi",
             unit="cycles per instruction",
             observed=observed,
-            baseline=row.mean,
-            deviation=observed / row.mean - 1.0,
-            threshold=row.limit / row.mean - 1.0,
-            window_start=row.outliers[0][0],
-            window_end=row.outliers[-1][0],
-            samples=len(row.outliers),
+            baseline=found.mean,
+            deviation=observed / found.mean - 1.0,
+            threshold=found.limit / found.mean - 1.0,
+            window_start=found.seen[0][0],
+            window_end=found.seen[-1][0],
+            samples=len(found.seen),
             missing=0,
         )
-        severity = max(0.0, 1.0 - row.limit / observed)
+        severity = max(0.0, 1.0 - found.limit / observed)
         return Contention("unknown", container, severity, evidence, self.name, asdict(self._parameters))

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from serenity.qos.contention import Cause, Contention, Evidence
-from serenity.qos.detectors.baseline import LaggedBaseline
+from serenity.qos.detectors.baseline import LaggedBaselines
 from serenity.qos.detectors.cause import Surroundings, cause_of
-from serenity.qos.frame import PRODUCTION, Container, Frame, Indicator
+from serenity.qos.frame import PRODUCTION, Container, Floats, Frame, Indicator
+from serenity.qos.rows import Ring, Rows, moved
 from serenity.qos.stages import parameter
 
 # What is watched where the application says nothing itself, and what it means.
@@ -21,7 +22,7 @@ _RUNNING_CPU = 0.02
 
 @dataclass(frozen=True)
 class DropParameters:
-    signal: str = parameter("sli", "", "the column to watch: sli or cpu_granted")
+    signal: str = parameter("sli", "", "the column to watch: sli, or cpu_granted of the filter", column=True)
     threshold: float = parameter(0.25, "share of the baseline", "how much worse than the baseline a sample must be")
     votes: int = parameter(2, "samples", "how many of the window must be that much worse")
     window: int = parameter(3, "samples", "how many recent samples are looked at")
@@ -62,51 +63,108 @@ class Drop:
     ``cpu_granted`` is not complained of in a frame in which the container's own indicator was
     measured: that one speaks then, and starving applications often do not answer.
 
-    Source: Serenity's drop filter (a signal's drop against lagged samples, with votes, 2016);
-    the median, the freezing and the hysteresis are ours.
+    The cause is ``cpu`` where the container got less of the CPU that it wanted than before and best-effort
+    is busy, else ``slo`` (``unknown`` for ``cpu_granted``).
+
+    Source: Serenity's drop analyzer (2016), where samples of 1, 2, 4, … ago vote on the newest.  Here the newest
+    vote on the median of those before; that, the freezing and the hysteresis are ours.
     """
 
     name = "drop"
 
     def __init__(self, parameters: DropParameters) -> None:
         self._parameters = parameters
-        self._rows: dict[str, _Row] = {}
         self._containers: tuple[Container, ...] = ()
-        self._watched: list[tuple[int, Container, Indicator]] = []
-        self._psi_cpu = _baseline(parameters)
+        self._watched: list[tuple[Container, Indicator]] = []
+        self._places = np.zeros(0, dtype=np.intp)  # Of the watched ones, in the frame.
+        self._hurts = np.zeros(0)  # 1 where the signal rises when the application suffers, else -1.
+        self._rows = Rows()
+        self._signal, self._granted = _baselines(parameters), _baselines(parameters)
+        self._recent = Ring(parameters.window, 1, math.nan)
+        self._begun = np.zeros(0)  # Samples until then are of no window any more.
+        self._cases: dict[str, _Case] = {}
+        self._psi_cpu = _baselines(parameters, rows=1)
+        self._last_t = -math.inf
 
     def relearn(self, protected_id: str) -> None:
-        self._rows.pop(protected_id, None)
-
-    def _watch(self, containers: tuple[Container, ...]) -> Iterator[tuple[int, Container, Indicator]]:
-        for i, container in enumerate(containers):
-            meaning = _SIGNALS.get(self._parameters.signal, container.indicator)
-            if container.role == PRODUCTION and meaning is not None:
-                yield i, container, meaning
+        self._cases.pop(protected_id, None)
+        if protected_id in self._rows.ids:
+            row = self._rows.ids.index(protected_id)
+            self._signal.forget(row)
+            self._granted.forget(row)
+            self._begun[row] = self._last_t
 
     def step(self, frame: Frame) -> list[Contention]:
-        before, self._rows = self._rows, {}
-        signal, granted = frame.column(self._parameters.signal), frame.column("cpu_granted")
-        node = _Node(
-            best_effort_cpu=_best_effort_cpu(frame),
-            psi_cpu=frame.readings.get("psi_cpu", math.nan),
-            psi_cpu_baseline=_known(self._psi_cpu.value(frame.t)),
-        )
-        # What the application says of itself outranks what we conclude from outside.
-        proxy, own_word = self._parameters.signal != "sli", frame.column("sli")
-        contentions = []
         if frame.containers is not self._containers:
-            self._containers, self._watched = frame.containers, list(self._watch(frame.containers))
-        for i, container, meaning in self._watched:
-            row = self._rows[container.id] = before.get(container.id) or _Row(self._parameters)
-            row.take(frame.t, float(signal[i]), float(granted[i]), meaning)
-            row.judge(node)
-            if row.holds and not (proxy and math.isfinite(own_word[i])):
-                contentions.append(row.contention(container, meaning))
+            self._follow(frame)
+        t, psi_cpu = frame.t, frame.readings.get("psi_cpu", math.nan)
+        signal = frame.column(self._parameters.signal)[self._places]
+        granted = frame.column("cpu_granted")[self._places]
+        node = _Node(_best_effort_cpu(frame), psi_cpu, self._psi_cpu.value(t, 0))
+        self._open_cases(t, signal)
+        cases = sorted(self._cases.items(), key=lambda case: case[1].row)
+        for _, case in cases:
+            case.take(t, float(signal[case.row]), float(granted[case.row]), self._signal.value(t, case.row))
+        self._recent.push(t, signal[None])
+        self._signal.learn(t, signal)
+        self._granted.learn(t, granted)
+        # What the application says of itself outranks what we conclude from outside.
+        proxy, own_word = self._parameters.signal != "sli", frame.column("sli")[self._places]
+        contentions = []
+        for name, case in cases:
+            self._judge(name, case, node)
+            if case.holds and not (proxy and math.isfinite(own_word[case.row])):
+                contentions.append(case.contention(*self._watched[case.row]))
         # In a contention the node's pressure is the contention's, and no baseline.
-        if not contentions and math.isfinite(node.psi_cpu):
-            self._psi_cpu.learn(frame.t, node.psi_cpu)
+        if not contentions:
+            self._psi_cpu.learn(t, np.array([psi_cpu]))
+        self._last_t = t
         return contentions
+
+    def _follow(self, frame: Frame) -> None:
+        """The set of containers has changed, or may have."""
+        self._containers = frame.containers
+        told = (
+            (i, each, _SIGNALS.get(self._parameters.signal, each.indicator)) for i, each in enumerate(frame.containers)
+        )
+        watched = [(i, each, means) for i, each, means in told if each.role == PRODUCTION and means is not None]
+        self._watched = [(each, means) for _, each, means in watched]
+        self._places = np.array([i for i, _, _ in watched], dtype=np.intp)
+        self._hurts = np.array([-1.0 if means.better == "higher" else 1.0 for _, means in self._watched])
+        places = self._rows.moves([each.id for each, _ in self._watched])
+        if places is None:
+            return
+        for each in (self._signal, self._granted, self._recent):
+            each.move(places)
+        self._begun = moved(self._begun, places, self._last_t)
+        at = {name: row for row, name in enumerate(self._rows.ids)}
+        self._cases = {name: case for name, case in self._cases.items() if name in at}
+        for name, case in self._cases.items():
+            case.row = at[name]
+
+    def _open_cases(self, t: float, signal: Floats) -> None:
+        """Only who may vote now, or did a moment ago, is looked at closely."""
+        limits = signal / (1.0 + self._hurts * self._parameters.threshold)
+        for row in np.flatnonzero(self._signal.may_be_beyond(t, limits, self._hurts)):
+            name = self._rows.ids[row]
+            if name not in self._cases:
+                times, values = self._recent.times(self._recent.span), self._recent.window(self._recent.span)[:, 0, row]
+                recent = times > self._begun[row]
+                past = zip(times[recent].tolist(), values[recent].tolist(), strict=True)
+                self._cases[name] = _Case(self._parameters, int(row), float(self._hurts[row]), past)
+
+    def _judge(self, name: str, case: _Case, node: _Node) -> None:
+        held, now = case.holds, case.window[-1]
+        case.judge(node, self._granted.value(now.t, case.row))
+        if case.holds and not held:
+            for each in (self._signal, self._granted):
+                each.freeze(now.t, case.row, since=case.votes[0].t)
+        elif held and not case.holds:
+            for each in (self._signal, self._granted):
+                each.thaw(now.t, case.row)
+            self._begun[case.row] = now.t
+        if not case.holds and not case.votes:
+            del self._cases[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +202,16 @@ class _Seen:
         self.missing += math.isnan(sample.value)
 
 
-class _Row:
-    """What is remembered of one production container."""
+class _Case:
+    """One production container whose signal is, or a moment ago was, worse by the threshold."""
 
-    def __init__(self, parameters: DropParameters) -> None:
+    def __init__(self, parameters: DropParameters, row: int, hurts: float, past: Iterable[tuple[float, float]]) -> None:
+        """`past`: times and values of the samples before, none of which has voted."""
+        self.row = row
+        self._hurts = hurts
         self._parameters = parameters
-        self._signal = _baseline(parameters)
-        self._granted = _baseline(parameters)
-        self._window: deque[_Sample] = deque(maxlen=parameters.window)
+        unseen = (_Sample(t, value, *[math.nan] * 4) for t, value in past)
+        self.window: deque[_Sample] = deque(unseen, maxlen=parameters.window)
         self._last: _Sample | None = None  # The last one that could be compared.
         self._since: float | None = None  # When the contention that holds was noticed.
         self._seen: _Seen | None = None  # What it rests on.
@@ -161,55 +221,48 @@ class _Row:
     def holds(self) -> bool:
         return self._since is not None
 
-    def take(self, t: float, value: float, granted: float, meaning: Indicator) -> None:
-        baseline = _known(self._signal.value(t))
+    @property
+    def votes(self) -> list[_Sample]:
+        return [each for each in self.window if each.worse >= self._parameters.threshold]
+
+    def take(self, t: float, value: float, granted: float, baseline: float) -> None:
         deviation = (value - baseline) / baseline if baseline > 0 else math.nan
-        sample = _Sample(
-            t, value, granted, baseline, deviation, -deviation if meaning.better == "higher" else deviation
-        )
-        self._window.append(sample)
+        sample = _Sample(t, value, granted, baseline, deviation, self._hurts * deviation)
+        self.window.append(sample)
         if math.isfinite(sample.worse):
             self._last = sample
         if self._seen is not None:
             self._seen.add(sample)
-        for learns, measured in ((self._signal, value), (self._granted, granted)):
-            if math.isfinite(measured):
-                learns.learn(t, measured)
 
-    def judge(self, node: _Node) -> None:
+    def judge(self, node: _Node, granted_baseline: float) -> None:
         """Begins or ends the contention."""
-        now, parameters = self._window[-1], self._parameters
+        now, parameters = self.window[-1], self._parameters
         if self._since is None:
-            votes = [each for each in self._window if each.worse >= parameters.threshold]
-            if len(votes) < parameters.votes or not node.runs_best_effort:
+            if len(self.votes) < parameters.votes or not node.runs_best_effort:
                 return
-            self._cause = self._cause_now(now, node)
+            self._cause = self._cause_now(now, node, granted_baseline)
             if parameters.signal == "sli" or self._cause == "cpu":
                 self._since = now.t
-                self._seen = _Seen(self._window[0].t)
-                for each in self._window:
+                self._seen = _Seen(self.window[0].t)
+                for each in self.window:
                     self._seen.add(each)
-                self._signal.freeze(now.t, since=votes[0].t)
-                self._granted.freeze(now.t, since=votes[0].t)
             return
-        recovered = sum(each.t > self._since and each.worse < parameters.threshold / 2 for each in self._window)
+        recovered = sum(each.t > self._since and each.worse < parameters.threshold / 2 for each in self.window)
         silent_s = now.t - self._last.t if self._last is not None else 0.0
         if recovered >= parameters.votes or node.best_effort_cpu is None or silent_s > parameters.baseline_s:
             self._since = self._seen = None
-            self._signal.thaw(now.t)
-            self._granted.thaw(now.t)
-            self._window.clear()
+            self.window.clear()
         elif self._cause != "cpu":
             # Once seen to be CPU it stays so: throttling the culprit hides the sign before the signal is back.
-            self._cause = self._cause_now(now, node)
+            self._cause = self._cause_now(now, node, granted_baseline)
 
-    def _cause_now(self, now: _Sample, node: _Node) -> Cause:
+    def _cause_now(self, now: _Sample, node: _Node, granted_baseline: float) -> Cause:
         return cause_of(
             Surroundings(
                 signal=self._parameters.signal,
-                best_effort_cpu=_known(node.best_effort_cpu),
+                best_effort_cpu=math.nan if node.best_effort_cpu is None else node.best_effort_cpu,
                 cpu_granted=now.granted,
-                cpu_granted_baseline=_known(self._granted.value(now.t)),
+                cpu_granted_baseline=granted_baseline,
                 psi_cpu=node.psi_cpu,
                 psi_cpu_baseline=node.psi_cpu_baseline,
             )
@@ -227,7 +280,7 @@ class _Row:
             deviation=seen.deviation,
             threshold=-threshold if meaning.better == "higher" else threshold,
             window_start=looked.start,
-            window_end=self._window[-1].t,
+            window_end=self.window[-1].t,
             samples=looked.samples,
             missing=looked.missing,
         )
@@ -248,9 +301,5 @@ def _best_effort_cpu(frame: Frame) -> float | None:
     return math.nan if np.isnan(used).all() else float(np.nansum(used))
 
 
-def _baseline(parameters: DropParameters) -> LaggedBaseline:
-    return LaggedBaseline(parameters.lag_s, parameters.baseline_s, parameters.min_samples)
-
-
-def _known(value: float | None) -> float:
-    return math.nan if value is None else value
+def _baselines(parameters: DropParameters, rows: int = 0) -> LaggedBaselines:
+    return LaggedBaselines(parameters.lag_s, parameters.baseline_s, parameters.min_samples, rows)

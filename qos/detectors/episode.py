@@ -32,8 +32,13 @@ class Episode:
     culprits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     remaining: float = 1.0  # Of the shift: 1 as at the onset, 0 as before it.
     observed: Floats | None = None
-    samples: int = 0
-    missing: int = 0
+    samples: int = 0  # Since the onset,
+    missing: Floats = field(default_factory=lambda: np.zeros(_COUNT))  # and of these without each signal.
+
+    def count(self, x: Floats) -> None:
+        """More samples of the episode, shape (samples, signals)."""
+        self.samples += len(x)
+        self.missing += np.isnan(x).sum(axis=0)
 
     def weigh(self, takes_part: Floats, delta: Floats, variance: Floats) -> None:
         """The signals that tell of it, each by its evidence: a matched filter for the shift."""
@@ -90,5 +95,5 @@ class Episode:
             window_start=self.onset,
             window_end=t,
             samples=self.samples,
-            missing=self.missing,
+            missing=int(self.missing[lead]),
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from dataclasses import asdict, dataclass
 
@@ -10,7 +11,7 @@ from serenity.qos import mechanisms, signals
 from serenity.qos.contention import Contention
 from serenity.qos.detectors.episode import Episode
 from serenity.qos.frame import Bools, Container, Floats, Frame
-from serenity.qos.mechanisms import MECHANISMS
+from serenity.qos.mechanisms import MECHANISMS, SIGNALS_OF
 from serenity.qos.noise import SCALES_S, Noise
 from serenity.qos.pressure import Coincidence, Pressure
 from serenity.qos.rows import Ring, Rows, moved
@@ -26,7 +27,8 @@ _OLDEST_S = 60.0  # What has not told by then is slower than any baseline is ste
 _LEAST_BEFORE = 20  # Samples of the baseline, however far apart: its error is then a fifth of a sample's.
 _SETTLES_S = 10.0  # After it was noticed, more evidence may change cause and suspects.
 # After which a change that is no interference is the new normal; in samples too, so that it was judged often enough.
-_DISMISS_S, _DISMISS_SAMPLES = 20.0, 8
+# Not before a rise of best-effort over half a minute has been seen whole: who comes by and by is told only so.
+_DISMISS_S, _DISMISS_SAMPLES = 40.0, 8
 _GONE_S = 15.0  # Whoever has let go for so long has no part in what is left.
 # Who holds less than a tenth of a cache can displace at most a tenth of what others have there, and who takes less than
 # a tenth of the bandwidth lengthens queues by about as much: below it, harm is the less likely the less it is.
@@ -39,7 +41,6 @@ _RECOVERY_SAMPLES = (3, 6, 12, 24)
 _TELLS_HALF = 0.2  # Standard deviation of what remains of the shift, at which half is 2.5 of them away.
 _RESOURCE_OF = np.array([each.resource for each in MECHANISMS])
 _BY_CAPACITY = np.array([each.by_capacity for each in MECHANISMS])
-_SIGNALS_OF = np.array([[float(s in {r.signal for r in each.responses}) for s in range(_COUNT)] for each in MECHANISMS])
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Interference:
         self._ring = Ring(_SPAN, _COUNT + len(signals.OWN), np.nan)
         self._noise = Noise(_COUNT, parameters.memory_s, parameters.before_s / 2.0)
         self._start = np.zeros(0)  # Of the segment that is judged: what was before is another normal.
+        self._near = np.zeros(0)  # 1: half-way to an alarm when last judged, in logs; and so judged again.
         self._pressure = Pressure()
         self._coincidence = Coincidence(_COINCIDENCE_S)
         self._lately: deque[Floats] = deque(maxlen=64)
@@ -106,23 +108,23 @@ class Interference:
 
     def relearn(self, protected_id: str) -> None:
         episode = self._episodes.pop(protected_id, None)
-        if episode is not None and protected_id in self._rows.ids:
-            place = self._rows.ids.index(protected_id)
-            self._renew(place, self._last_t)
+        if episode is not None and protected_id in self._rows.places:
+            self._renew(self._rows.places[protected_id], self._last_t)
 
     def step(self, frame: Frame) -> list[Contention]:
         dt_s = frame.t - self._last_t
         self._last_t = frame.t
         if dt_s > 0:
             self._intervals.append(dt_s)
-        interval_s = float(np.median(self._intervals)) if self._intervals else 1.0
+        interval_s = statistics.median(self._intervals) if self._intervals else 1.0
         dt_s = dt_s if dt_s > 0 else interval_s
         if frame.containers is not self._containers:
             self._follow(frame)
         containers = self._protected
         x = signals.look(frame, self._places, self._parameters.min_cpu, self._better)
         self._ring.push(frame.t, x)
-        held = np.array([each in self._episodes for each in self._rows.ids], dtype=np.bool_)
+        held = np.zeros(len(containers), dtype=np.bool_)
+        held[[self._rows.places[name] for name in self._episodes]] = True
         self._noise.learn(x[:_COUNT], dt_s, held)
         self._pressure.observe(frame)
         onsets = [each.onset for each in self._episodes.values()]
@@ -146,6 +148,7 @@ class Interference:
         self._ring.move(places)
         self._noise.move(places)
         self._start = moved(self._start, places, frame.t)
+        self._near = moved(self._near, places, 0.0)
         here = set(self._rows.ids)
         self._episodes = {name: each for name, each in self._episodes.items() if name in here}
 
@@ -156,9 +159,12 @@ class Interference:
         self._lately.append(self._coincidence.evidence(_NOW, interval_s).max(axis=0))
         helps = np.log(np.maximum.reduce(list(self._lately)))[_RESOURCE_OF]
         z = np.maximum(self._noise.means, 0.0)
-        size = (z * z / np.maximum(self._noise.inflation, 1.0)).max(axis=0) / 2.0
-        bound = (_SIGNALS_OF @ size + helps[:, None]).max(axis=0) if size.size else np.zeros(0)
-        return np.flatnonzero((bound >= _SCREEN * self._threshold(interval_s)) & ~held)
+        z *= z
+        z /= np.maximum(self._noise.inflation, 1.0)
+        size = z.max(axis=0) / 2.0
+        bound = (SIGNALS_OF @ size + helps[:, None]).max(axis=0) if size.size else np.zeros(0)
+        possible = (bound >= _SCREEN * self._threshold(interval_s)) | (self._near > 0.0)
+        return np.flatnonzero(possible & ~held)
 
     def _threshold(self, interval_s: float) -> float:
         return math.log(self._parameters.false_alarm_days * 86400.0 / interval_s)
@@ -166,9 +172,9 @@ class Interference:
     def _past(self, rows: Ints, ages: Ints, interval_s: float) -> Past:
         before = self._before(interval_s)
         samples = int(before + ages.max())
-        x = self._ring.window(samples)[:, :, rows].copy()
+        x = self._ring.window(samples)[:, :, rows]
         old = self._ring.times(samples)[:, None] < self._start[rows]
-        x[np.broadcast_to(old[:, None], x.shape)] = np.nan
+        np.copyto(x, np.nan, where=old[:, None])
         scale = np.argmin(np.abs(np.log(np.maximum(SCALES_S, 1.0)[:, None] / (ages * interval_s))), axis=0)
         inflation = np.maximum(self._noise.inflation[:, :, rows][scale], 1.0)
         return Past(
@@ -183,10 +189,8 @@ class Interference:
     def _before(self, interval_s: float) -> int:
         return min(_SPAN // 2, max(_LEAST_BEFORE, round(self._parameters.before_s / interval_s)))
 
-    def _score(self, seen: Shifts, ages: Ints, interval_s: float) -> tuple[Floats, Floats, Floats]:
-        """Log posterior odds by mechanism, age and row; the slowdown; the phase's likelihood."""
-        likely, slowdown = mechanisms.interference(seen)
-        phase = mechanisms.phase(seen)
+    def _prior(self, ages: Ints, interval_s: float) -> Floats:
+        """Of each mechanism at each age, in logs; (mechanisms, ages, 1)."""
         share = self._pressure.now.max(axis=1) if self._pressure.rows.ids else np.zeros(5)
         with np.errstate(divide="ignore"):
             able = np.where(
@@ -195,10 +199,15 @@ class Interference:
                 np.where(share[_RESOURCE_OF] > _USES, 0.0, -np.inf),
             )
         coincident = self._coincidence.evidence(ages, interval_s)
-        prior = (np.log(coincident)[:, _RESOURCE_OF].T + able[:, None] - math.log(len(MECHANISMS)))[:, :, None]
+        prior: Floats = np.log(coincident)[:, _RESOURCE_OF].T + able[:, None] - math.log(len(MECHANISMS))
+        return prior[:, :, None]
+
+    def _score(self, seen: Shifts, prior: Floats, interval_s: float) -> tuple[Floats, Floats]:
+        """Log posterior odds by mechanism, age and row; the slowdown."""
+        likely, slowdown = mechanisms.interference(seen)
         # A phase may have begun at another moment than the interference that it is mistaken for.
-        otherwise = np.logaddexp(self._threshold(interval_s), math.log(self._parameters.phase_odds) + phase.max(axis=0))
-        return likely + prior - otherwise, slowdown, phase
+        phase = math.log(self._parameters.phase_odds) + mechanisms.phase(seen).max(axis=0)
+        return likely + prior - np.logaddexp(self._threshold(interval_s), phase), slowdown
 
     def _judge(self, frame: Frame, rows: Ints, interval_s: float, containers: list[Container]) -> None:
         oldest = max(6, round(_OLDEST_S / interval_s))
@@ -206,27 +215,32 @@ class Interference:
         if not len(ages):
             return
         seen = shifts(self._past(rows, ages, interval_s), ages, self._before(interval_s))
-        score, slowdown, _ = self._score(seen, ages, interval_s)
-        anything = mechanisms.change(seen)
-        for i, place in enumerate(rows):
-            best = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
-            if score[(*best, i)] >= 0.0:
-                m, a = int(best[0]), int(best[1])
-                onset = float(self._ring.times(int(ages[a]))[0])
-                episode = Episode(containers[place], onset, frame.t, m, float(slowdown[m, a, i]), seen.level[a, :, i])
-                episode.samples = int(ages[a])
-                episode.weigh(_SIGNALS_OF[m], seen.delta[a, :, i], seen.variance[a, :, i])
-                self._accuse(episode, int(ages[a]), interval_s)
-                self._episodes[containers[place].id] = episode
-                continue
-            changed = int(np.argmax(anything[:, i]))
-            age = int(ages[changed])
-            if (
-                anything[changed, i] > self._threshold(interval_s)
-                and age >= _DISMISS_SAMPLES
-                and age * interval_s >= _DISMISS_S
-            ):
-                self._renew(int(place), self._ring.times(age)[0])
+        prior, threshold = self._prior(ages, interval_s), self._threshold(interval_s)
+        worth_it = (mechanisms.at_most(seen) + prior).max(axis=(0, 1)) >= 0.5 * threshold
+        score = np.full((len(MECHANISMS), len(ages), len(rows)), -np.inf)
+        slowdown = np.zeros(score.shape)
+        if worth_it.any():
+            score[..., worth_it], slowdown[..., worth_it] = self._score(seen.of(worth_it), prior, interval_s)
+        best = score.max(axis=(0, 1))
+        self._near[rows] = best >= -0.5 * threshold
+        for i in np.flatnonzero(best >= 0.0):
+            m, a = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
+            container, age = containers[rows[i]], int(ages[a])
+            onset = float(self._ring.times(age)[0])
+            episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
+            episode.count(self._ring.window(age)[:, :_COUNT, rows[i]])
+            episode.weigh(SIGNALS_OF[m], seen.delta[a, :, i], seen.variance[a, :, i])
+            self._accuse(episode, age, interval_s)
+            self._episodes[container.id] = episode
+        self._dismiss(rows, best < 0.0, mechanisms.change(seen), ages, interval_s)
+
+    def _dismiss(self, rows: Ints, innocent: Bools, anything: Floats, ages: Ints, interval_s: float) -> None:
+        """What has changed long ago, and was not found to be interference, is how the container is now."""
+        changed = anything.argmax(axis=0)
+        long_ago = (ages >= _DISMISS_SAMPLES) & (ages * interval_s >= _DISMISS_S)
+        told = anything.max(axis=0, initial=-np.inf) > self._threshold(interval_s)
+        for i in np.flatnonzero(innocent & told & long_ago[changed]):
+            self._renew(int(rows[i]), self._ring.times(int(ages[changed[i]]))[0])
 
     def _renew(self, place: int, since: float) -> None:
         self._start[place] = since
@@ -241,7 +255,7 @@ class Interference:
         resource = MECHANISMS[episode.mechanism].resource
         rise = self._pressure.rise(age, interval_s)[resource]
         span = max(1, round(_SETTLES_S / interval_s))
-        before = self._pressure.mean(age, age + span)[resource]
+        before = self._pressure.mean(age, age + span, resource)
         then = before + rise
         guilty = np.flatnonzero((rise > 0.3 * max(rise.max(initial=0.0), 0.0)) & (rise > 0.5 * then))
         episode.culprits = {self._pressure.rows.ids[k]: (float(before[k]), float(then[k])) for k in guilty}
@@ -250,8 +264,8 @@ class Interference:
 
     def _watch(self, frame: Frame, interval_s: float, containers: list[Container]) -> None:
         for name, episode in list(self._episodes.items()):
-            place = self._rows.ids.index(name)
-            episode.samples += 1
+            place = self._rows.places[name]
+            episode.count(self._ring.window(1)[:, :_COUNT, place])
             age = self._pressure.since(episode.onset)
             if frame.t - episode.noticed <= _SETTLES_S and 0 < age <= 60:
                 self._settle(episode, place, age, interval_s)
@@ -265,12 +279,12 @@ class Interference:
     def _settle(self, episode: Episode, place: int, age: int, interval_s: float) -> None:
         ages = np.array([age])
         seen = shifts(self._past(np.array([place]), ages, interval_s), ages, self._before(interval_s))
-        score, slowdown, _ = self._score(seen, ages, interval_s)
+        score, slowdown = self._score(seen, self._prior(ages, interval_s), interval_s)
         m = int(np.argmax(score[:, 0, 0]))
         if score[m, 0, 0] > score[episode.mechanism, 0, 0] + 1.0:
             episode.mechanism = m
         episode.slowdown = float(slowdown[episode.mechanism, 0, 0])
-        episode.weigh(_SIGNALS_OF[episode.mechanism], seen.delta[0, :, 0], seen.variance[0, :, 0])
+        episode.weigh(SIGNALS_OF[episode.mechanism], seen.delta[0, :, 0], seen.variance[0, :, 0])
         self._accuse(episode, age, interval_s)
 
     def _recovered(self, episode: Episode, place: int, age: int) -> bool:
@@ -289,8 +303,8 @@ class Interference:
         if not episode.culprits or age < 2 * span:
             return False
         resource = MECHANISMS[episode.mechanism].resource
-        now = self._pressure.mean(0, span)[resource]
-        at = {name: k for k, name in enumerate(self._pressure.rows.ids)}
+        now = self._pressure.mean(0, span, resource)
+        at = self._pressure.rows.places
         return all(
             (now[at[name]] if name in at else 0.0) < before + 0.5 * (then - before)
             for name, (before, then) in episode.culprits.items()

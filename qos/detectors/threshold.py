@@ -64,7 +64,7 @@ def _contention(
 
 @dataclass(frozen=True)
 class PressureParameters:
-    column: str = parameter("psi_memory", "", "psi_cpu, psi_io or psi_memory")
+    column: str = parameter("psi_memory", "", "psi_cpu, psi_io or psi_memory", column=True)
     threshold: float = parameter(0.1, "share of time", "waiting for more than this is suffering")
     votes: int = parameter(3, "samples", "how many of the window must be over it")
     window: int = parameter(5, "samples", "how many recent samples are looked at")
@@ -82,6 +82,8 @@ class PressureDetector:
 
     Fires while `column` > `threshold` in `votes` of the last `window` samples and a best-effort row
     is there.  A missing sample votes for nothing.  The cause is the resource that is waited for.
+
+    Source: the signal is Linux' PSI (``Documentation/accounting/psi.rst``); oomd acts on the same (Facebook, 2018).
     """
 
     name = "pressure"
@@ -124,6 +126,8 @@ class Slo:
     Fires while `sli` is beyond objective x (1 + `margin`) (lower is better), or short of objective x
     (1 - `margin`) (higher is better), in `votes` of the last `window` samples, and a best-effort
     row is there.  Containers without an objective are left alone.  The cause is ``slo``.
+
+    Source: the signal that Heracles acts on (Lo et al., ISCA 2015), with votes.
     """
 
     name = "slo"

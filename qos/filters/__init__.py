@@ -1,4 +1,7 @@
-"""Filters: ``Frame -> Frame``, by name.  They drop rows, smooth, and derive columns."""
+"""Filters: ``Frame -> Frame``, by name.  They drop rows, smooth, and derive columns.
+
+Those that Serenity had (2016) have its names: docs/qos.md says what is different, and what is not here.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from serenity.qos.filters.cpu_granted import CpuGranted, CpuGrantedParameters
+from serenity.qos.filters.cumulative import Cumulative, CumulativeParameters
 from serenity.qos.filters.derived import Derived
-from serenity.qos.filters.ignore_new import IgnoreNew, IgnoreNewParameters
-from serenity.qos.filters.min_cpu import MinCpu, MinCpuParameters
-from serenity.qos.filters.moving_average import MovingAverage, MovingAverageParameters
-from serenity.qos.filters.production_only import ProductionOnly
-from serenity.qos.filters.rates import Rates, RatesParameters
-from serenity.qos.filters.utilisation import Utilisation, UtilisationParameters
+from serenity.qos.filters.ema import Ema, EmaParameters
+from serenity.qos.filters.ignore_new_executors import IgnoreNewExecutors, IgnoreNewExecutorsParameters
+from serenity.qos.filters.pr_executor_pass import PrExecutorPass
+from serenity.qos.filters.too_low_usage import TooLowUsage, TooLowUsageParameters
+from serenity.qos.filters.utilization_threshold import UtilizationThreshold, UtilizationThresholdParameters
 from serenity.qos.filters.valve import Valve, ValveParameters
 from serenity.qos.frame import Frame
 from serenity.qos.stages import Kind, NoParameters
@@ -24,13 +27,13 @@ class Filter(Protocol):
 
 
 FILTERS: Mapping[str, Kind[Filter]] = {
-    "cpu_granted": Kind(CpuGranted, CpuGrantedParameters),
-    "derived": Kind(Derived, NoParameters),
-    "ignore_new": Kind(IgnoreNew, IgnoreNewParameters),
-    "min_cpu": Kind(MinCpu, MinCpuParameters),
-    "moving_average": Kind(MovingAverage, MovingAverageParameters),
-    "production_only": Kind(ProductionOnly, NoParameters),
-    "rates": Kind(Rates, RatesParameters),
-    "utilisation": Kind(Utilisation, UtilisationParameters),
+    "cpu_granted": Kind(CpuGranted, CpuGrantedParameters, adds=("cpu_granted",)),
+    "cumulative": Kind(Cumulative, CumulativeParameters),
+    "derived": Kind(Derived, NoParameters, adds=("cpi", "ipc", "mpki")),
+    "ema": Kind(Ema, EmaParameters),
+    "ignore_new_executors": Kind(IgnoreNewExecutors, IgnoreNewExecutorsParameters),
+    "pr_executor_pass": Kind(PrExecutorPass, NoParameters),
+    "too_low_usage": Kind(TooLowUsage, TooLowUsageParameters),
+    "utilization_threshold": Kind(UtilizationThreshold, UtilizationThresholdParameters),
     "valve": Kind(Valve, ValveParameters),
 }

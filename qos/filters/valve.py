@@ -19,7 +19,11 @@ class Valve:
     """Stops the chain while a reading of the node says so: all rows are dropped while it is greater than 0.
 
     A reading that is missing leaves the valve open.  What later stages remember of containers
-    dies meanwhile, and is learnt anew.
+    dies meanwhile, and is learnt anew.  For chains that only watch: during a contention that is acted on the
+    executor keeps ``valve_closed`` at 1, and the chain would not see what it has just found.  To
+    stop corrections, and nothing else, there is ``qos-off``.
+
+    Source: Serenity's valve filter (2016), which an HTTP endpoint opened and closed.
     """
 
     def __init__(self, parameters: ValveParameters) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,9 +108,16 @@ def of_process(
     return Cgroup(folders)
 
 
-def declared(mounts: Mounts, path: str) -> Cgroup:
-    """The cgroup at `path` in every hierarchy that has it."""
+def declared(mounts: Mounts, path: str, pid: int | None, proc: Path = Path("/proc")) -> Cgroup:
+    """The cgroup at `path` in every hierarchy that has it there; elsewhere the one of its name that `pid` is in.
+
+    On v1 a container need not be in the same place of each hierarchy: those that Mesos was not told to use
+    have it in the root.
+    """
+    found: Mapping[str, Path] = {}
+    if pid is not None:
+        with contextlib.suppress(OSError):  # It is gone; others may be in there.
+            found = of_process(mounts, pid, posixpath.basename(path), proc).folders
     folders = {controller: mounts.folder(controller, path) for controller in mounts.points}
-    return Cgroup(
-        {controller: folder for controller, folder in folders.items() if folder is not None and folder.is_dir()}
-    )
+    there = {each: folder for each, folder in folders.items() if folder is not None and folder.is_dir()}
+    return Cgroup({**found, **there})

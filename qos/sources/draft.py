@@ -60,9 +60,10 @@ class Draft:
         """None: not measured."""
         if value is None:
             return
-        if column not in self._columns:
-            self._columns[column] = np.full(len(self.rows), np.nan)
-        self._columns[column][row] = value
+        values = self._columns.get(column)
+        if values is None:
+            values = self._columns[column] = np.full(len(self.rows), np.nan)
+        values[row] = value
 
     def frame(self, t: float, node: Node) -> Frame:
         return Frame(t, tuple(row.container for row in self.rows), self._columns, node, self.readings)

@@ -1,4 +1,4 @@
-"""What the machine as a whole tells: pressure, memory, disks."""
+"""What the machine as a whole tells: pressure, memory, disks, network."""
 
 from __future__ import annotations
 
@@ -24,14 +24,23 @@ class NodeUsage:
     ``psi_cpu``, ``psi_memory``, ``psi_io``: shares of time.  ``mem_total_bytes``, ``mem_used_bytes``.
     ``disk_latency_ms``: how long an I/O took on the average of those completed since the last
     sample, on the disk where that was longest.  ``disk_busy``: the share of time in which the
-    busiest disk had work.
+    busiest disk had work.  ``net_bytes``, ``net_dropped``: received and sent, and packets dropped or
+    broken, a second, over the interfaces that are devices.
     """
 
-    def __init__(self, clock: Clock, faults: Faults, files: KeptFiles, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        faults: Faults,
+        files: KeptFiles,
+        proc: Path = Path("/proc"),
+        net: Path = Path("/sys/class/net"),
+    ) -> None:
         self._clock = clock
         self._faults = faults
         self._files = files
         self._proc = proc
+        self._net = net
         self._rates = Rates()
         self._disks: dict[str, tuple[int, int]] = {}
 
@@ -39,6 +48,7 @@ class NodeUsage:
         self._read_pressure(draft)
         self._read_memory(draft)
         self._read_disks(draft)
+        self._read_network(draft)
 
     def keep(self, row_ids: Collection[str]) -> None:
         """The node stays."""
@@ -83,6 +93,22 @@ class NodeUsage:
         if busy:
             draft.readings["disk_busy"] = max(busy)
 
+    def _read_network(self, draft: Draft) -> None:
+        try:
+            found = interfaces(self._text("net/dev"))
+        except OSError as error:
+            self._faults.lacks(f"this machine tells nothing of its network: {error}")
+            return
+        rates = []
+        for name, counters in found.items():
+            if (self._net / name / "device").exists():  # Others are made of these, or stay inside the machine.
+                now_s = self._clock.monotonic_s()
+                rates.append([self._rates.rate(NODE, f"{name} {i}", now_s, each) for i, each in enumerate(counters)])
+        for reading, of_each in zip(("net_bytes", "net_dropped"), zip(*rates, strict=True), strict=False):
+            known = [each for each in of_each if each is not None]
+            if known:
+                draft.readings[reading] = sum(known)
+
     def _text(self, name: str) -> bytes:
         return self._files.read(NODE, f"{self._proc}/{name}")
 
@@ -101,6 +127,16 @@ def disks(diskstats: bytes) -> list[tuple[str, int, int, int]]:
             continue
         reads, _, _, read_ms, writes, _, _, write_ms, _, busy_ms = map(int, numbers[:10])
         found.append((name, reads + writes, read_ms + write_ms, busy_ms))
+    return found
+
+
+def interfaces(net_dev: bytes) -> dict[str, tuple[float, float]]:
+    """Of each network interface in proc(5) ``/proc/net/dev``: bytes in and out, packets dropped or broken."""
+    found = {}
+    for line in net_dev.decode("ascii", "replace").splitlines()[2:]:
+        name, _, numbers = line.partition(":")
+        received, sent = (list(map(float, numbers.split()[at : at + 4])) for at in (0, 8))
+        found[name.strip()] = (received[0] + sent[0], sum(received[2:]) + sum(sent[2:]))
     return found
 
 

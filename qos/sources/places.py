@@ -55,7 +55,7 @@ class Places:
         if not place.cgroup and place.looks_left:
             if row.cgroup is not None:
                 place.looks_left -= 1
-                place.cgroup = cgroups.declared(self.mounts, row.cgroup)
+                place.cgroup = cgroups.declared(self.mounts, row.cgroup, row.pid, self._proc)
             elif row.pid is not None:
                 place.cgroup = cgroups.of_process(
                     self.mounts, row.pid, row.container.container, self._proc, whole=row.docker

@@ -44,12 +44,12 @@ class Members:
         self._before: Mapping[int, float] | None = None
         self._counter = 0.0
 
-    def take(self, now: Mapping[int, float], most: float = math.inf) -> float:
-        """The counter.  `most`: what one member can have counted at most since the last time."""
+    def take(self, now: Mapping[int, float], most_new: float = math.inf) -> float:
+        """The counter.  `most_new`: what a new member can have counted at most since it is one."""
         if self._before is not None:
             for member, value in now.items():
-                before = self._before.get(member, 0.0)
-                self._counter += min(value - before if value >= before else value, most)
+                before = self._before.get(member)
+                self._counter += value - before if before is not None and value >= before else min(value, most_new)
         self._before = now
         return self._counter
 

@@ -60,8 +60,7 @@ class Residents:
         folders = self._folders.get(row_id)
         now_s = self._clock.monotonic_s()
         if folders is None or now_s >= folders.look_at_s:
-            below = [path for path, _folders, _files in os.walk(folder)]
-            folders = self._folders[row_id] = _Folders(below, now_s + _LOOK_EVERY_S)
+            folders = self._folders[row_id] = _Folders(_with_those_below(folder), now_s + _LOOK_EVERY_S)
         found: list[int] = []
         for path in list(folders.paths):
             try:
@@ -73,3 +72,12 @@ class Residents:
     def _threads_of(self, pid: int) -> Iterator[int]:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended meanwhile.
             yield from map(int, os.listdir(f"{self._proc}/{pid}/task"))
+
+
+def _with_those_below(folder: Path) -> list[str]:
+    """Empty when it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        # Each folder below would be a link to it.  (Where a file system does not count so, there is one.)
+        if os.stat(folder).st_nlink == 2:
+            return [str(folder)]
+    return [path for path, _folders, _files in os.walk(folder)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serenity.daemon.clock import Clock
@@ -25,6 +26,7 @@ class Look:
     asked_at_s: float
     identity: AgentIdentity
     containers: tuple[Container, ...]
+    unresolved: Mapping[str, str] = field(default_factory=dict)  # Why Docker does not tell a container's process.
 
     @property
     def held(self) -> tuple[float, int]:
@@ -49,7 +51,6 @@ class Roster:
         self._requests = 1  # Of the last look.
         self._perf_due_s = 0.0
         self._docker_socket = docker_socket
-        self._docker_answers = True
 
     def start(self) -> None:
         self._thread.start()
@@ -67,20 +68,19 @@ class Roster:
         self._requests = look.requests
         if look.requests > 1:
             self._perf_due_s = asked_at_s + _PERF_INTERVAL_S
-        containers = tuple(self._found_in_docker(each) for each in look.containers)
-        self.latest = Look(asked_at_s, look.identity, containers)
+        unresolved: dict[str, str] = {}
+        containers = tuple(self._found_in_docker(each, unresolved) for each in look.containers)
+        self.latest = Look(asked_at_s, look.identity, containers, unresolved)
         return self.latest
 
-    def _found_in_docker(self, container: Container) -> Container:
+    def _found_in_docker(self, container: Container, unresolved: dict[str, str]) -> Container:
         """The agent does not tell the pid of what Docker runs for it."""
         if container.pid is not None or not container.docker:
             return container
         try:
             return replace(container, pid=docker.pid_of(container.container_id, self._docker_socket))
         except docker.DockerError as error:
-            if self._docker_answers:
-                logger.warning("tasks of the Docker containerizer are not measured: %s", error)
-            self._docker_answers = False
+            unresolved[container.container_id] = str(error)
             return container
 
     def _run(self) -> None:

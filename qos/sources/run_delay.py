@@ -1,24 +1,41 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Protocol
 
 from serenity.daemon.clock import Clock
 from serenity.qos.frame import PRODUCTION
-from serenity.qos.sources.draft import Draft, Faults
+from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import KeptFiles
 from serenity.qos.sources.rates import Members, Rates
 from serenity.qos.sources.residents import Residents
+from serenity.qos.sources.taskstats import Taskstats
+
+
+class _Reader(Protocol):
+    """`what`: of which of a container's ids there is a counter."""
+
+    what: str
+
+    def ids(self, row: Row, draft: Draft) -> list[int]:
+        """Raises OSError when the container is gone."""
+
+    def delay_s(self, row_id: str, number: int) -> float:
+        """Since it began.  Raises FileNotFoundError or ProcessLookupError: it has ended."""
+
+    def forget(self, row_id: str, gone: Collection[int]) -> None: ...
+    def close(self) -> None: ...
 
 
 class RunDelay:
     """Fills ``run_delay``: how long a container's threads were ready to run and did not, per second.
 
-    Source: the second field of ``/proc/TID/schedstat`` (Linux
-    ``Documentation/scheduler/sched-stats.rst``), over all threads, each a file to read.  So at
-    most `max_threads` are read a sample: production first, and who was left out comes first
-    the next time, with a rate over the longer time.  A container with more threads than
-    that is never measured, which is said.
+    Source: taskstats, one question a process, where this process may ask it; else the second
+    field of ``/proc/TID/schedstat`` (Linux ``Documentation/scheduler/sched-stats.rst``), which
+    is a file to read for each thread.  At most `max_readings` of either are made a sample:
+    production first, and who was left out comes first the next time, with a rate over the
+    longer time.  A container that needs more than that is never measured, which is said.
     """
 
     def __init__(
@@ -27,17 +44,20 @@ class RunDelay:
         faults: Faults,
         files: KeptFiles,
         residents: Residents,
-        max_threads: int = 2000,
+        max_readings: int = 2000,
         proc: Path = Path("/proc"),
+        open_taskstats: Callable[[], Taskstats] = Taskstats,
     ) -> None:
         self._clock = clock
         self._residents = residents
         self._faults = faults
         self._files = files
-        self._max_threads = max_threads
+        self._max_readings = max_readings
         self._proc = proc
+        self._open_taskstats = open_taskstats
+        self._reader: _Reader | None = None
         self._rates = Rates()
-        self._threads: dict[str, Members] = {}
+        self._members: dict[str, Members] = {}
         self._read_at_s: dict[str, float] = {}
         self._left_out: set[str] = set()
         self._present = (proc / "self/schedstat").exists()
@@ -46,52 +66,96 @@ class RunDelay:
         if not self._present:
             self._faults.lacks("this kernel tells no run delay (no CONFIG_SCHED_INFO)")
             return
+        reader = self._reader = self._reader or self._best_reader()
         order = sorted(
             (i for i, row in enumerate(draft.rows) if row.pid is not None),
             key=lambda i: (draft.rows[i].container.role != PRODUCTION, draft.rows[i].id not in self._left_out),
         )
-        left, self._left_out = self._max_threads, set()
+        left, self._left_out = self._max_readings, set()
         for i in order:
             row = draft.rows[i]
             try:
-                threads = self._residents.threads(row, draft)
+                ids = reader.ids(row, draft)
+                if len(ids) > left:
+                    self._left_out.add(row.id)
+                    if len(ids) > self._max_readings:
+                        raise OSError(f"{len(ids)} {reader.what}; {self._max_readings} are read")
+                    continue
+                left -= len(ids)
+                if ids:
+                    now_s = self._clock.monotonic_s()
+                    waited_s = self._waited_s(reader, row.id, now_s, ids)
+                    draft.fill("run_delay", i, self._rates.rate(row.id, "run_delay", now_s, waited_s))
             except OSError as error:
                 self._faults.count("run_delay", row.id, error)
-                continue
-            if len(threads) > left:
-                self._left_out.add(row.id)
-                if len(threads) > self._max_threads:
-                    self._faults.count("run_delay", row.id, f"{len(threads)} threads; {self._max_threads} are read")
-                continue
-            left -= len(threads)
-            if threads:
-                now_s = self._clock.monotonic_s()
-                waited_s = self._waited_s(row.id, now_s, threads)
-                draft.fill("run_delay", i, self._rates.rate(row.id, "run_delay", now_s, waited_s))
 
     def keep(self, row_ids: Collection[str]) -> None:
         self._rates.keep(row_ids)
-        for gone in self._threads.keys() - set(row_ids):
-            del self._threads[gone], self._read_at_s[gone]
+        for gone in self._members.keys() - set(row_ids):
+            del self._members[gone], self._read_at_s[gone]
 
     def close(self) -> None:
-        """It has changed nothing."""
+        if self._reader is not None:
+            self._reader.close()
 
-    def _waited_s(self, row_id: str, now_s: float, threads: Sequence[int]) -> float:
+    def _best_reader(self) -> _Reader:
+        try:
+            return _Processes(self._residents, self._open_taskstats())
+        except OSError as error:
+            self._faults.lacks(f"run delay is read thread by thread, for want of taskstats: {error}")
+            return _Threads(self._residents, self._files, self._proc)
+
+    def _waited_s(self, reader: _Reader, row_id: str, now_s: float, ids: Collection[int]) -> float:
         delays_s = {}
-        for thread in threads:
+        for each in ids:
             try:
-                delays_s[thread] = int(self._files.read(row_id, self._path(thread)).split()[1]) / 1e9
+                delays_s[each] = reader.delay_s(row_id, each)
             except (FileNotFoundError, ProcessLookupError):
                 continue  # It ended meanwhile.
-        members = self._threads.setdefault(row_id, Members())
+        members = self._members.setdefault(row_id, Members())
         if gone := members.gone(delays_s):
-            self._files.forget(row_id, map(self._path, gone))
+            reader.forget(row_id, gone)
         # A thread cannot have waited for longer than there was time: one that was there before,
-        # and joins the container only now, brings no past along.
+        # and joins the container only now, brings no past along.  Nor does a process.
         elapsed_s = now_s - self._read_at_s.get(row_id, now_s)
         self._read_at_s[row_id] = now_s
-        return members.take(delays_s, most=elapsed_s)
+        return members.take(delays_s, most_new=elapsed_s)
+
+
+class _Processes:
+    what = "processes"
+
+    def __init__(self, residents: Residents, taskstats: Taskstats) -> None:
+        self._residents = residents
+        self._taskstats = taskstats
+        self.ids = residents.pids
+
+    def delay_s(self, row_id: str, number: int) -> float:
+        return self._taskstats.run_delay_s(number)
+
+    def forget(self, row_id: str, gone: Collection[int]) -> None:
+        """Nothing is kept of them."""
+
+    def close(self) -> None:
+        self._taskstats.close()
+
+
+class _Threads:
+    what = "threads"
+
+    def __init__(self, residents: Residents, files: KeptFiles, proc: Path) -> None:
+        self.ids = residents.threads
+        self._files = files
+        self._proc = proc
+
+    def delay_s(self, row_id: str, number: int) -> float:
+        return int(self._files.read(row_id, self._path(number)).split()[1]) / 1e9
+
+    def forget(self, row_id: str, gone: Collection[int]) -> None:
+        self._files.forget(row_id, map(self._path, gone))
+
+    def close(self) -> None:
+        """The files are closed by whose they are."""
 
     def _path(self, thread: int) -> str:
         return f"{self._proc}/{thread}/schedstat"

@@ -57,13 +57,13 @@ class Sampler:
         rules: Sequence[Rule] = (),
         *,
         of_node: bool = False,
-        max_threads: int = 2000,
+        max_readings: int = 2000,
         proc: Path = Path("/proc"),
     ) -> None:
         """`rules`: indicators from the agent's configuration.
 
         `of_node`: this is the one sampler that may change the machine for its ends, by resctrl
-        groups and by raising this process's limit of open files.
+        groups and by raising this process's limit of open files.  `max_readings`: see `RunDelay`.
         """
         self._roster = roster
         self._clock = clock
@@ -79,7 +79,7 @@ class Sampler:
         # Of two that fill the same column the later counts.
         self._sources: tuple[_Source, ...] = (
             Usage(clock, self._places, self._faults, self._files, residents, proc),
-            RunDelay(clock, self._faults, self._files, residents, max_threads, proc),
+            RunDelay(clock, self._faults, self._files, residents, max_readings, proc),
             NodeUsage(clock, self._faults, self._files, proc),
             AgentPerf(clock),
             Counters(clock, self._places, self._faults, budget),
@@ -89,6 +89,9 @@ class Sampler:
             *(self._faults, self._places, self._files, residents, self._indicators),
             *self._sources,
         )
+        # The last look's rows by container, and the last frame's containers: mostly they are the same ones.
+        self._made: dict[str, tuple[Container, frame.Container]] = {}
+        self._containers: tuple[frame.Container, ...] = ()
         self._llc_bytes = llc_bytes()
         self.last_cost_s = 0.0  # CPU time of the last sample.
 
@@ -126,13 +129,18 @@ class Sampler:
                 self._faults.count(type(source).__name__, NODE, error)
         node = Node()
         if look is not None:
+            for container_id, why in look.unresolved.items():
+                self._faults.count("docker", container_id, why)
             node = Node(cpus=look.identity.cpus, mem_bytes=look.identity.mem_bytes, llc_bytes=self._llc_bytes)
             held_cpus, held_mem_bytes = look.held
             draft.readings["agent_age_s"] = self._clock.monotonic_s() - look.asked_at_s
             draft.readings["held_cpus"], draft.readings["held_mem_bytes"] = held_cpus, float(held_mem_bytes)
         self._indicators.read(draft)
+        made = draft.frame(now, node)
+        if made.containers != self._containers:
+            self._containers = made.containers
         self.last_cost_s = time.thread_time() - before_s
-        return draft.frame(now, node)
+        return replace(made, containers=self._containers)  # Stages look whether it is the same tuple.
 
     def close(self) -> None:
         self._indicators.close()
@@ -143,19 +151,22 @@ class Sampler:
     def _rows(self, look: Look | None) -> list[Row]:
         if look is None:
             return []
-        declared = dict(self._declared)
+        declared, before, self._made = dict(self._declared), self._made, {}
         rows = []
         for container in look.containers:
-            if not container.revocable:
-                rows.append(self._production(container, look))
-            elif container.container_id in declared:
-                rows += [_task_row(container, task) for task in declared[container.container_id]]
-            else:
-                rows.append(Row(_row_container(container, BEST_EFFORT), container.pid))
+            container_id = container.container_id
+            if container.revocable and container_id in declared:
+                rows += [_task_row(container, task) for task in declared[container_id]]
+                continue
+            known = before.get(container_id)
+            if known is None or known[0] != container:
+                known = (container, _row_container(container))
+            self._made[container_id] = known
+            made = known[1]
+            rows.append(Row(made, container.pid) if container.revocable else self._production(made, container, look))
         return rows
 
-    def _production(self, container: Container, look: Look) -> Row:
-        made = _row_container(container, PRODUCTION)
+    def _production(self, made: frame.Container, container: Container, look: Look) -> Row:
         declared = self._declaration(container, made.job, look.identity.ip)
         if declared is not None:
             made = replace(made, indicator=declared.indicator)
@@ -182,12 +193,12 @@ class Sampler:
             return False  # It is gone.
 
 
-def _row_container(container: Container, role: frame.Role) -> frame.Container:
+def _row_container(container: Container) -> frame.Container:
     """A container's row.  Its job is its task's name; of several tasks, their executor's id."""
     task = container.tasks[0] if len(container.tasks) == 1 else None
     return frame.Container(
         id=container.container_id,
-        role=role,
+        role=BEST_EFFORT if container.revocable else PRODUCTION,
         job=(task.name or task.task_id) if task is not None else container.executor_id,
         cpus=container.cpus,
         mem_bytes=float(container.mem_bytes),

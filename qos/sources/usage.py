@@ -71,7 +71,7 @@ class Usage:
             found = meters.of_cgroup(place.cgroup)
             if place.settled:
                 self._meters[row_id] = found
-        now_s, read = self._clock.monotonic_s(), self._files.read
+        now_s, read, rate, fill = self._clock.monotonic_s(), self._files.read, self._rates.rate, draft.fill
         last_path, text = "", b""
         for column, path, others, parse, cumulative in found.meters:
             try:
@@ -82,8 +82,8 @@ class Usage:
                 self._faults.count(column, row_id, error)
                 continue
             if cumulative and value is not None:
-                value = self._rates.rate(row_id, column, now_s, value)
-            draft.fill(column, i, value)
+                value = rate(row_id, column, now_s, value)
+            fill(column, i, value)
         return found.columns
 
     def _by_processes(self, i: int, row: Row, place: Place, draft: Draft, told: frozenset[str]) -> None:

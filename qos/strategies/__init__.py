@@ -10,9 +10,9 @@ from serenity.qos.frame import Frame
 from serenity.qos.stages import Kind, NoParameters
 from serenity.qos.strategies.by_use import (
     Bandwidth,
+    CacheOccupancy,
     Correlation,
     CorrelationParameters,
-    Occupancy,
     Seniority,
     ShareParameters,
 )
@@ -29,12 +29,15 @@ class Strategy(Protocol):
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
         """Best-effort rows only, most suspicious first.  Empty when none can be the cause."""
 
+    def absolve(self, protected_id: str) -> None:
+        """Best-effort, as it turned out, was not the cause of what that container suffered from."""
+
 
 STRATEGIES: Mapping[str, Kind[Strategy]] = {
     "bandwidth": Kind(Bandwidth, ShareParameters),
+    "cache_occupancy": Kind(CacheOccupancy, ShareParameters),
     "combined": Kind(Combined, CombinedParameters),
     "correlation": Kind(Correlation, CorrelationParameters),
     "cpu_share": Kind(CpuShare, CpuShareParameters),
-    "occupancy": Kind(Occupancy, ShareParameters),
     "seniority": Kind(Seniority, NoParameters),
 }

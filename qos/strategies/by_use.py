@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 from serenity.qos.contention import Contention, Suspect
-from serenity.qos.frame import Frame
+from serenity.qos.frame import Floats, Frame
 from serenity.qos.stages import NoParameters, parameter
 
 
@@ -33,6 +33,9 @@ class Seniority:
         return sorted(
             (Suspect(each, 1.0 / (1.0 + age)) for each, age in zip(rows, ages, strict=True)), key=lambda s: -s.score
         )
+
+    def absolve(self, protected_id: str) -> None:
+        """It remembers nothing of anybody's guilt."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +64,25 @@ class _Share:
         ranked = (Suspect(each, float(s)) for each, s in zip(best_effort.containers, shares, strict=True))
         return sorted((each for each in ranked if each.score >= self._min_share), key=lambda s: -s.score)
 
+    def absolve(self, protected_id: str) -> None:
+        """It remembers nothing of anybody's guilt."""
 
-class Occupancy(_Share):
+
+class CacheOccupancy(_Share):
     """Ranks best-effort rows by their share of best-effort's last-level cache occupancy (``llc_bytes``).
 
     Not measured counts as none; shares below `min_share` are no suspects.  Source: Serenity's
     cache occupancy strategy (2016), which takes those with at least the mean.
     """
 
-    name = "occupancy"
+    name = "cache_occupancy"
     _column = "llc_bytes"
 
 
 class Bandwidth(_Share):
     """Ranks best-effort rows by their share of best-effort's memory bandwidth (``mem_bw``).
 
-    Not measured counts as none; shares below `min_share` are no suspects.
+    Not measured counts as none; shares below `min_share` are no suspects.  Source: ours, after `cache_occupancy`.
     """
 
     name = "bandwidth"
@@ -108,31 +114,44 @@ class Correlation:
 
     def __init__(self, parameters: CorrelationParameters) -> None:
         self._parameters = parameters
-        self._past: list[tuple[float, dict[str, tuple[float, float]]]] = []  # (t, id → (cpi, cpu))
+        self._past: deque[tuple[float, list[str], Floats, Floats]] = deque()  # (t, ids, CPI, cpu)
 
     def observe(self, frame: Frame) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):
             cpi = frame.column("cycles") / frame.column("instructions")
-        cpu = frame.column("cpu")
-        self._past.append((frame.t, {name: (float(cpi[i]), float(cpu[i])) for i, name in enumerate(frame.ids)}))
+        self._past.append((frame.t, frame.ids, cpi, frame.column("cpu")))
         while self._past[0][0] < frame.t - self._parameters.window_s:
-            del self._past[0]
+            self._past.popleft()
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
-        nothing = (math.nan, math.nan)
-        cpi = np.array([rows.get(contention.protected.id, nothing)[0] for _, rows in self._past])
+        best_effort = [each for each, yes in zip(frame.containers, frame.production, strict=True) if not yes]
+        cpi, use = self._series(contention.protected.id, [each.id for each in best_effort])
         measured = np.isfinite(cpi)
         if not measured.any():
             return []
         theta = float(cpi[measured].mean() + 2.0 * cpi[measured].std())
         with np.errstate(divide="ignore", invalid="ignore"):
             weight = np.where(measured, np.where(cpi > theta, 1.0 - theta / cpi, cpi / theta - 1.0), 0.0)
-        suspects = []
-        for container, production in zip(frame.containers, frame.production, strict=True):
-            if production:
-                continue
-            use = np.nan_to_num(np.array([rows.get(container.id, nothing)[1] for _, rows in self._past]))
-            score = float(weight @ use / (use[measured].sum() or 1.0))
-            if score >= self._parameters.min_score:
-                suspects.append(Suspect(container, score))
-        return sorted(suspects, key=lambda each: -each.score)
+        use = np.nan_to_num(use)
+        total = use[measured].sum(axis=0)
+        scores = weight @ use / np.where(total > 0, total, 1.0)
+        suspects = map(Suspect, best_effort, scores.tolist())
+        return sorted((each for each in suspects if each.score >= self._parameters.min_score), key=lambda s: -s.score)
+
+    def _series(self, protected: str, others: list[str]) -> tuple[Floats, Floats]:
+        """CPI of the one, shape (frames,), and CPU use of the others, (frames, others); NaN: not there or measured."""
+        cpi, use = np.full(len(self._past), np.nan), np.full((len(self._past), len(others)), np.nan)
+        known: list[str] | None = None
+        at: dict[str, int] = {}
+        for k, (_, ids, cpis, cpus) in enumerate(self._past):
+            if ids is not known:
+                known, at = ids, {name: place for place, name in enumerate(ids)}
+                here = [i for i, name in enumerate(others) if name in at]
+                places = [at[others[i]] for i in here]
+            use[k, here] = cpus[places]
+            if protected in at:
+                cpi[k] = cpis[at[protected]]
+        return cpi, use
+
+    def absolve(self, protected_id: str) -> None:
+        """It remembers nothing of anybody's guilt."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from dataclasses import dataclass
 
@@ -69,53 +70,68 @@ class Combined:
         self._t = math.nan
         self._accused: dict[str, _Accused] = {}
         self._jobs: dict[str, tuple[float, float]] = {}  # Job: confirmed, all.
+        # Of this frame: each row's history, and rankings by resource and the onset's age, for one has many victims.
+        self._confirmed: Floats | None = None
+        self._ranked: dict[tuple[int, int], list[Suspect]] = {}
 
     def observe(self, frame: Frame) -> None:
         if frame.t > self._t:
             self._intervals.append(frame.t - self._t)
         last, self._t = self._t, frame.t
+        self._forget()
         self._pressure.observe(frame)
         for name in [name for name, each in self._accused.items() if each.ranked_at < last]:
             self._learn(self._accused.pop(name))
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
-        rows = self._pressure.rows.ids
-        if not rows:
-            return []
         resource = _RESOURCE_OF[contention.cause]
-        onset, present = self._parts(resource, contention.evidence.window_start)
-        weights = self._parameters
-        onset, present = weights.onset * onset, weights.present * present
-        history = np.zeros(len(rows))
-        if self._jobs:
-            history = weights.history * self._confirmed([each.job for each in self._pressure.containers])
-            history[onset + present <= 0.0] = 0.0
-        score = onset + present + history
-        suspects = [
-            Suspect(
-                self._pressure.containers[k],
-                float(score[k]),
-                {"onset": float(onset[k]), "present": float(present[k]), "history": float(history[k])},
-            )
-            for k in np.argsort(-score, kind="stable")[:_MOST_SUSPECTS]
-        ]
+        age = max(1, self._pressure.since(contention.evidence.window_start))
+        suspects = self._ranked.get((resource, age))
+        if suspects is None:
+            suspects = self._ranked[resource, age] = self._rank(resource, age)
         if suspects:
             self._remember(contention.protected.id, suspects[0].container, resource)
         return suspects
 
-    def _parts(self, resource: int, since: float) -> tuple[Floats, Floats]:
-        interval_s = float(np.median(self._intervals)) if self._intervals else 1.0
-        age = max(1, self._pressure.since(since))
+    def _rank(self, resource: int, age: int) -> list[Suspect]:
+        rows = self._pressure.rows.ids
+        if not rows:
+            return []
+        onset, present = self._parts(resource, age)
+        weights = self._parameters
+        onset, present = weights.onset * onset, weights.present * present
+        if self._confirmed is None:
+            self._confirmed = self._history()
+        history = np.where(onset + present > 0.0, weights.history * self._confirmed, 0.0)
+        score = onset + present + history
+        order = np.argsort(-score, kind="stable")[:_MOST_SUSPECTS]
+        parts = (each[order].tolist() for each in (score, onset, present, history))
+        return [
+            Suspect(self._pressure.containers[k], total, {"onset": begun, "present": now, "history": before})
+            for k, total, begun, now, before in zip(order.tolist(), *parts, strict=True)
+        ]
+
+    def absolve(self, protected_id: str) -> None:
+        """Who was accused was held down in vain: the contention's end proves nothing against its job."""
+        accused = self._accused.pop(protected_id, None)
+        if accused is not None:
+            self._count(accused.job, confirmed=False)
+
+    def _parts(self, resource: int, age: int) -> tuple[Floats, Floats]:
+        interval_s = statistics.median(self._intervals) if self._intervals else 1.0
         span = max(1, round(self._parameters.mean_s / interval_s))
-        now = self._pressure.mean(0, min(age, span))[resource]
-        near = self._pressure.mean(age, age + span)[resource]
-        older = self._pressure.mean(age + span, age + 3 * span)[resource] if len(self._pressure) > age + span else near
+        now = self._pressure.mean(0, min(age, span), resource)
+        near = self._pressure.mean(age, age + span, resource)
+        older = self._pressure.mean(age + span, age + 3 * span, resource) if len(self._pressure) > age + span else near
         rise = np.maximum(now - np.minimum(near, older), 0.0)
         new = rise * rise / np.maximum(now, 1e-12)
         return new / max(new.sum() + _FLUCTUATES * now.sum(), 1e-12), now / max(now.sum(), 1e-12)
 
-    def _confirmed(self, jobs: list[str]) -> Floats:
-        known = (self._jobs.get(job, (0.0, 0.0)) for job in jobs)
+    def _history(self) -> Floats:
+        rows = self._pressure.containers
+        if not self._jobs:
+            return np.zeros(len(rows))
+        known = (self._jobs.get(each.job, (0.0, 0.0)) for each in rows)
         return np.array([confirmed / (contentions + 1.0) for confirmed, contentions in known])
 
     def _remember(self, protected: str, top: Container, resource: int) -> None:
@@ -127,12 +143,20 @@ class Combined:
 
     def _learn(self, accused: _Accused) -> None:
         """The contention is over: did it end as the accused let go?"""
-        let_go = self._use(accused.container, accused.resource) < 0.5 * accused.most
-        confirmed, contentions = self._jobs.pop(accused.job, (0.0, 0.0))
-        self._jobs[accused.job] = (confirmed + let_go, contentions + 1.0)
+        self._count(accused.job, self._use(accused.container, accused.resource) < 0.5 * accused.most)
+
+    def _count(self, job: str, confirmed: bool) -> None:
+        before, contentions = self._jobs.pop(job, (0.0, 0.0))
+        self._jobs[job] = (before + confirmed, contentions + 1.0)
+        self._forget()
         while len(self._jobs) > _MOST_JOBS:  # The one that was accused the longest ago.
             del self._jobs[next(iter(self._jobs))]
 
+    def _forget(self) -> None:
+        """What was ranked is ranked anew."""
+        self._confirmed = None
+        self._ranked.clear()
+
     def _use(self, name: str, resource: int) -> float:
-        rows = self._pressure.rows.ids
-        return float(self._pressure.now[resource, rows.index(name)]) if name in rows else 0.0
+        place = self._pressure.rows.places.get(name)
+        return 0.0 if place is None else float(self._pressure.now[resource, place])

@@ -49,3 +49,6 @@ class CpuShare:
         youth = [self._first_seen.get(each.id, frame.t) for each in best_effort.containers]
         order = sorted(range(len(best_effort)), key=lambda i: (-steps[i], -youth[i]))
         return [Suspect(best_effort.containers[i], float(shares[i])) for i in order]
+
+    def absolve(self, protected_id: str) -> None:
+        """It remembers nothing of anybody's guilt."""

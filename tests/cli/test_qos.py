@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
+import re
 import shutil
+import struct
 
 import pytest
 
@@ -64,8 +67,17 @@ def test_replay_of_what_is_no_trace_is_one_line(serenity, tmp_path):
 def test_plot(serenity, trace, tmp_path):
     code, _, _ = serenity("qos", "replay", trace, "--plot", tmp_path / "run.png")
     assert code == 0 and (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
-    code, _, err = serenity("qos", "replay", trace, "--plot", tmp_path / "no" / "run.png")
-    assert code == 2 and "cannot be written" in err
+    quiet = tmp_path / "quiet.jsonl"
+    quiet.write_text("".join(trace.read_text().splitlines(keepends=True)[:50]))
+    assert serenity("qos", "replay", quiet, "--plot", tmp_path / "quiet.png")[0] == 0
+    quiet.write_text('{"trace": 1}\n')
+    for file, into, says in (
+        (trace, tmp_path / "no" / "run.png", "cannot be written"),
+        (trace, tmp_path / "run.zip", "cannot be written"),
+        (quiet, tmp_path / "none.png", "no production container"),
+    ):
+        code, _, err = serenity("qos", "replay", file, "--plot", into)
+        assert code == 2 and says in err and "Traceback" not in err
 
 
 def test_check(serenity, tmp_path):
@@ -79,6 +91,22 @@ def test_check(serenity, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ('[[slack.filters]]\nname = "pr_executor_pass"\n', 0, "is a pipeline"),
+        ('[[slack.filters]]\nname = "ema"\ncolumns = ["rss"]\n', 2, "[[slack.filters]] number 1 (ema): columns"),
+        ("[slack.limits]\ncpus = 0\n", 2, "[slack.limits]: cpus, mem and stale_s must be greater than 0"),
+        ("", 2, "no detectors"),
+    ],
+)
+def test_check_of_a_file_for_the_estimator_alone(serenity, tmp_path, text, code, says):
+    file = tmp_path / "slack.toml"
+    file.write_text(text)
+    found, _, err = serenity("qos", "check", file)
+    assert (found, err.count("\n")) == (code, 1) and says in err
+
+
 def test_draw(serenity, tmp_path):
     code, out, _ = serenity("qos", "draw")
     assert code == 0 and out.startswith("flowchart LR\n")
@@ -87,17 +115,45 @@ def test_draw(serenity, tmp_path):
     )
     code, out, _ = serenity("qos", "draw", DEFAULT_FILE, "--format", "dot")
     assert code == 0 and out.startswith("digraph") and "detector1 -> strategy;" in out
-    code, _, err = serenity("qos", "draw", "--format", "svg", "--output", tmp_path / "p.svg")
-    if shutil.which("dot"):
-        assert code == 0 and "<svg" in (tmp_path / "p.svg").read_text()
-    else:
-        assert code == 2 and "install graphviz" in err and err.count("\n") == 1
+    assert "strategy: combined" in out and "mean_s = 10" in out, "what the file leaves at its default is told, too"
+
+
+def test_a_drawing_has_no_word_that_mermaid_keeps_for_itself(serenity, tmp_path):
+    """Seen: a class called `end` was a parse error."""
+    odd = tmp_path / "odd.toml"
+    odd.write_text(DEFAULT_FILE.read_text() + '\n[[qos.filters]]\nname = "valve"\nreading = \'a "b" <c> #d & e\'\n')
+    code, out, _ = serenity("qos", "draw", odd)
+    names = re.findall(r"^ +(\w+)\[|:::(\w+)$|classDef (\w+) ", out, re.MULTILINE)
+    reserved = {"end", "default", "graph", "flowchart", "subgraph", "style", "class", "classDef", "click", "call"}
+    assert code == 0 and len(names) > 20 and reserved.isdisjoint(word for each in names for word in each)
+    assert "reading = a #quot;b#quot; #lt;c> #35;d #amp; e" in out
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_a_picture_by_graphviz(serenity, tmp_path):
+    assert serenity("qos", "draw", "--format", "svg", "--output", tmp_path / "p.svg")[0] == 0
+    svg = (tmp_path / "p.svg").read_text()
+    for words in ("filter: ignore_new_executors", "age_s = 10", "detector: interference", "slack: limits"):
+        assert words in html.unescape(svg).replace("\xa0", " ")
+    assert svg.count('class="node"') == 13 and svg.count('class="edge"') == 13
+    assert serenity("qos", "draw", "--format", "png", "--output", tmp_path / "p.png")[0] == 0
+    png = (tmp_path / "p.png").read_bytes()
+    width, height = struct.unpack(">II", png[16:24])
+    assert png.startswith(b"\x89PNG") and width > 1000 and height > 300
+
+
+def test_without_graphviz_a_picture_is_one_clear_line(serenity, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for wanted in ("svg", "png"):
+        code, out, err = serenity("qos", "draw", "--format", wanted, "--output", tmp_path / "p")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "install graphviz" in err and "--format mermaid" in err and not (tmp_path / "p").exists()
 
 
 def test_plugins(serenity):
     code, out, _ = serenity("qos", "plugins")
     assert code == 0
-    for words in ("filter moving_average", "detector interference", "strategy combined", "phase_odds = 30.0 (ratio):"):
+    for words in ("filter ema", "detector interference", "strategy combined", "phase_odds = 30.0 (ratio):"):
         assert words in out
     code, out, _ = serenity("qos", "plugins", "drop", "--json")
     (drop,) = json.loads(out)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 
-from serenity.qos.detectors.baseline import LaggedBaseline
+from serenity.qos.detectors.baseline import LaggedBaselines
 from serenity.qos.detectors.cause import Surroundings, cause_of
 from serenity.qos.detectors.drop import Drop, DropParameters
 
@@ -197,10 +198,21 @@ def test_containers_do_not_disturb_each_other(made):
 
 
 def test_what_is_known_of_a_container_dies_with_it(made):
-    drop = Drop(DropParameters())
-    for t in range(1000):
-        drop.step(made.frame(float(t), made.production(f"web-{t}", sli=1.0), made.best_effort("b", cpu=1.0)))
-    assert list(drop._rows) == ["web-999"]
+    node = Node(made).warmed_up()
+    node.t += 1.0
+    node.drop.step(made.frame(node.t, made.best_effort("burn", cpu=1.0)))
+    assert not any(node.seconds(*[400.0] * 60)), "it is another one, and has always been so"
+
+
+def test_a_contention_stays_with_its_container_while_others_come_and_go(made):
+    drop, held = Drop(DropParameters()), []
+    for t in range(60):
+        others = [made.production(f"other-{i}", sli=HEALTHY) for i in range(t % 4)]
+        web = made.production("web", sli=400.0 if 30 <= t < 50 else HEALTHY)
+        found = drop.step(made.frame(float(t), *others, web, made.best_effort("b", cpu=1.0)))
+        assert [each.protected.id for each in found] in ([], ["web"])
+        held.append(bool(found))
+    assert held == [False] * 31 + [True] * 20 + [False] * 9
 
 
 def test_a_container_that_waits_for_cpu_is_protected_without_an_indicator(made):
@@ -257,24 +269,53 @@ def test_parameters_out_of_range(bad, says):
 
 
 def test_the_baseline_is_the_median_of_what_is_neither_too_new_nor_too_old():
-    baseline = LaggedBaseline(lag_s=2.0, span_s=4.0, min_samples=3)
+    baselines = LaggedBaselines(lag_s=2.0, span_s=4.0, min_samples=3, rows=2)
     for t, value in enumerate([100.0, 1.0, 9.0, 3.0, 5.0, 7.0, 50.0, 50.0]):
-        baseline.learn(float(t), value)
+        baselines.learn(float(t), np.array([value, math.nan]))
     # At 7 the samples of 1 to 5 count: 1, 9, 3, 5, 7.
-    assert baseline.value(7.0) == 5.0
-    baseline.freeze(7.0, since=5.0)
-    assert baseline.value(500.0) == 3.0 + 1.0  # 1, 9, 3, 5: what came at and after 5 is forgotten.
-    baseline.learn(8.0, 1e9)
-    baseline.thaw(100.0)
-    assert baseline.value(100.0) == 4.0
+    assert baselines.value(7.0, 0) == 5.0
+    baselines.freeze(7.0, 0, since=5.0)
+    assert baselines.value(500.0, 0) == 3.0 + 1.0  # 1, 9, 3, 5: what came at and after 5 is forgotten.
+    baselines.learn(8.0, np.array([1e9, 1.0]))
+    baselines.thaw(100.0, 0)
+    assert baselines.value(100.0, 0) == 4.0
+    assert math.isnan(baselines.value(100.0, 1)), "one sample is no past"
 
 
 def test_a_baseline_survives_a_clock_that_was_set_back():
-    baseline = LaggedBaseline(lag_s=1.0, span_s=10.0, min_samples=2)
-    baseline.learn(1000.0, 1.0)
+    baselines = LaggedBaselines(lag_s=1.0, span_s=10.0, min_samples=2, rows=1)
+    baselines.learn(1000.0, np.array([1.0]))
     for t in range(4):
-        baseline.learn(float(t), 2.0)
-    assert baseline.value(3.0) == 2.0
+        baselines.learn(float(t), np.array([2.0]))
+    assert baselines.value(3.0, 0) == 2.0
+
+
+def test_baselines_move_with_their_rows_and_hold_as_many_samples_as_the_span_has():
+    """Ten a second for a minute: each row's median is that of its own last 60 s."""
+    baselines = LaggedBaselines(lag_s=5.05, span_s=60.0, min_samples=10, rows=3)
+    for i in range(2000):
+        if i == 1500:
+            baselines.move(np.array([2, -1, 0]))
+        rows = [2000.0, 1000.0, 0.0] if i < 1500 else [0.0, 500.0, 2000.0]
+        baselines.learn(i / 10, np.array(rows) + i)
+    # At 199.9 those of 134.9 to 194.8 count; of the one that came at 150, since then.
+    assert [baselines.value(199.9, row) for row in range(3)] == [1648.5, 500.0 + 1724.0, 2000.0 + 1648.5]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_no_baseline_beyond_a_limit_is_passed_over(sign):
+    luck = np.random.default_rng(5)
+    baselines = LaggedBaselines(lag_s=3.0, span_s=20.0, min_samples=4, rows=50)
+    passed_over = 0
+    for t in range(200):
+        values = np.round(luck.normal(10.0, 3.0, 50))
+        limits = np.round(luck.normal(10.0, 2.0, 50))
+        may_be = baselines.may_be_beyond(float(t), limits, np.full(50, sign))
+        known = np.array([baselines.value(float(t), row) for row in range(50)])
+        assert not np.any((sign * known <= sign * limits) & ~may_be)
+        passed_over += int((~may_be).sum())
+        baselines.learn(float(t), np.where(luck.random(50) < 0.8, values, np.nan))
+    assert passed_over > 3000, "of 10,000"
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,16 @@ def test_waiting_that_begins_with_a_task_is(made):
     assert not service.seconds(20, burning=0.05)[8:], "it ends once the waiting does"
 
 
+def test_what_was_not_measured_is_counted(made):
+    service = Service(made)
+    service.seconds(150, burning=0.05)
+    found = service.seconds(4, waits=0.4, burning=3.0)
+    found += service.seconds(3, waits=np.nan, burning=3.0)
+    evidence = found[-1].evidence
+    assert (evidence.signal, evidence.window_end) == ("run_delay", 157.0)
+    assert (evidence.samples, evidence.missing) == (157.0 - evidence.window_start + 1, 3)
+
+
 def test_after_an_absolution_the_present_is_the_baseline(made):
     service = Service(made)
     service.seconds(150, burning=0.05)

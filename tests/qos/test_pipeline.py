@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 
+import numpy as np
 import pytest
 
 from serenity.qos.detectors import DETECTORS
 from serenity.qos.filters import FILTERS
-from serenity.qos.frame import Frame
+from serenity.qos.frame import COLUMNS, Frame, Indicator, Node
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.stages import PipelineError
 from serenity.qos.strategies import STRATEGIES
 
 STRATEGY = '[qos.strategy]\nname = "cpu_share"\n'
 DROP = '[[qos.detectors]]\nname = "drop"\n'
+EMA = '[[qos.filters]]\nname = "ema"\ncolumns = ["%s"]\n'
+DERIVED = '[[qos.filters]]\nname = "derived"\n'
 
 
 def trace(made, seconds, seed=3):
@@ -98,7 +102,16 @@ def test_relearning_reaches_the_detectors(made):
         ('[[qos.detectors]]\nname = "drip"\n' + STRATEGY, ["'drip'", "drop, interference"]),
         ("[[qos.detectors]]\nthreshold = 0.2\n" + STRATEGY, ["has no name", "drop, interference"]),
         ('[qos.detectors]\nname = "drop"\n' + STRATEGY, ["[[qos.detectors]]", "double brackets"]),
-        ('[[qos.filters]]\nname = "blur"\n' + DROP + STRATEGY, ["[[qos.filters]] number 1", "'blur'", "ignore_new"]),
+        (
+            '[[qos.filters]]\nname = "blur"\n' + DROP + STRATEGY,
+            ["[[qos.filters]] number 1", "'blur'", "ignore_new_executors"],
+        ),
+        (
+            EMA % "cpuu" + DROP + STRATEGY,
+            ["number 1 (ema): columns", "'cpuu'", "cpu, cycles", "the filter that derives it"],
+        ),
+        (EMA % "cpi" + DERIVED + DROP + STRATEGY, ["number 1 (ema): columns", "'cpi'"]),
+        (DROP + 'signal = "cpu_granted"\n' + STRATEGY, ["number 1 (drop): signal", "'cpu_granted'"]),
         (DROP, ["no strategy", "cpu_share"]),
         (STRATEGY, ["no detectors", "drop"]),
         (DROP + STRATEGY + "[qos.ladder]\n", ["'ladder'", "filters, detectors and strategy"]),
@@ -117,6 +130,16 @@ def test_a_file_that_cannot_be_used_is_told_with_key_and_remedy(tmp_path, text, 
         assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [DERIVED + EMA % "cpi" + DROP, '[[qos.filters]]\nname = "cpu_granted"\n' + DROP + 'signal = "cpu_granted"\n'],
+)
+def test_what_a_filter_derives_is_there_for_those_after_it(tmp_path, text):
+    file = tmp_path / "mine.toml"
+    file.write_text(text + STRATEGY)
+    Pipeline.load(file)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(PipelineError, match=r"nowhere\.toml"):
         Pipeline.load(tmp_path / "nowhere.toml")
@@ -129,3 +152,34 @@ def test_every_stage_says_what_it_does_and_has_few_parameters(kinds):
         fields = dataclasses.fields(kind.parameters)
         assert len(fields) <= 6, name
         assert all(field.metadata["meaning"] for field in fields), name
+
+
+QUICK = {"cpi_outlier": {"min_samples": 3, "outliers": 2}, "pressure": {"column": "psi_io"}}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_says_the_same_whoever_else_comes_goes_and_is_not_measured(made, name):
+    alone, among = (DETECTORS[name].build(DETECTORS[name].parameters(**QUICK.get(name, {}))) for _ in range(2))
+    told = Indicator("p99", "ms", "lower", objective=60.0)
+    luck, fired = np.random.default_rng(6), 0
+    for t in range(0, 1200, 2):
+        bad = t >= 900
+        columns = {
+            "cpu": 1.9 if bad else 1.0,
+            "cycles": 6e9 if bad and name == "cpi_outlier" else 3e9,
+            "instructions": 3e9,
+            "run_delay": 0.9 if bad else 0.02,
+            "psi_io": 0.5 if bad else 0.01,
+            "sli": 100.0 if bad else 50.0,
+        }
+        columns = {each: value * luck.lognormal(0.0, 0.02) for each, value in columns.items()}
+        web, burn = made.production("web", told, **columns), made.best_effort("b", cpu=1.5 if bad else 0.05)
+        silent = [made.production(f"p{i}", told, **dict.fromkeys(COLUMNS, math.nan)) for i in range(t // 2 % 4)]
+        node = Node(cpus=3.0)
+        said = [
+            detector.step(made.frame(float(t), *rows, node=node))
+            for detector, rows in ((alone, [web, burn]), (among, [*silent[:2], burn, *silent[2:], web]))
+        ]
+        assert said[0] == said[1]
+        fired += len(said[0])
+    assert fired > 10

@@ -17,17 +17,17 @@ from serenity.qos.detectors.threshold import (
     Slo,
     SloParameters,
 )
+from serenity.qos.filters.cumulative import Cumulative, CumulativeParameters
 from serenity.qos.filters.derived import Derived
-from serenity.qos.filters.min_cpu import MinCpu, MinCpuParameters
-from serenity.qos.filters.rates import Rates, RatesParameters
-from serenity.qos.filters.utilisation import Utilisation, UtilisationParameters
+from serenity.qos.filters.too_low_usage import TooLowUsage, TooLowUsageParameters
+from serenity.qos.filters.utilization_threshold import UtilizationThreshold, UtilizationThresholdParameters
 from serenity.qos.filters.valve import Valve, ValveParameters
 from serenity.qos.frame import Indicator, Node
 from serenity.qos.strategies.by_use import (
     Bandwidth,
+    CacheOccupancy,
     Correlation,
     CorrelationParameters,
-    Occupancy,
     Seniority,
     ShareParameters,
 )
@@ -52,13 +52,13 @@ def test_derived_columns(made):
 
 def test_counters_of_few_events_are_left_out_and_nothing_else(made):
     frame = made.frame(0.0, made.production("few", cpu=0.2, cycles=1.0), made.production("many", cpu=0.3, cycles=2.0))
-    seen = MinCpu(MinCpuParameters(min_cpu=0.25)).step(frame)
+    seen = TooLowUsage(TooLowUsageParameters(min_cpu=0.25)).step(frame)
     np.testing.assert_array_equal(seen.column("cycles"), [NAN, 2.0])
     assert seen.column("cpu").tolist() == [0.2, 0.3]
 
 
 def test_rates_over_gaps_and_resets(made):
-    stage = Rates(RatesParameters(columns=("cycles",)))
+    stage = Cumulative(CumulativeParameters(columns=("cycles",)))
     readings = [(0.0, 100.0), (2.0, 300.0), (3.0, NAN), (5.0, 900.0), (6.0, 50.0), (7.0, 60.0)]
     rates = [stage.step(made.frame(t, made.production("a", cycles=v))).column("cycles")[0] for t, v in readings]
     # 200 in 2 s; missing; 600 in the 3 s since the last one; a reset; 10 in 1 s.
@@ -66,16 +66,18 @@ def test_rates_over_gaps_and_resets(made):
 
 
 def test_rates_follow_containers_that_move(made):
-    stage = Rates(RatesParameters(columns=("cycles",)))
+    stage = Cumulative(CumulativeParameters(columns=("cycles",)))
     stage.step(made.frame(0.0, made.production("a", cycles=10.0), made.production("b", cycles=1000.0)))
     frame = made.frame(1.0, made.production("b", cycles=1001.0), made.production("new", cycles=5.0))
     np.testing.assert_array_equal(stage.step(frame).column("cycles"), [1.0, NAN])
 
 
-@pytest.mark.parametrize(("used", "passes"), [(7.5, False), (7.6, True), (NAN, True)])
-def test_utilisation_lets_production_through_on_a_full_node(made, used, passes):
-    frame = made.frame(0.0, made.production("p", cpu=used), made.best_effort("b", cpu=NAN), node=Node(cpus=8.0))
-    assert Utilisation(UtilisationParameters(threshold=0.95)).step(frame).ids == (["p", "b"] if passes else ["b"])
+@pytest.mark.parametrize(("used", "cpus", "passes"), [(7.0, 8.0, True), (7.1, 8.0, False), (9.0, NAN, True)])
+def test_a_full_node_stops_everything(made, used, cpus, passes):
+    """The one that is not measured counts at its 0.5: 7.5 of 8 are 94 %, 7.6 are 95 %."""
+    frame = made.frame(0.0, made.production("p", cpu=used), made.best_effort("b", cpu=NAN), node=Node(cpus=cpus))
+    stage = UtilizationThreshold(UtilizationThresholdParameters(threshold=0.95))
+    assert stage.step(frame).ids == (["p", "b"] if passes else [])
 
 
 def test_the_valve_stops_everything(made):
@@ -180,7 +182,7 @@ def test_shares_of_cache_and_bandwidth(made, contention):
         made.best_effort("b", llc_bytes=1e6, mem_bw=3e9),
         made.best_effort("unmeasured"),
     )
-    assert ranking(Occupancy(ShareParameters(min_share=0.3)), contention, frame) == [("a", 0.75)]
+    assert ranking(CacheOccupancy(ShareParameters(min_share=0.3)), contention, frame) == [("a", 0.75)]
     assert ranking(Bandwidth(ShareParameters()), contention, frame) == [("b", 0.75), ("a", 0.25), ("unmeasured", 0.0)]
 
 
@@ -214,9 +216,9 @@ def test_correlation_of_use_with_cpi(made, contention):
         (CpiOutlierParameters, {"min_samples": 1}),
         (CorrelationParameters, {"window_s": 0.0}),
         (ShareParameters, {"min_share": 1.0}),
-        (UtilisationParameters, {"threshold": 0.0}),
+        (UtilizationThresholdParameters, {"threshold": 0.0}),
         (ValveParameters, {"reading": ""}),
-        (MinCpuParameters, {"min_cpu": -1.0}),
+        (TooLowUsageParameters, {"min_cpu": -1.0}),
     ],
 )
 def test_parameters_out_of_range(parameters, given):

@@ -5,6 +5,8 @@ import math
 import pytest
 
 from serenity.qos.contention import Contention, Evidence
+from serenity.qos.strategies import STRATEGIES
+from serenity.qos.strategies.combined import Combined, CombinedParameters
 from serenity.qos.strategies.cpu_share import CpuShare, CpuShareParameters
 
 
@@ -52,3 +54,51 @@ def test_nobody_to_suspect(made, contention):
     frame = made.frame(0.0, made.production("web", cpu=8.0))
     strategy.observe(frame)
     assert strategy.rank(contention("cpu"), frame) == []
+
+
+def history_after(made, contention, absolved):
+    """What the ranking holds against a task's job once a contention has ended as it was held down."""
+    strategy = Combined(CombinedParameters())
+
+    def frame(t, cpu):
+        shown = made.frame(float(t), made.production("web", cpu=1.0), made.best_effort("task", cpu=cpu))
+        strategy.observe(shown)
+        return shown
+
+    for t in range(30):
+        frame(t, 0.1)
+    for t in range(30, 40):
+        strategy.rank(contention("cpu"), frame(t, 2.0))
+    if absolved:
+        strategy.absolve("web")
+    for t in range(40, 45):
+        frame(t, 0.1)
+    (suspect,) = strategy.rank(contention("cpu"), frame(45, 2.0))
+    return suspect.parts["history"]
+
+
+def test_who_was_held_down_rightly_is_remembered_and_who_was_absolved_is_not(made, contention):
+    assert history_after(made, contention, absolved=False) == pytest.approx(0.2 / (1 + 1))  # One of one.
+    assert history_after(made, contention, absolved=True) == 0.0
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("cause", ["cpu", "llc", "io", "unknown"])
+def test_every_ranking_is_of_those_who_are_there_with_the_guilty_first(made, contention, name, cause):
+    """Tasks come and go, some are not measured; the one that came last presses on everything."""
+    strategy = STRATEGIES[name].build(STRATEGIES[name].parameters())
+    pressed = {"cpu": 3.0, "llc_bytes": 1e8, "mem_bw": 1e9, "io_bytes": 1e9, "rss_bytes": 1e9}
+    for t in range(80):
+        bad = t >= 75
+        others = [made.best_effort(f"b{i}", cpu=0.1, llc_bytes=1e6) for i in range(t % 3 if t < 60 else 2)]
+        others += [made.best_effort("unmeasured", **dict.fromkeys(pressed, math.nan))] if t % 5 or t > 60 else []
+        guilty = [made.best_effort("guilty", **pressed)] if bad else []
+        counted = {"cpu": 1.0, "cycles": 3e10 if bad else 3e9, "instructions": 3e9}
+        rows = [*others, made.production("web", **counted), *guilty]
+        frame = made.frame(float(t), *rows)
+        strategy.observe(frame)
+        found = strategy.rank(contention(cause), frame)
+        assert {each.container.id for each in found} <= {row.id for row, _ in rows} - {"web"}
+        scores = [each.score for each in found]
+        assert scores == sorted(scores, reverse=True) and all(map(math.isfinite, scores))
+    assert found[0].container.id == "guilty"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from serenity.qos import gunzip
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.replay import Replay
 from serenity.qos.trace import TraceError, read_trace
@@ -123,8 +126,43 @@ def test_what_is_no_trace_is_told_with_its_line(tmp_path, text, says):
         list(read_trace(path))
 
 
-def test_a_trace_that_ends_in_the_middle_of_its_gzip(tmp_path, trace):
+@pytest.fixture(params=["isal", "gzip"])
+def unzipped_by(request, monkeypatch):
+    """Both that may read gzipped traces."""
+    if request.param == "isal":
+        pytest.importorskip("isal")
+    else:
+        monkeypatch.setitem(sys.modules, "isal", None)
+    importlib.reload(gunzip)
+    yield
+    monkeypatch.undo()
+    importlib.reload(gunzip)
+
+
+def test_a_gzipped_trace_is_the_trace(tmp_path, trace, unzipped_by):
+    zipped, plain = trace("nothing", 20), tmp_path / "plain.jsonl"
+    plain.write_bytes(gzip.decompress(zipped.read_bytes()))
+    assert [each.to_json() for each in read_trace(zipped)] == [each.to_json() for each in read_trace(plain)]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-40], lambda whole: whole[:99] + bytes(40) + whole[139:]])
+def test_a_gzip_that_is_torn_or_damaged(tmp_path, trace, unzipped_by, damage):
     path = tmp_path / "torn.gz"
-    path.write_bytes(trace("nothing", 20).read_bytes()[:-40])
+    path.write_bytes(damage(trace("nothing", 20).read_bytes()))
     with pytest.raises(TraceError, match="cannot be read"):
         list(read_trace(path))
+
+
+def test_who_is_there_is_told_anew_when_anything_of_it_changes(tmp_path):
+    """Frames share their containers only as long as these are the same."""
+    first = [row("a", "production", {"cpu": 1.0}), row("b", "best_effort", {"cpu": None})]
+    grown = [{**first[0], "cpus": 8.0}, first[1]]
+    path = tmp_path / "some.jsonl"
+    frames = [first, first, grown, first[:1], [], first]
+    lines = [json.dumps({"t": t, "containers": rows}) for t, rows in enumerate(frames)]
+    path.write_text("\n".join(['{"trace": 1}', *lines]) + "\n")
+    read = list(read_trace(path))
+    assert [each.ids for each in read] == [["a", "b"], ["a", "b"], ["a", "b"], ["a"], [], ["a", "b"]]
+    assert read[1].containers is read[0].containers
+    assert [each.allocated_cpus.tolist()[:1] for each in read] == [[4.0], [4.0], [8.0], [4.0], [], [4.0]]
+    assert read[5].column("cpu")[0] == 1.0 and np.isnan(read[5].column("cpu")[1])

@@ -7,16 +7,18 @@ import json
 import math
 import socketserver
 import threading
+import time
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
+from serenity.daemon.clock import ManualClock, SystemClock
 from serenity.qos.frame import PRODUCTION, Container
 from serenity.qos.sources import docker
 from serenity.qos.sources.agent_perf import AgentPerf
 from serenity.qos.sources.draft import Draft, Row
 from serenity.qos.sources.processes import ProcessTable
 from serenity.qos.sources.roster import Roster
+from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos_state import AgentReader, PerfSample
 
 PERF = {"timestamp": 1000.0, "duration": 10.0, "cycles": 3e10, "instructions": 6e10, "cache_misses": 5e6}
@@ -131,6 +133,19 @@ def test_an_agent_that_samples_nothing_is_asked_for_a_pid_only(agent):
     assert agent.asked.count("/containers") == 1
 
 
+def test_the_agent_gets_one_request_an_interval_on_the_average(agent):
+    agent.pid = None  # It is still being launched: every look takes two.
+    roster = Roster(agent.reader, SystemClock(), interval_s=0.04)
+    began_s = time.monotonic()
+    roster.start()
+    while len(agent.asked) < 10:
+        assert time.monotonic() - began_s < 20
+        time.sleep(0.005)
+    roster.stop()
+    assert len(agent.asked) <= (time.monotonic() - began_s) / 0.04 + 2
+    assert agent.asked[:4] == ["/state", "/containers"] * 2
+
+
 # --- Docker ---
 
 
@@ -187,10 +202,14 @@ def test_a_daemon_that_makes_no_sense(daemon, answer):
         docker.pid_of("C", socket)
 
 
-def test_no_docker_is_told_once_and_the_rest_goes_on(agent, tmp_path, caplog):
+def test_without_docker_its_containers_are_counted_told_once_and_the_rest_goes_on(agent, tmp_path, caplog):
     agent.pid = None
     agent.tasks = [{"id": "t", "name": "web", "container": {"type": "DOCKER"}}]
     roster = Roster(agent.reader, ManualClock(), docker_socket=tmp_path / "none.sock")
-    for _ in range(3):
+    sampler = Sampler(roster, ManualClock())
+    for t in range(3):
         assert roster.ask().containers[0].pid is None
-    assert caplog.text.count("Docker containerizer") == 1
+        frame = sampler.sample(float(t))
+        assert (frame.ids, sampler.faults) == (["C"], {"docker": t + 1})
+    sampler.close()
+    assert caplog.text.count("docker of C cannot be read") == 1 and "none.sock" in caplog.text

@@ -72,6 +72,10 @@ def test_a_process_in_the_root_has_none(tmp_path):
 
 
 def test_what_an_executor_declares_is_taken_where_it_is(tmp_path):
-    mounts = Mounts({"cpu": (tmp_path / "cpu", "/"), "memory": (tmp_path / "memory", "/")})
-    (tmp_path / "cpu/serenity/t1").mkdir(parents=True)
-    assert cgroups.declared(mounts, "/serenity/t1").folders == {"cpu": tmp_path / "cpu/serenity/t1"}
+    points = {name: (tmp_path / name, "/") for name in ("cpu", "memory", "perf_event")}
+    (tmp_path / "cpu/mesos/c/t1").mkdir(parents=True)
+    # In the root of the hierarchy that Mesos does not use; and one more in which it has none.
+    proc = proc_with(tmp_path, "3:perf_event:/t1\n2:memory:/mesos/c\n1:cpu:/mesos/c/t1\n")
+    there = {"cpu": tmp_path / "cpu/mesos/c/t1"}
+    for pid, found in ((42, {**there, "perf_event": tmp_path / "perf_event/t1"}), (43, there), (None, there)):
+        assert cgroups.declared(Mounts(points), "/mesos/c/t1", pid, proc).folders == found

@@ -127,6 +127,6 @@ def test_members_that_come_and_go():
     assert threads.take({1: 100.5, 2: 50.25}) == 0.75
     assert threads.gone({1: 0.0, 3: 0.0}) == {2}
     # Thread 2 ended, 3 was born; 4 has waited for long somewhere else, and brings one second at most.
-    assert threads.take({1: 100.5, 3: 0.25, 4: 900.0}, most=1.0) == 0.75 + 0.25 + 1.0
+    assert threads.take({1: 100.5, 3: 0.25, 4: 900.0}, most_new=1.0) == 0.75 + 0.25 + 1.0
     # Thread id 3 was used again.
     assert threads.take({3: 0.125}) == 2.0 + 0.125

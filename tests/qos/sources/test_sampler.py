@@ -182,6 +182,24 @@ def test_production_and_best_effort_by_their_processes(agent, start, sampler):
     assert made.faults == {}
 
 
+def test_frames_share_their_containers_until_the_agent_says_something_else(agent, sampler):
+    agent.run("web", os.getpid(), cpus=1.0)
+    agent.run("be", None, revocable=True)
+    made, roster = sampler()
+    first = made.sample(100.0)
+    roster.ask()
+    assert made.sample(101.0).containers is first.containers
+    agent.executors[0]["resources"]["cpus"] = 2.0
+    roster.ask()
+    grown = made.sample(102.0).containers
+    assert [each.cpus for each in grown] == [2.0, 1.0] and grown[1] == first.containers[1]
+    task = TaskOnNode(task_id="t1", job="j", pid=os.getpid(), cpus=0.5, mem_bytes=MIB, started_at=0.0)
+    made.declare("container-be", [task])
+    assert [each.id for each in made.sample(103.0).containers] == ["container-web", "t1"]
+    made.withdraw("container-be")
+    assert [each.id for each in made.sample(104.0).containers] == ["container-web", "container-be"]
+
+
 def test_a_best_effort_executor_is_replaced_by_the_tasks_that_it_declares(agent, start, sampler):
     agent.run("executor", start("import time; time.sleep(60)"), revocable=True)
     made, _ = sampler()
@@ -258,7 +276,8 @@ def test_one_containers_failing_reading_leaves_the_others_alone(agent, start, sa
     frame = made.sample(1.0)
     assert np.isnan(value(frame, "container-gone", "cpu"))
     assert value(frame, "container-well", "cpu") > 0.05
-    assert made.faults["cpu"] == 2
+    assert np.isfinite(value(frame, "container-well", "run_delay"))
+    assert (made.faults["cpu"], made.faults["run_delay"]) == (2, 2)
 
 
 def test_an_agent_that_does_not_answer_leaves_the_last_known_rows(agent, start, sampler):
@@ -305,10 +324,10 @@ def test_the_roster_goes_on_by_itself(agent):
     assert roster.latest.identity.ip == "127.0.0.1"
 
 
-def test_threads_beyond_the_budget_are_measured_in_turn(agent, start, sampler):
+def test_run_delay_beyond_the_budget_is_measured_in_turn(agent, start, sampler):
     for name in ("a", "b", "c"):
         agent.run(name, start("import time; time.sleep(60)"))
-    made, _ = sampler(max_threads=2)
+    made, _ = sampler(max_readings=2)
     measured: dict[str, int] = dict.fromkeys(("container-a", "container-b", "container-c"), 0)
     for t in range(8):
         frame = made.sample(float(t))

@@ -11,20 +11,24 @@ from serenity.qos.stages import parameter
 
 
 @dataclass(frozen=True)
-class RatesParameters:
-    columns: tuple[str, ...] = parameter(("cycles", "instructions", "llc_misses"), "", "the columns that are counters")
+class CumulativeParameters:
+    columns: tuple[str, ...] = parameter(
+        ("cycles", "instructions", "llc_misses"), "", "the columns that are counters", column=True
+    )
 
 
-class Rates:
+class Cumulative:
     """Turns cumulative counters into rates per second.
 
         rate = (value - last value) / (t - when that was measured)
 
     NaN at the first sample, after a reset (the counter has fallen) and where no time has passed.
     A missing sample stays missing; the next rate is over the whole gap.
+
+    Source: Serenity's cumulative filter (2016).  The sources' columns are rates already: it is for traces of counters.
     """
 
-    def __init__(self, parameters: RatesParameters) -> None:
+    def __init__(self, parameters: CumulativeParameters) -> None:
         self._columns = parameters.columns
         self._rows = Rows()
         self._value = np.zeros((len(parameters.columns), 0))

@@ -11,7 +11,7 @@ _COUNTERS = ("cycles", "instructions", "llc_misses", "stalls")
 
 
 @dataclass(frozen=True)
-class MinCpuParameters:
+class TooLowUsageParameters:
     min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are left out")
 
     def __post_init__(self) -> None:
@@ -19,13 +19,15 @@ class MinCpuParameters:
             raise ValueError(f"min_cpu = {self.min_cpu} is negative; write cores, such as 0.25")
 
 
-class MinCpu:
+class TooLowUsage:
     """Leaves out the hardware counters of rows that use less than `min_cpu` cores.
 
     NaN where cpu < `min_cpu`.  Few events make a ratio such as CPI noise; the other columns stay.
+
+    Source: Serenity's too low usage filter (2016), which drops the row.
     """
 
-    def __init__(self, parameters: MinCpuParameters) -> None:
+    def __init__(self, parameters: TooLowUsageParameters) -> None:
         self._min_cpu = parameters.min_cpu
 
     def step(self, frame: Frame) -> Frame:

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from serenity.qos.frame import Frame
+from serenity.qos.stages import parameter
+
+
+@dataclass(frozen=True)
+class UtilizationThresholdParameters:
+    threshold: float = parameter(0.95, "share of the node", "from this use of its CPUs on the node counts as full")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold = {self.threshold}; it is a share, above 0 and at most 1")
+
+
+class UtilizationThreshold:
+    """Stops the chain while the node is full: all rows are dropped.
+
+    While sum(cpu) >= `threshold` x the node's cpus; a row that was not measured counts at its
+    allocation, and where the node's cpus are not known all pass.  What later stages remember of containers
+    dies meanwhile.  In ``[slack]`` it would take away what best-effort holds already, too: ``limits`` does not.
+
+    Source: Serenity's utilization threshold filter (2016).
+    """
+
+    def __init__(self, parameters: UtilizationThresholdParameters) -> None:
+        self._threshold = parameters.threshold
+
+    def step(self, frame: Frame) -> Frame:
+        cpu = frame.column("cpu")
+        used = float(np.where(np.isnan(cpu), frame.allocated_cpus, cpu).sum())
+        return frame.select(frame.production & False) if used >= self._threshold * frame.node.cpus else frame
