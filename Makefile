@@ -1,7 +1,7 @@
 # make demo   make test   make lint   ARGS is handed on: make test ARGS="-k ladder", make demo ARGS="--seconds 60"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-mesos test-pmu fuzz lint clean
+.PHONY: help venv demo test test-mesos test-pmu fuzz survive lint clean
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -12,6 +12,7 @@ help:
 	@echo "make test-mesos    those against the real mesos-master and mesos-agent, from PATH or SERENITY_MESOS_BIN; as root with cgroups too"
 	@echo "make test-pmu      the hardware counters' code on a PMU that QEMU emulates (three minutes; fetches Debian packages)"
 	@echo "make fuzz    ten thousand made-up histories of crashes and lost messages (ten minutes; SEED=N repeats a run)"
+	@echo "make survive    200 random sequences of kills, cut lines and restarts of real processes (20 minutes; SEED=N repeats a run)"
 	@echo "make lint    ruff and mypy"
 	@echo "make venv    only make .venv with all of it installed (the others do it too)"
 	@echo "make clean   remove .venv and everything built"
@@ -36,6 +37,9 @@ SEED := $(or $(SEED),$(shell date +%s))
 fuzz: venv
 	@echo "seed $(SEED)"
 	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q --hypothesis-seed=$(SEED) tests/fuzz $(ARGS)
+
+survive: venv
+	@$(BIN)/python -m tests.survival --seed $(SEED) $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check --quiet

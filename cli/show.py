@@ -25,6 +25,7 @@ from serenity.cli.output import (
 )
 from serenity.wire import api
 from serenity.wire.quantities import format_duration, format_mem
+from serenity.wire.task_end import TaskEnd
 
 _MOST_ATTEMPTS = 40
 _MOST_KILLS = 20
@@ -57,11 +58,11 @@ def _lines(detail: api.JobDetail) -> Iterator[str]:
     yield f"{bold(job.name)} {faint(f'({job.id})')}  {state_text(job.state)}  {_counts(job)}"
     yield from (f"  {faint(title.ljust(9))}  {text}" for title, text in _facts(job))
     yield ""
-    head = ("INST", "TRY", "STATE", "AGENT", "RAN", "ENDED", "WHY")
+    head = ("INST", "TRY", "STATE", "AGENT", "RAN", "CPU", "MEM", "ENDED", "WHY")
     shown = sorted(detail.attempts, key=lambda a: a.created_at)[-_MOST_ATTEMPTS:]
     shown.sort(key=lambda a: (a.instance, a.attempt))
     if request.instances > 0:
-        yield table(head, [_row(each) for each in shown], right=frozenset({"INST", "TRY", "RAN"}))
+        yield table(head, [_row(each) for each in shown], right=frozenset({"INST", "TRY", "RAN", "CPU", "MEM"}))
     kills = [each for each in detail.attempts if each.killed]
     if kills:
         yield ""
@@ -96,12 +97,15 @@ def _row(attempt: api.Attempt) -> tuple[str, ...]:
     ran = "-"
     if attempt.running_at is not None:
         ran = format_duration(attempt.ended_at - attempt.running_at) if attempt.ended_at else ago(attempt.running_at)
+    used = attempt.measured or TaskEnd()
     return (
         str(attempt.instance),
         str(attempt.attempt),
         attempt.state.value,
         attempt.hostname or "-",
         ran,
+        format_duration(used.cpu_s) if used.cpu_s is not None else "-",
+        format_mem(used.peak_mem_bytes) if used.peak_mem_bytes is not None else "-",
         clock_time(attempt.ended_at) if attempt.ended_at else "-",
         _why(attempt),
     )

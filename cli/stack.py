@@ -129,7 +129,9 @@ class Stack:
     def _start_daemons(self) -> None:
         work_dir, run_dir = self.options.cluster.work_dir, self.options.run_dir
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environment = {**os.environ, **self.options.environment, "SERENITY_RUN_DIR": str(run_dir)}
+        # Whose machine this is may run jobs as himself, root too.
+        defaults = {"SERENITY_EXECUTOR_ALLOW_ROOT": "true"}
+        environment = {**defaults, **os.environ, **self.options.environment, "SERENITY_RUN_DIR": str(run_dir)}
         # Ports are fixed for the life of the stack: a restarted daemon is found where it was.
         self.estimator_address = f"127.0.0.1:{_free_port()}"
         listen = self.options.listen

@@ -37,7 +37,7 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 @click.option("--env", multiple=True, metavar="K=V", callback=_pairs, help="A variable for it; may be repeated.")
 @click.option("--label", multiple=True, metavar="K=V", callback=_pairs, help="A label on it; may be repeated.")
 @click.option("--priority", metavar="N", type=int, default=0, show_default=True, help="Higher ones are placed first.")
-@click.option("--user", metavar="USER", help="Who it runs as; the executors' user if not given.")
+@click.option("--user", metavar="USER", help="Who it runs as; whom the agents have chosen if not given.")
 @click.option("--wait", is_flag=True, help="Wait until it has ended; the exit code says how.")
 @click.argument("argv", nargs=-1, required=True, metavar="-- COMMAND...")
 @json_option

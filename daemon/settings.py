@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import msgspec
 
@@ -95,15 +95,41 @@ def resolve(
             origins.append(Origin(key, made, "default"))
             continue
         try:
+            if source == variable and get_origin(field.type) is dict:
+                value = _pairs(value)
             # Variables are text: "5051" and "true" must do for an int and a bool.
             values[key] = msgspec.convert(value, field.type, strict=source != variable)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, ValueError) as error:
             raise SettingsError(f"{source}: {key} = {value!r}: {error}") from error
         origins.append(Origin(key, values[key], source))
     try:
         return kind(**values), tuple(origins)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"[{table}]: {error}") from error
+
+
+def variable_text(value: Any) -> str:
+    """A value of the file as it stands in a variable; the other way round than `resolve` reads it.
+
+    Raises:
+        TypeError: there is no such form.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, Mapping) and all(isinstance(each, str) for each in value.values()):
+        return ",".join(f"{key}={each}" for key, each in value.items())
+    raise TypeError(f"a {type(value).__name__} has no form as a variable")
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """``a=b,c=d``, as a table is written in a variable.  Raises ValueError."""
+    pairs = [each.partition("=") for each in text.split(",") if each.strip()]
+    for key, equals, value in pairs:
+        if not (key.strip() and equals and value.strip()):
+            raise ValueError("write KEY=VALUE,KEY=VALUE")
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _table(path: Path, table: str, keys: tuple[str, ...]) -> dict[str, Any]:

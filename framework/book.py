@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import replace
 
 from serenity.framework.jobs import ALIVE, Attempt, Job, Key
+from serenity.framework.rows import attempt_key
 from serenity.framework.store import Changes, Snapshot
-from serenity.framework.views import attempt_text, job_view, record_json
+from serenity.framework.views import attempt_text, concluded, job_view, one_line, record_json
 from serenity.wire import api
 from serenity.wire.api import AttemptState, EventType
+from serenity.wire.corrections import Outcome
+
+_CONCLUDED = 1000
 
 
 class Book:
@@ -30,6 +34,7 @@ class Book:
         self._counts: dict[str, Counter[AttemptState]] = {job_id: Counter() for job_id in self._jobs}
         self._states: dict[str, api.JobState] = {}
         self._later: list[tuple[float, Key]] = []  # Pending ones that wait for their time, by that time.
+        self._concluded: deque[str] = deque(maxlen=_CONCLUDED)  # Records whose outcome watchers have been told.
         self._last_event_id = snapshot.last_event_id
         for attempt in snapshot.attempts:
             self._index(attempt)
@@ -54,12 +59,9 @@ class Book:
 
     def find(self, task_id: str) -> Attempt | None:
         """The attempt that a task id names, if it is the current one of a job that has not ended."""
-        job_id, _, rest = task_id.partition(".")
-        instance, _, number = rest.partition(".")
-        if not instance.isdecimal() or not number.isdecimal():
-            return None
-        attempt = self._current.get((job_id, int(instance)))
-        return attempt if attempt is not None and attempt.number == int(number) else None
+        key = attempt_key(task_id)
+        attempt = self._current.get(key[:2]) if key is not None else None
+        return attempt if attempt is not None and key is not None and attempt.number == key[2] else None
 
     def of_job(self, job_id: str) -> list[Attempt]:
         job = self._jobs.get(job_id)
@@ -110,6 +112,21 @@ class Book:
             self.changes.attempts[successor.task_id] = successor
         self._follow(attempt.job_id, now_s)
 
+    def conclude(self, outcome: Outcome, now_s: float) -> None:
+        """What an eviction has led to, for its record; the store has that, or it is still on its way."""
+        key = attempt_key(outcome.task)
+        if outcome.record is None or key is None:
+            return
+        if outcome.record not in self._concluded:  # Executors say it several times.
+            job, text = self._jobs.get(key[0]), f"{outcome.action}: {one_line(outcome.outcome)}"
+            self.note(EventType.CORRECTION, now_s, job=job, task=outcome.task, state=outcome.action, text=text)
+            self._concluded.append(outcome.record)
+        self.changes.outcomes[outcome.task] = outcome
+        attempt = self.find(outcome.task)
+        if attempt is not None and attempt.ending is not None and attempt.ending.record is not None:
+            record = concluded(attempt.ending.record, outcome)
+            self._current[attempt.key] = replace(attempt, ending=replace(attempt.ending, record=record))
+
     def come_due(self, now_s: float) -> bool:
         """Moves the pending attempts whose time has come to `due`; whether there were any."""
         found = False
@@ -141,6 +158,7 @@ class Book:
         *,
         job: Job | None = None,
         attempt: Attempt | None = None,
+        task: str | None = None,
         state: str | None = None,
         hostname: str | None = None,
         text: str = "",
@@ -157,7 +175,7 @@ class Book:
             type=kind,
             job=job.id if job else None,
             name=job.name if job else None,
-            task=attempt.task_id if attempt else None,
+            task=attempt.task_id if attempt else task,
             state=state,
             hostname=hostname,
             reason=ending.reason.code if ending and ending.reason else None,

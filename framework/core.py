@@ -45,9 +45,9 @@ from serenity.framework.store import Changes, Snapshot
 from serenity.framework.task_info import ExecutorTemplate, task_info
 from serenity.framework.updates import Update, decode
 from serenity.framework.views import correction_text
-from serenity.wire import api
+from serenity.wire import api, corrections
 from serenity.wire.api import AttemptState, EventType
-from serenity.wire.corrections import Correction, CorrectionError
+from serenity.wire.corrections import Correction, CorrectionError, Outcome
 from serenity.wire.reasons import Reason
 from serenity.wire.resources import Json, ResourceError
 
@@ -215,10 +215,16 @@ class Core:
     def message(self, agent_id: str, executor_id: str, data: str) -> None:
         """From an executor; `data` is base64."""
         try:
-            correction = Correction.decode(data)
+            said = corrections.decode(data)
         except CorrectionError as error:
             logger.warning("a message of executor %s on agent %s: %s", executor_id, agent_id, error)
             return
+        if isinstance(said, Outcome):
+            self._book.conclude(said, self._clock.now_s())
+        else:
+            self._note_correction(said)
+
+    def _note_correction(self, correction: Correction) -> None:
         attempt = self._book.find(correction.task)
         self._book.note(
             EventType.CORRECTION,

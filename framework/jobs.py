@@ -29,6 +29,7 @@ import msgspec
 from serenity.wire.api import AttemptState, JobRequest, JobState
 from serenity.wire.kill_record import KillRecord, Retry
 from serenity.wire.reasons import Payer, Reason
+from serenity.wire.task_end import TaskEnd
 
 _STORY_LINES = 20
 _STEADY_S = 600.0
@@ -82,6 +83,7 @@ class Ending:
     record: KillRecord | None = None
     avoid_s: float = 0.0
     lingers_s: float = 0.0
+    measured: TaskEnd | None = None  # None: it never ran, or nobody is left who could say.
 
 
 @dataclass(frozen=True, slots=True)

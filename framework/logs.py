@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import posixpath
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -12,12 +14,14 @@ from serenity.framework.jobs import Attempt
 from serenity.wire import api
 from serenity.wire.access import Access
 from serenity.wire.http import Endpoint, HttpError, get_json, request
-from serenity.wire.sandbox import Output, output_file
+from serenity.wire.sandbox import Output, rotated_offset, task_folder
 
 # Mesos itself gives no more at once: 16 pages.
 _PIECE_BYTES = 64 * 1024
 # How far back the last lines are looked for.
 _MAX_TAIL_BYTES = 1024 * 1024
+# An output is cut once a second at most.
+_LOOKS = 3
 
 
 class NoLog(Exception):  # noqa: N818 - reads as what it says
@@ -29,50 +33,68 @@ class NoLog(Exception):  # noqa: N818 - reads as what it says
 
 
 def read(attempt: Attempt, framework_id: str, output: Output, offset: int, access: Access) -> api.Log:
-    """A piece from byte `offset` on.
+    """A piece from byte `offset` of the output on, or from the first byte that is still kept.
 
     Raises:
         NoLog: never started, or its sandbox is gone.
         Unreachable, HttpError: the agent does not answer, or not with a log.
     """
-    file = _locate(attempt, framework_id, output, access)
-    size = _size(file, attempt)
-    length = min(_PIECE_BYTES, max(0, size - offset))
-    return _log(attempt, _bytes(file, offset, length), offset + length, size)
+    where = _locate(attempt, framework_id, output, access)
+
+    def piece(parts: Sequence[_Part]) -> api.Log:
+        begin, size = max(offset, parts[0].begin), parts[-1].end
+        length = min(_PIECE_BYTES, max(0, size - begin))
+        return _log(attempt, _bytes(where, parts, begin, length), begin + length, size)
+
+    return _unmoved(where, attempt, piece)
 
 
 def tail(attempt: Attempt, framework_id: str, output: Output, lines: int, access: Access) -> api.Log:
     """The last `lines` lines.  Raises as `read` does."""
-    file = _locate(attempt, framework_id, output, access)
-    size = _size(file, attempt)
-    start, data = size, b""
-    while start > 0 and len(data) < _MAX_TAIL_BYTES and data.count(b"\n") <= lines:
-        piece = min(_PIECE_BYTES, start)
-        start -= piece
-        data = _bytes(file, start, piece) + data
-    kept = data.splitlines(keepends=True)[-lines:] if lines else []
-    return _log(attempt, b"".join(kept), size, size)
+    where = _locate(attempt, framework_id, output, access)
+
+    def last(parts: Sequence[_Part]) -> api.Log:
+        first, size = parts[0].begin, parts[-1].end
+        start, data = size, b""
+        while start > first and len(data) < _MAX_TAIL_BYTES and data.count(b"\n") <= lines:
+            piece = min(_PIECE_BYTES, start - first)
+            start -= piece
+            data = _bytes(where, parts, start, piece) + data
+        kept = data.splitlines(keepends=True)[-lines:] if lines else []
+        return _log(attempt, b"".join(kept), size, size)
+
+    return _unmoved(where, attempt, last)
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """One of an agent's, by its path as ``/files`` knows it."""
+class _Where:
+    """An output on an agent; the folder as ``/files`` knows it."""
 
     agent: Endpoint
     access: Access
+    folder: str
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file with the bytes from `begin` to before `end` of an output."""
+
     path: str
+    begin: int
+    end: int
 
 
-def _locate(attempt: Attempt, framework_id: str, output: Output, access: Access) -> _File:
+def _locate(attempt: Attempt, framework_id: str, output: Output, access: Access) -> _Where:
     if attempt.place is None:
         raise NoLog(f"{attempt.task_id} has not been started, so it has written nothing")
     agent = Endpoint.parse(attempt.place.agent_url)
-    folder = _sandbox(get_json(agent, "/state", access=access), framework_id, attempt)
-    if folder is None:
+    sandbox = _sandbox(get_json(agent, "/state", access=access), framework_id, attempt)
+    if sandbox is None:
         if attempt.running_at is None and not attempt.ended:
             raise NoLog(f"{attempt.task_id} is being launched; it has written nothing yet")
         raise NoLog(f"the sandbox of {attempt.task_id} on {attempt.place.hostname} is gone", gone=True)
-    return _File(agent, access, f"{folder}/{output_file(attempt.task_id, output)}")
+    return _Where(agent, access, f"{sandbox}/{task_folder(attempt.task_id)}", output)
 
 
 def _sandbox(state: Any, framework_id: str, attempt: Attempt) -> str | None:
@@ -88,26 +110,56 @@ def _sandbox(state: Any, framework_id: str, attempt: Attempt) -> str | None:
     return None
 
 
-def _size(file: _File, attempt: Attempt) -> int:
+def _unmoved(where: _Where, attempt: Attempt, look: Callable[[Sequence[_Part]], api.Log]) -> api.Log:
+    """What `look` makes of the output's parts, which did not change places meanwhile (see `wire.sandbox`)."""
+    parts = _parts(where, attempt)
+    for _ in range(_LOOKS):
+        log, before = look(parts), parts
+        parts = _parts(where, attempt)
+        if parts[-1].begin == before[-1].begin:
+            return log
+    raise NoLog(f"{attempt.task_id} writes faster than its {where.output} can be read")
+
+
+def _parts(where: _Where, attempt: Attempt) -> list[_Part]:
+    """In order, each beginning where the one before ends."""
     try:
-        found = get_json(file.agent, f"/files/read?path={quote(file.path)}&offset=-1", access=file.access)
+        found = get_json(where.agent, f"/files/browse?path={quote(where.folder)}", access=where.access)
     except HttpError as error:
         if error.status != 404:
             raise
+        found = []
+    files = {posixpath.basename(each["path"]): each for each in found}
+    if where.output not in files:
         assert attempt.place is not None
         if not attempt.ended:
-            raise NoLog(f"{attempt.task_id} has written nothing yet") from None
-        raise NoLog(f"the output of {attempt.task_id} on {attempt.place.hostname} is gone", gone=True) from None
-    return int(found["offset"])
+            raise NoLog(f"{attempt.task_id} has written nothing yet")
+        raise NoLog(f"the output of {attempt.task_id} on {attempt.place.hostname} is gone", gone=True)
+    parts: list[_Part] = []
+    rotated = {offset: name for name in files if (offset := rotated_offset(where.output, name)) is not None}
+    if rotated:
+        begin = max(rotated)
+        before = files[rotated[begin]]
+        parts.append(_Part(before["path"], begin, begin + int(before["size"])))
+    begin, newest = parts[-1].end if parts else 0, files[where.output]
+    return [*parts, _Part(newest["path"], begin, begin + int(newest["size"]))]
 
 
-def _bytes(file: _File, offset: int, length: int) -> bytes:
-    if length <= 0:
-        return b""
-    path = f"/files/read?path={quote(file.path)}&offset={offset}&length={length}"
-    answer = request(file.agent, "GET", path, access=file.access)
+def _bytes(where: _Where, parts: Sequence[_Part], begin: int, length: int) -> bytes:
+    """At most a piece."""
+    data = b""
+    for each in parts:
+        first, end = max(begin, each.begin), min(begin + length, each.end)
+        if first < end:
+            data += _read(where, each.path, first - each.begin, end - first)
+    return data
+
+
+def _read(where: _Where, path: str, offset: int, length: int) -> bytes:
+    target = f"/files/read?path={quote(path)}&offset={offset}&length={length}"
+    answer = request(where.agent, "GET", target, access=where.access)
     if answer.status != 200:
-        raise HttpError(answer.status, answer.body, f"GET {file.agent}/files/read")
+        raise HttpError(answer.status, answer.body, f"GET {where.agent}/files/read")
     # Mesos copies the file's bytes into its JSON as they are, UTF-8 or not.
     content = json.loads(answer.body.decode("utf-8", "surrogateescape"))["data"]
     return bytes(content.encode("utf-8", "surrogateescape"))

@@ -13,6 +13,7 @@ from serenity.framework.placement import Executor
 from serenity.wire import api
 from serenity.wire.kill_record import KillRecord, Retry
 from serenity.wire.reasons import Reason
+from serenity.wire.task_end import TaskEnd
 
 Row = dict[str, Any]
 
@@ -76,6 +77,7 @@ def from_attempt(attempt: Attempt, is_current: bool) -> Row:
         "avoid_s": ending.avoid_s if ending else None,
         "record": _json(ending.record) if ending and ending.record else None,
         "retry": _json(attempt.retry) if attempt.retry else None,
+        "measured": _json(ending.measured) if ending and ending.measured else None,
     }
 
 
@@ -87,7 +89,9 @@ def to_attempt(row: Mapping[Any, Any]) -> Attempt:
     if row["end_state"] is not None:
         record = msgspec.json.decode(row["record"], type=KillRecord) if row["record"] else None
         reason = Reason.__members__.get(row["reason"] or "")
-        ending = Ending(api.AttemptState(row["end_state"]), reason, row["message"], record, row["avoid_s"])
+        measured = msgspec.json.decode(row["measured"], type=TaskEnd) if row["measured"] else None
+        state = api.AttemptState(row["end_state"])
+        ending = Ending(state, reason, row["message"], record, row["avoid_s"], measured=measured)
     return Attempt(
         row["job_id"],
         row["instance"],
@@ -106,6 +110,15 @@ def to_attempt(row: Mapping[Any, Any]) -> Attempt:
         retry=msgspec.json.decode(row["retry"], type=Retry) if row["retry"] else None,
         story=(f"{row['state']} when this process started",),
     )
+
+
+def attempt_key(task_id: str) -> tuple[str, int, int] | None:
+    """Job, instance and number of the attempt that a task id names; None where it names none."""
+    job_id, _, rest = task_id.partition(".")
+    instance, _, number = rest.partition(".")
+    if not instance.isdecimal() or not number.isdecimal():
+        return None
+    return job_id, int(instance), int(number)
 
 
 def from_executor(executor: Executor) -> Row:

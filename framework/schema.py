@@ -59,6 +59,7 @@ attempts = sa.Table(
     sa.Column("avoid_s", sa.Float),
     sa.Column("record", sa.String),
     sa.Column("retry", sa.String),
+    sa.Column("measured", sa.String),  # A wire.task_end.TaskEnd in JSON.
 )
 
 events = sa.Table(
@@ -89,6 +90,13 @@ cooldowns = sa.Table(
 
 Migration = Callable[[sa.Connection], None]
 
+
+def _add_measured(connection: sa.Connection) -> None:
+    """The first migration makes the tables as they are now, this column included."""
+    if "measured" not in {each["name"] for each in sa.inspect(connection).get_columns(attempts.name)}:
+        connection.execute(sa.text("ALTER TABLE attempts ADD COLUMN measured VARCHAR"))
+
+
 # The n-th makes schema version n+1 out of version n; each runs in one transaction with the
 # new version's number.  Written once, never changed: old stores must still go through them.
-MIGRATIONS: tuple[Migration, ...] = (metadata.create_all,)
+MIGRATIONS: tuple[Migration, ...] = (metadata.create_all, _add_measured)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from serenity.daemon.settings import SettingsError, default_file, load_toml
+from serenity.daemon.settings import SettingsError, default_file, load_toml, variable_text
 from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.wire.leader import leading_master
 from serenity.wire.quantities import parse_duration_s, parse_mem_bytes
@@ -126,8 +126,7 @@ def executor_environment(environ: Mapping[str, str], file: Path | None = None) -
 
 
 def _text(key: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise SettingsError(f"[executor] {key}: a {type(value).__name__} cannot be handed to executors")
+    try:
+        return variable_text(value)
+    except TypeError:
+        raise SettingsError(f"[executor] {key}: a {type(value).__name__} cannot be handed to executors") from None

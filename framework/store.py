@@ -23,7 +23,10 @@ from serenity.framework import rows, schema
 from serenity.framework.cooldowns import Cooldown
 from serenity.framework.jobs import Attempt, Job
 from serenity.framework.placement import Executor
+from serenity.framework.views import concluded
 from serenity.wire import api
+from serenity.wire.corrections import Outcome
+from serenity.wire.kill_record import KillRecord
 
 _ROWS_A_STATEMENT = 500
 
@@ -46,6 +49,7 @@ class Changes:
     superseded: set[str] = field(default_factory=set)  # Task ids whose instance has a newer attempt.
     executors: dict[tuple[str, str], Executor] = field(default_factory=dict)
     executors_gone: set[tuple[str, str]] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # Of evictions whose records are stored; by task id.
     cooldowns: dict[tuple[str, str], Cooldown] = field(default_factory=dict)
     cooldowns_over: set[tuple[str, str]] = field(default_factory=set)
     events: list[api.Event] = field(default_factory=list)
@@ -55,6 +59,7 @@ class Changes:
             self.framework_id is not None
             or self.jobs
             or self.attempts
+            or self.outcomes
             or self.executors
             or self.executors_gone
             or self.cooldowns
@@ -164,6 +169,8 @@ class Store:
             schema.attempts,
             [rows.from_attempt(each, task not in changes.superseded) for task, each in changes.attempts.items()],
         )
+        for outcome in changes.outcomes.values():
+            self._conclude(connection, outcome)
         self._upsert(connection, schema.executors, [rows.from_executor(each) for each in changes.executors.values()])
         self._upsert(connection, schema.cooldowns, [rows.from_cooldown(each) for each in changes.cooldowns.values()])
         self._upsert(connection, schema.events, [rows.from_event(each) for each in changes.events])
@@ -173,6 +180,19 @@ class Store:
         for job_id, agent_id in changes.cooldowns_over:
             table = schema.cooldowns
             connection.execute(table.delete().where(table.c.job_id == job_id, table.c.agent_id == agent_id))
+
+    @staticmethod
+    def _conclude(connection: sa.Connection, outcome: Outcome) -> None:
+        """Into the record that it belongs to.  One that is not there may come yet, and the outcome again."""
+        key = rows.attempt_key(outcome.task)
+        if key is None:
+            return
+        table = schema.attempts
+        row = sa.and_(table.c.job_id == key[0], table.c.instance == key[1], table.c.number == key[2])
+        found = connection.scalar(sa.select(table.c.record).where(row))
+        if found is not None:
+            record = concluded(msgspec.json.decode(found, type=KillRecord), outcome)
+            connection.execute(table.update().where(row).values(record=msgspec.json.encode(record).decode()))
 
     def _upsert(self, connection: sa.Connection, table: sa.Table, values: Sequence[dict[str, Any]]) -> None:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite

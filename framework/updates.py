@@ -7,7 +7,7 @@ do not say is left open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serenity.framework.jobs import Ended, Ending, Seen
 from serenity.wire.api import AttemptState
@@ -15,6 +15,7 @@ from serenity.wire.kill_record import LABEL_REASON, KillRecord, RecordError
 from serenity.wire.reasons import Payer, Reason
 from serenity.wire.resources import Json
 from serenity.wire.scheduler import decode_data
+from serenity.wire.task_end import TaskEnd
 
 _ALIVE = {
     "TASK_RUNNING": AttemptState.RUNNING,
@@ -96,6 +97,7 @@ def decode(status: Json) -> Update:
         ending = Ending(AttemptState.FINISHED, message=str(status.get("message", "")))
     else:
         ending = _bad_ending(state, status)
+    ending = replace(ending, measured=TaskEnd.from_labels(_labels(status)))
     return Update(task_id, Ended(ending), doubtful=_doubtful(state, status))
 
 
@@ -134,9 +136,12 @@ def _bad_ending(state: str, status: Json) -> Ending:
 
 
 def _said_by_executor(status: Json, record: KillRecord | None) -> Reason | None:
-    labels = {each["key"]: each.get("value", "") for each in status.get("labels", {}).get("labels", [])}
-    code = labels.get(LABEL_REASON) or (record.reason if record else "")
+    code = _labels(status).get(LABEL_REASON) or (record.reason if record else "")
     return Reason.__members__.get(code)
+
+
+def _labels(status: Json) -> dict[str, str]:
+    return {each["key"]: each.get("value", "") for each in status.get("labels", {}).get("labels", [])}
 
 
 def _said_by_mesos(state: str, status: Json) -> Reason | None:

@@ -10,8 +10,11 @@ import msgspec
 
 from serenity.framework.jobs import Attempt, Job, job_state
 from serenity.wire import api
-from serenity.wire.corrections import Correction
+from serenity.wire.corrections import Correction, Outcome
+from serenity.wire.kill_record import KillRecord
 from serenity.wire.quantities import format_duration
+
+_OUTCOME_CHARACTERS = 200
 
 
 def job_view(job: Job, counts: Mapping[api.AttemptState, int], kills: int) -> api.Job:
@@ -45,10 +48,26 @@ def attempt_view(attempt: Attempt) -> api.Attempt:
         reason=ending.reason.code if ending and ending.reason else None,
         message=ending.message if ending else "",
         killed=attempt.killed,
-        line=kill_line(attempt) if attempt.killed else None,
+        line=kill_line(attempt) + outcome_text(attempt) if attempt.killed else None,
         retry=attempt.retry,
         record=record_json(attempt),
+        measured=ending.measured if ending else None,
     )
+
+
+def concluded(record: KillRecord, outcome: Outcome) -> KillRecord:
+    """The record with what the eviction has led to; unchanged where that is said of another one."""
+    if outcome.record != record.id or record.outcome is not None:
+        return record
+    return msgspec.structs.replace(record, outcome=one_line(outcome.outcome)[:_OUTCOME_CHARACTERS])
+
+
+def outcome_text(attempt: Attempt) -> str:
+    """Such as ``; recovered after 3.2 s``, of an eviction.  It comes later than the kill, and may never come."""
+    record = attempt.ending.record if attempt.ending else None
+    if record is None or not record.evicted:
+        return ""
+    return f"; {record.outcome or 'outcome unknown'}"
 
 
 def record_json(attempt: Attempt) -> dict[str, Any] | None:

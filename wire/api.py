@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Meta
 
 from serenity.wire.kill_record import Retry
+from serenity.wire.task_end import TaskEnd
 
 MIB = 1 << 20
 
@@ -127,6 +128,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     line: str | None = None  # The kill, in one line for people.
     retry: Retry | None = None
     record: dict[str, Any] | None = None
+    measured: TaskEnd | None = None  # How it ended and what it has used, as far as its executor said.
 
 
 class JobDetail(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """The kill record: why one best-effort task was taken away, with the evidence.
 
 It travels as JSON in ``TaskStatus.data``; its id and cause also as labels, one line for
-people in ``message``.  The executor writes it; the framework adds `Retry`.
+people in ``message``.  The executor writes it; the framework adds `Retry`, and what the
+eviction has led to, once the executor says that (wire/corrections.py).
 """
 
 from __future__ import annotations
@@ -80,9 +81,12 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, float | int | str | bool | None]
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`parts`: what each part of the strategy gave to the score; empty where it has one part only."""
+
     task: str
     score: float | None
+    parts: dict[str, float | None] = {}
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +124,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
     agent: Agent
     killed: Killed
     reason: str  # A code of `Reason`; a str, for a record of a newer version must still be shown.
+    detail: str = ""  # What the reason alone does not say, such as by how much a limit was broken.
     cause: str | None = None
     protected: Protected | None = None
     signal: Signal | None = None
@@ -130,6 +135,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
     graceful: bool | None = None  # Whether the task ended within its grace period.
     exit: Exit | None = None
     retry: Retry | None = None
+    outcome: str | None = None  # What the eviction has led to; None: nobody has said, and nobody guesses.
     schema: int = SCHEMA
 
     def encode(self) -> bytes:
@@ -161,6 +167,11 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
         return record
 
     @property
+    def evicted(self) -> bool:
+        """Whether it was taken for production's sake, so that there is an outcome to be known."""
+        return self.known_reason is not None and self.known_reason.by_qos and bool(self.ladder)
+
+    @property
     def known_reason(self) -> Reason | None:
         return Reason.__members__.get(self.reason)
 
@@ -175,7 +186,8 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def _evidence(self, reason: Reason | None) -> str:
         if self.protected is None or self.signal is None:
-            return reason.text if reason is not None else f"reason {self.reason}"
+            text = reason.text if reason is not None else f"reason {self.reason}"
+            return f"{text} ({self.detail})" if self.detail else text
         signal, window = self.signal, self.window
         text = (
             f"{self.protected.framework}/{self.protected.task} {signal.name} "

@@ -10,6 +10,10 @@ know, and closes on a line that is no JSON or longer than `MAX_LINE_BYTES`.
       Tasks (whenever they change) ───────►
       ◄───────────────────── Sample (every interval)
       Lease, Release ─────────────────────►
+      Accuse ─────────────────────────────►
+      ◄──── Accused, to the executor that runs the task; else Unowned, to the one that asked
+
+The last three came later, under the same protocol: who does not know them ignores them.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import msgspec
+
+from serenity.wire.kill_record import Detector, Protected, Selection, Signal, Window
 
 PROTOCOL = 1
 MAX_LINE_BYTES = 8 * 1024 * 1024
@@ -71,6 +77,37 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
     holder: str
 
 
+class Accuse(msgspec.Struct, frozen=True, kw_only=True, tag="accuse"):
+    """That task, another executor's, is suspected first of what a production container suffers from.
+
+    Said again for as long as that holds; it counts for `ttl_s`.  Its executor is to correct it.
+    """
+
+    task_id: str
+    ttl_s: float
+    cause: str
+    severity: float
+    protected_id: str  # Its row in the frames.
+    protected: Protected
+    signal: Signal
+    window: Window
+    detector: Detector
+    selection: Selection
+
+
+class Accused(msgspec.Struct, frozen=True, kw_only=True, tag="accused"):
+    """Another executor, in the container `by`, says that of a task of yours."""
+
+    by: str
+    accusation: Accuse
+
+
+class Unowned(msgspec.Struct, frozen=True, kw_only=True, tag="unowned"):
+    """No other executor on this socket runs the task that you accused."""
+
+    task_id: str
+
+
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     agent_id: str
     hostname: str
@@ -101,8 +138,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True, tag="history"):
     frames: tuple[dict[str, Any], ...]
 
 
-ToEstimator = Hello | Tasks | Lease | Release
-ToExecutor = Welcome | Sample | History
+ToEstimator = Hello | Tasks | Lease | Release | Accuse
+ToExecutor = Welcome | Sample | History | Accused | Unowned
 
 M = TypeVar("M")
 _to_estimator: msgspec.json.Decoder[ToEstimator] = msgspec.json.Decoder(ToEstimator)
@@ -200,6 +237,11 @@ def socket_path(agent_id: str, directory: Path) -> Path:
         if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
             return path
     raise ValueError(f"{directory} is too long a path for a Unix socket; set SERENITY_RUN_DIR to a shorter one")
+
+
+def originals_folder(directory: Path) -> Path:
+    """Where each executor of the node writes down what it changes, and by a lock that it lives."""
+    return directory / "originals"
 
 
 def qos_off_file(directory: Path) -> Path:

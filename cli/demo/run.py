@@ -37,6 +37,9 @@ _LOAD_SHARE = 0.6
 _AGGRESSORS = 6
 _AGGRESSOR_MEM_BYTES = 160 * MIB
 _HARMLESS_CPUS = 0.05
+# Of the protected phase: how long what is throttled is held before it is given back.  With the default's half a minute
+# nobody would see who hurts again, and is evicted.
+_HOLD_SHARE = 0.1
 _EXECUTOR_CPUS = 0.1
 _AGENT_MEM_MB = 4096
 _MEMCACHED_THREADS = 4
@@ -72,6 +75,7 @@ class Demo:
         self._progress = progress
         self._phases: list[Phase] = []
         self._setting: dict[str, Any] = {}
+        self._hold_s = _HOLD_SHARE * options.phases_s[2]
         self._onset: float | None = None  # When the aggressors of the protected phase began.
 
     def run(self) -> Measurements:
@@ -89,7 +93,12 @@ class Demo:
             # By default Mesos gives best-effort next to no CPU shares, and nothing would ever be hurt.
             agent_flags={"no-revocable_cpu_low_priority": None} if cgroups else {},
         )
-        options = StackOptions(cluster, self._options.run_dir, environment={"SERENITY_EXECUTOR_RUNG0": "false"})
+        settings = {
+            "SERENITY_EXECUTOR_RUNG0": "false",
+            "SERENITY_EXECUTOR_HOLD_S": f"{self._hold_s:g}",
+            "SERENITY_EXECUTOR_RELAPSES": "1",
+        }
+        options = StackOptions(cluster, self._options.run_dir, environment=settings)
         self._say_what_it_is(cpus, cgroups)
         address = f"127.0.0.1:{port}"
         rate = self._load_rate(service, address)
@@ -121,6 +130,9 @@ class Demo:
             self._progress.say("the agent runs with --no-revocable_cpu_low_priority, or nothing would ever be hurt")
         self._progress.say(f"production: {self._setting['service']}, and an idle standby whose allocation is the slack")
         self._progress.say("best-effort starts without rung 0 (lowest priority), so that the loop has work")
+        self._progress.say(
+            f"what is throttled is held for {self._hold_s:.0f} s, not 30, and evicted the first time it hurts again"
+        )
         self._progress.say(f"logs: {self._options.work_dir}")
 
     def _load_rate(self, service: Service, address: str) -> float:

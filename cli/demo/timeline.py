@@ -11,6 +11,7 @@ _BANDS = {"alone": "#dfe8f2", "unprotected": "#f7dcd8", "protected": "#dcefdd"}
 _INK = "#22313f"
 _MARKS = {
     "throttle": ("v", "#e08a1e", "throttled"),
+    "freeze": ("s", "#5b7fa6", "frozen"),
     "evict": ("X", "#c0392b", "evicted"),
     "release": ("^", "#2e8b57", "released"),
 }

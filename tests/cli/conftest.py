@@ -100,7 +100,11 @@ class Served(Serenity):
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "serenity", *self._arguments],
-                env={**self.environment, "SERENITY_EXECUTOR_QOS": "false"},
+                env={
+                    **self.environment,
+                    "SERENITY_EXECUTOR_QOS": "false",
+                    "SERENITY_EXECUTOR_ALLOW_ROOT": "true",
+                },
                 stdout=log,
                 stderr=log,
             )

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from serenity.daemon.settings import Origin, SettingsError, default_file, resolve
+from serenity.daemon.settings import Origin, SettingsError, default_file, resolve, variable_text
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +84,27 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, content: str, mes
 def test_a_variable_that_is_wrong_is_named(file: Path) -> None:
     with pytest.raises(SettingsError, match=r"SERENITY_FRAMEWORK_PORT: port = 'many': Expected `int`"):
         load({}, {"SERENITY_FRAMEWORK_PORT": "many"}, file)
+
+
+class Ruled(msgspec.Struct, frozen=True, kw_only=True):
+    policy: dict[str, str] = {}
+
+
+def test_a_table_in_a_table_is_written_as_pairs_in_a_variable(tmp_path: Path) -> None:
+    path = tmp_path / "serenity.toml"
+    path.write_text('[executor]\npolicy = {cpu = "evict", slo = "freeze"}\n')
+    from_file, _ = resolve(Ruled, "executor", {}, {}, path)
+    assert from_file.policy == {"cpu": "evict", "slo": "freeze"}
+    variable = {"SERENITY_EXECUTOR_POLICY": variable_text(from_file.policy)}
+    assert resolve(Ruled, "executor", {}, variable, path)[0] == from_file
+    assert resolve(Ruled, "executor", {}, {"SERENITY_EXECUTOR_POLICY": " io = evict , "}, path)[0].policy == {
+        "io": "evict"
+    }
+    for wrong in ("cpu", "cpu=", "=evict", "cpu:evict"):
+        with pytest.raises(SettingsError, match=r"SERENITY_EXECUTOR_POLICY: policy = .*write KEY=VALUE,KEY=VALUE"):
+            resolve(Ruled, "executor", {}, {"SERENITY_EXECUTOR_POLICY": wrong}, path)
+    with pytest.raises(TypeError, match="a list has no form"):
+        variable_text([1])
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from serenity.framework.calls import Accept, Acknowledge, Decline, Kill, Reconci
 from serenity.framework.core import Core, CoreConfig, UnknownJob
 from serenity.framework.pursuit import DOUBT_S
 from serenity.framework.store import Store
+from serenity.framework.views import attempt_view
 from serenity.wire.api import EventType, JobRequest, JobState
-from serenity.wire.corrections import Correction
-from serenity.wire.kill_record import LABEL_REASON
+from serenity.wire.corrections import Correction, Outcome
+from serenity.wire.kill_record import LABEL_REASON, Agent, Killed, KillRecord, Step, TaskResources
 
 CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
 
@@ -323,6 +324,92 @@ def test_a_correction_becomes_an_event_of_its_job(life):
     )
     life.core.message("S0", "e1", base64.b64encode(b'{"type":"gossip"}').decode())
     assert not life.round().changes
+
+
+def evicted(life, task):
+    """The task's update with a kill record, stored; the record's id."""
+    record = KillRecord(
+        id="k1",
+        decided_at=1.0,
+        agent=Agent(id="S0", hostname="h7"),
+        killed=Killed(
+            task=task, job="j", attempt=1, ran_for_s=1.0, resources=TaskResources(cpus=0.5, mem_bytes=1 << 20)
+        ),
+        reason="QOS_CPU",
+        ladder=(Step(action="evict", at=1.0, outcome="ended on SIGTERM"),),
+    )
+    data = base64.b64encode(record.encode()).decode()
+    life.update(task, "TASK_RUNNING", uuid="u1")
+    life.update(task, "TASK_KILLED", uuid="u2", source="SOURCE_EXECUTOR", data=data)
+    return record.id
+
+
+def shown(life, task):
+    job, instance, number = task.split(".")
+    return attempt_view(life.store.attempt(job, int(instance), int(number)))
+
+
+def outcome(task, record, text="recovered after 3.2 s"):
+    return Outcome(at=2.0, task=task, action="evict", outcome=text, record=record).encode()
+
+
+def test_what_an_eviction_has_led_to_reaches_its_record_though_a_successor_is_there_already(life):
+    life.subscribe()
+    task = life.launch()
+    record = evicted(life, task)
+    assert shown(life, task).line.endswith("outcome unknown")
+    assert shown(life, task).record["outcome"] is None
+    for _ in range(2):  # It may come again.
+        life.core.message("S0", "e1", outcome(task, record))
+    (event,) = life.round().changes.events
+    assert (event.type, event.task, event.text) == (EventType.CORRECTION, task, "evict: recovered after 3.2 s")
+    assert shown(life, task).record["outcome"] == "recovered after 3.2 s"
+    assert shown(life, task).line.endswith("; recovered after 3.2 s")
+    life.restart()
+    assert shown(life, task).record["outcome"] == "recovered after 3.2 s"
+
+
+def test_what_comes_before_the_record_is_taken_when_it_comes_again(life):
+    life.subscribe()
+    task = life.launch()
+    life.core.message("S0", "e1", outcome(task, "k1"))
+    life.round()
+    assert evicted(life, task) == "k1"
+    assert shown(life, task).record["outcome"] is None
+    life.core.message("S0", "e1", outcome(task, "k1"))
+    life.round()
+    assert shown(life, task).record["outcome"] == "recovered after 3.2 s"
+
+
+def test_the_outcome_of_a_job_that_has_ended_is_kept_too(life):
+    life.subscribe()
+    task = life.launch()
+    life.core.kill(task.split(".")[0])
+    record = evicted(life, task)
+    assert life.core.jobs_alive == 0
+    life.core.message("S0", "e1", outcome(task, record, "no recovery in 3.0 s"))
+    life.round()
+    assert shown(life, task).record["outcome"] == "no recovery in 3.0 s"
+
+
+@pytest.mark.parametrize(
+    "wrong", [("no-task", "k1"), ("2q00001.0.99", "k1"), ("TASK", "k2"), ("TASK", None), ("a.0.1; drop table", "k1")]
+)
+def test_an_outcome_of_no_record_of_ours_changes_nothing(life, wrong):
+    life.subscribe()
+    task = life.launch()
+    evicted(life, task)
+    life.core.message("S0", "e1", outcome(wrong[0].replace("TASK", task), wrong[1]))
+    life.round()
+    assert shown(life, task).record["outcome"] is None
+
+
+def test_an_outcome_in_somebody_elses_words_is_one_short_line(life):
+    life.subscribe()
+    task = life.launch()
+    life.core.message("S0", "e1", outcome(task, evicted(life, task), "\x1b[2J\n" + "x" * 9000))
+    life.round()
+    assert len(shown(life, task).record["outcome"]) == 200 and "\x1b" not in shown(life, task).line
 
 
 def test_events_are_numbered_without_a_gap_over_restarts(life):

@@ -142,7 +142,8 @@ def test_a_bad_setting_names_its_key(flags, complaint):
 
 def test_executors_are_told_their_table_and_variables_and_nothing_else(tmp_path):
     file = tmp_path / "serenity.toml"
-    file.write_text('[executor]\nrung0 = false\nhold_s = 3.5\npipeline = "/p"\n[framework]\nmaster = "m:1"\n')
+    executor = 'rung0 = false\nhold_s = 3.5\npolicy = {cpu = "freeze"}\npipeline = "/p"\n'
+    file.write_text(f'[executor]\n{executor}[framework]\nmaster = "m:1"\n')
     environ = {
         "SERENITY_EXECUTOR_PIPELINE": "/q",
         "SERENITY_RUN_DIR": "/r",
@@ -152,6 +153,7 @@ def test_executors_are_told_their_table_and_variables_and_nothing_else(tmp_path)
     assert executor_environment(environ, file) == {
         "SERENITY_EXECUTOR_RUNG0": "false",
         "SERENITY_EXECUTOR_HOLD_S": "3.5",
+        "SERENITY_EXECUTOR_POLICY": "cpu=freeze",
         "SERENITY_EXECUTOR_PIPELINE": "/q",
         "SERENITY_RUN_DIR": "/r",
     }

@@ -17,6 +17,7 @@ from serenity.framework.store import Changes, Store, StoreBusyError, StoreError
 from serenity.wire.api import AttemptState, JobRequest, JobState
 from serenity.wire.kill_record import Agent, Killed, KillRecord, TaskResources
 from serenity.wire.reasons import Reason
+from serenity.wire.task_end import TaskEnd
 
 RECORD = KillRecord(
     id="k1",
@@ -58,7 +59,8 @@ def filled_changes(store):
     for instance in (0, 1):
         place = Place("S0", "h7", "http://h7:5051", "serenity-1")
         book.put(step(job, book.current((job.id, instance)), Launch(place), 2.0).attempt, 2.0)
-    ending = Ending(AttemptState.KILLED, Reason.QOS_MEMORY, "because", RECORD, avoid_s=300.0)
+    used = TaskEnd(signal=9, cpu_s=1.5, peak_mem_bytes=1 << 20)
+    ending = Ending(AttemptState.KILLED, Reason.QOS_MEMORY, "because", RECORD, avoid_s=300.0, measured=used)
     done = step(job, book.current((job.id, 0)), Ended(ending), 3.0)
     book.put(done.attempt, 3.0, done.successor)
     changes = book.take_changes()
@@ -152,6 +154,21 @@ def test_a_store_of_a_newer_version_is_left_alone(opened, tmp_path):
         connection.execute("UPDATE facts SET value = '99' WHERE key = 'schema_version'")
     with pytest.raises(StoreError, match=r"written by a newer Serenity \(schema 99"):
         opened(path)
+
+
+def test_a_store_of_the_first_version_has_all_it_had(opened, tmp_path):
+    path = tmp_path / "f.db"
+    store = opened(path)
+    store.commit(filled_changes(store))
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE attempts DROP COLUMN measured")
+        connection.execute("UPDATE facts SET value = '1' WHERE key = 'schema_version'")
+    store = opened(path)
+    assert store.attempt("2q00001", 0, 1).ending.record.id == "k1"
+    assert store.attempt("2q00001", 0, 1).ending.measured is None
+    store.close()
+    assert len(opened(path).load().attempts) == 2
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(opened, tmp_path, monkeypatch):

@@ -6,11 +6,13 @@ import base64
 
 import pytest
 
-from serenity.framework.jobs import Ended, Seen
+from serenity.framework.jobs import Attempt, Ended, Seen
 from serenity.framework.updates import decode
+from serenity.framework.views import kill_line
 from serenity.wire.api import AttemptState
 from serenity.wire.kill_record import LABEL_REASON, Agent, Killed, KillRecord, TaskResources
 from serenity.wire.reasons import Reason
+from serenity.wire.task_end import TaskEnd
 
 S = AttemptState
 RECORD = KillRecord(
@@ -30,6 +32,20 @@ def ending(state, **fields):
     event = decode(status(state, **fields)).event
     assert isinstance(event, Ended)
     return event.ending
+
+
+@pytest.mark.parametrize("state", ["TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"])
+def test_what_an_attempt_has_used_comes_with_its_end(state):
+    used = TaskEnd(exit_code=3, cpu_s=1.5, peak_mem_bytes=1 << 20)
+    labels = [{"key": key, "value": value} for key, value in used.to_labels().items()]
+    assert ending(state, labels={"labels": labels}).measured == used
+
+
+@pytest.mark.parametrize("value", ["", "-1", "nan", "a lot", "9" * 40])
+def test_a_measurement_that_makes_no_sense_is_none(value):
+    labels = [{"key": f"serenity.{name}", "value": value} for name in ("cpu_s", "peak_mem_bytes", "exit_code")]
+    measured = ending("TASK_FAILED", labels={"labels": labels}).measured
+    assert measured is None or (measured.peak_mem_bytes, measured.exit_code) == (None, None)
 
 
 def test_running_brings_the_container_of_the_sandbox():
@@ -109,3 +125,10 @@ def test_which_answers_of_a_reconciliation_are_believed_at_once(state, doubtful)
 def test_what_the_master_tells_of_an_agent_that_came_back_waits_for_the_agents_own_word(state):
     """It has neither message nor labels: the task would be charged for what the executor's end did to it."""
     assert decode(status(state, reason="REASON_AGENT_REREGISTERED")).doubtful
+
+
+def test_why_an_agent_refused_a_launch_is_shown_in_its_line():
+    labels = {"labels": [{"key": LABEL_REASON, "value": "LAUNCH_REFUSED"}]}
+    refused = ending("TASK_FAILED", source="SOURCE_EXECUTOR", labels=labels, message="the job names no user")
+    attempt = Attempt("j", 0, 1, 0.0, 0.0, state=refused.state, ended_at=1.0, ending=refused)
+    assert kill_line(attempt).endswith("took no new best-effort task just then (the job names no user)")

@@ -47,6 +47,9 @@ _ENVIRONMENT = {
     "SERENITY_EXECUTOR_PIPELINE": str(_PIPELINE),
     "SERENITY_EXECUTOR_RUNG0": "false",
     "SERENITY_EXECUTOR_WATCH_S": "0.5",
+    "SERENITY_EXECUTOR_RECOVER_S": "1",
+    "SERENITY_EXECUTOR_HOLD_S": "0.5",
+    "SERENITY_EXECUTOR_RELAPSES": "1",  # Evicted is who hurts again as it is given back.
 }
 
 

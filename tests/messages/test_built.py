@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serenity.executor import updates
-from serenity.executor.task import Ending, Exit, Task
+from serenity.executor.task import Ending, Exit, Failure, Task
 from serenity.framework.calls import Accept, Acknowledge, Call, Decline, Kill, Reconcile, Revive, Suppress
 from serenity.framework.jobs import Job, first_attempt
 from serenity.framework.scheduler import framework_info, make_call
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.task_info import ExecutorTemplate, task_info
+from serenity.wire import corrections
 from serenity.wire.api import MIB, JobRequest
-from serenity.wire.corrections import Correction
+from serenity.wire.corrections import Correction, Outcome
 from serenity.wire.executor import ExecutorDriver
 from serenity.wire.kill_record import Agent, Killed, KillRecord, TaskResources
 from serenity.wire.provider import ProviderDriver, new_version, slack
@@ -183,7 +184,7 @@ def record_of(task: Task, odd: str) -> KillRecord:
 def test_the_executors_updates(task: Task, odd: str, executor: ExecutorDriver, peer: Peer, schema: Schema) -> None:
     for status in (
         updates.simple(task.id, "TASK_RUNNING"),
-        updates.refused(task.id, Reason.LAUNCH_FAILED, odd),
+        updates.refused(task.id, Failure(Reason.LAUNCH_FAILED, odd)),
         updates.exited(task),
         updates.killed(task, record_of(task, odd)),
     ):
@@ -198,8 +199,11 @@ def test_the_executors_messages(
     odd: str, protected: str | None, executor: ExecutorDriver, peer: Peer, schema: Schema
 ) -> None:
     correction = Correction(at=1.0, action="throttle", task=odd, outcome=odd, protected=protected)
-    executor.sendFrameworkMessage(correction.encode())
-    assert peer.requests[-1].type == "MESSAGE"
+    outcome = Outcome(at=1.0, action="evict", task=odd, outcome=odd, record=protected)
+    for message in (correction, outcome):
+        executor.sendFrameworkMessage(message.encode())
+        assert peer.requests[-1].type == "MESSAGE"
+        assert corrections.decode(message.encode()) == message
     assert complaints(schema, "executor", peer) == []
 
 

@@ -44,7 +44,10 @@ def record(**changes: Any) -> KillRecord:
         "signal": Signal(name="CPI", unit="", observed=2.9, baseline=1.4, deviation=1.07, threshold=0.5),
         "window": Window(start=NOW - 5, end=NOW, samples=5, missing=1),
         "detector": Detector(name="drop", parameters={"window": 5, "strict": True}),
-        "selection": Selection(strategy="usage", candidates=(Candidate(task="batch-0-1", score=0.9),)),
+        "selection": Selection(
+            strategy="combined",
+            candidates=(Candidate(task="batch-0-1", score=0.9, parts={"onset": 0.7, "present": 0.2}),),
+        ),
         "ladder": (Step(action="throttle", at=NOW - 3, outcome="no recovery"),),
         "graceful": True,
         "exit": Exit(code=None, signal=15),
@@ -96,11 +99,13 @@ def test_json_and_back() -> None:
 def test_what_is_not_finite_survives_as_unknown() -> None:
     """Seen: the deviation from a baseline of 0 made the record unreadable, and the kill one without a reason."""
     signal = Signal(name="run_delay", unit="s/s", observed=0.4, baseline=0.0, deviation=math.inf, threshold=math.nan)
-    selection = Selection(strategy="usage", candidates=(Candidate(task="t", score=math.nan),))
+    unknown = Candidate(task="t", score=math.nan, parts={"onset": math.nan})
+    selection = Selection(strategy="combined", candidates=(unknown,))
     detector = Detector(name="drop", parameters={"limit": math.inf})
     back = KillRecord.decode(record(signal=signal, selection=selection, detector=detector).encode())
     assert back.signal is not None and back.signal.deviation is None and back.signal.threshold is None
     assert back.selection is not None and back.selection.candidates[0].score is None
+    assert back.selection.candidates[0].parts == {"onset": None}
 
 
 def test_unknown_fields_are_ignored_and_unknown_schemas_named() -> None:
@@ -119,7 +124,8 @@ def test_what_is_no_record(data: bytes, message: str) -> None:
 
 
 def test_a_record_is_never_larger_than_the_limit_and_keeps_the_most_suspicious() -> None:
-    many = tuple(Candidate(task=f"a-rather-long-task-name-{n}", score=1 / (n + 1)) for n in range(2000))
+    parts = {"onset": 0.1234, "present": 0.1234, "history": 0.1234}
+    many = tuple(Candidate(task=f"a-rather-long-task-name-{n}", score=1 / (n + 1), parts=parts) for n in range(2000))
     steps = tuple(Step(action="throttle", at=NOW + n, outcome="x" * 100) for n in range(300))
     data = record(selection=Selection(strategy="usage", candidates=many), ladder=steps).encode()
     assert len(data) <= MAX_BYTES

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serenity.wire import node
+from serenity.wire.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
 from serenity.wire.node import (
+    Accuse,
+    Accused,
     Hello,
     History,
     Lease,
@@ -20,6 +23,7 @@ from serenity.wire.node import (
     Sample,
     TaskOnNode,
     Tasks,
+    Unowned,
     Welcome,
     decode_to_estimator,
     decode_to_executor,
@@ -28,16 +32,31 @@ from serenity.wire.node import (
 )
 
 TASK = TaskOnNode(task_id="t", job="j", pid=7, cpus=0.5, mem_bytes=1 << 20, started_at=1.0, cgroup="/a/b")
+ACCUSE = Accuse(
+    task_id="t",
+    ttl_s=3.0,
+    cause="llc",
+    severity=0.5,
+    protected_id="c1",
+    protected=Protected(framework="web", executor="e", container="c1", task="api"),
+    signal=Signal(name="CPI", unit="", observed=2.9, baseline=1.4, deviation=1.07, threshold=None),
+    window=Window(start=1.0, end=2.0, samples=5, missing=1),
+    detector=Detector(name="drop", parameters={"window": 5}),
+    selection=Selection(strategy="combined", candidates=(Candidate(task="t", score=0.9),)),
+)
 TO_ESTIMATOR = [
     Hello(framework_id="f", executor_id="e", container_id="c", pid=1),
     Tasks(tasks=(TASK,)),
     Lease(holder="e", reason="llc", ttl_s=10.0),
     Release(holder="e"),
+    ACCUSE,
 ]
 TO_EXECUTOR = [
     Welcome(agent_id="S0", hostname="h7", interval_s=1.0),
     Sample(frame={"t": 1.0, "containers": []}, overcommitment=Overcommitment(cpus=0.5)),
     History(frames=({"t": 0.0},)),
+    Accused(by="c", accusation=ACCUSE),
+    Unowned(task_id="t"),
 ]
 
 
@@ -124,8 +143,8 @@ def test_no_two_messages_of_a_direction_have_one_type() -> None:
     def tags(messages: list[Any]) -> list[str]:
         return [each.__struct_config__.tag for each in messages]
 
-    assert sorted(tags(TO_ESTIMATOR)) == ["hello", "lease", "release", "tasks"]
-    assert sorted(tags(TO_EXECUTOR)) == ["history", "sample", "welcome"]
+    assert sorted(tags(TO_ESTIMATOR)) == ["accuse", "hello", "lease", "release", "tasks"]
+    assert sorted(tags(TO_EXECUTOR)) == ["accused", "history", "sample", "unowned", "welcome"]
 
 
 def test_a_long_folder_gets_a_short_name_for_the_socket() -> None:

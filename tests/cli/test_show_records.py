@@ -1,0 +1,73 @@
+"""`serenity show JOB --records`: the kill record as it came, with what each part of the strategy gave."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+
+import msgspec
+
+from serenity.cli.main import main
+from serenity.wire import api
+from serenity.wire.kill_record import Agent, Candidate, Killed, KillRecord, Selection, TaskResources
+
+RECORD = KillRecord(
+    id="k1",
+    decided_at=1.0,
+    agent=Agent(id="S0", hostname="h7"),
+    killed=Killed(task="t1", job="crunch", attempt=1, ran_for_s=2.0, resources=TaskResources(cpus=1.0, mem_bytes=1)),
+    reason="QOS_CACHE",
+    selection=Selection(
+        strategy="combined",
+        candidates=(
+            Candidate(task="t1", score=1.2, parts={"onset": 0.9, "present": 0.15, "history": 0.15}),
+            Candidate(task="t2", score=0.1),
+        ),
+    ),
+)
+ATTEMPTS = tuple(
+    api.Attempt(task=task, instance=0, attempt=number, state=api.AttemptState.KILLED, created_at=1.0, not_before=0.0,
+                record=record)
+    for number, (task, record) in enumerate({"t0": None, "t1": json.loads(RECORD.encode())}.items())
+)  # fmt: skip
+DETAIL = api.JobDetail(
+    job=api.Job(
+        id="J1",
+        name="crunch",
+        state=api.JobState.RUNNING,
+        request=api.JobRequest(name="crunch", command=("true",)),
+        counts={},
+        submitted_at=1.0,
+    ),
+    attempts=ATTEMPTS,
+)
+
+
+class Framework(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        content = msgspec.json.encode(DETAIL)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_record_is_a_line_with_the_parts_of_every_score(capfd):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Framework) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        code = main(["show", "J1", "--records", "--url", f"http://127.0.0.1:{server.server_address[1]}"])
+        server.shutdown()
+    out, err = capfd.readouterr()
+    (line,) = out.splitlines()
+    assert (code, err) == (0, "")
+    assert json.loads(line)["selection"] == {
+        "strategy": "combined",
+        "candidates": [
+            {"task": "t1", "score": 1.2, "parts": {"onset": 0.9, "present": 0.15, "history": 0.15}},
+            {"task": "t2", "score": 0.1},
+        ],
+    }
