@@ -76,6 +76,10 @@ class Balance:
         return self._held.now
 
     @property
+    def valve_closed(self) -> bool:
+        return self._valve.closed
+
+    @property
     def slack(self) -> Slack:
         return self._slack
 

@@ -15,12 +15,12 @@ import msgspec
 from serenity.daemon import log
 from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import Clock, SystemClock
+from serenity.daemon.lock import Taken
 from serenity.daemon.serving import CannotListen, serve
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.daemon.signals import stop_event
 from serenity.estimator import agent_check, metrics
 from serenity.estimator.http_api import application
-from serenity.estimator.lock import Taken
 from serenity.estimator.look import look_once
 from serenity.estimator.pipeline import SlackStages
 from serenity.estimator.session import Session

@@ -11,12 +11,14 @@ import logging
 import os
 import queue
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from serenity.estimator.lock import FileLock
+from serenity.daemon.lock import FileLock
 from serenity.wire import node
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,9 @@ logger = logging.getLogger(__name__)
 _QUEUED_LINES = 16
 _HELLO_TIMEOUT_S = 10.0
 _ACCEPT_AGAIN_S = 0.2
+# An executor says one at each tick for each contention; what is beyond would only crowd out samples.
+_ACCUSATIONS_A_SECOND = 8
+_UCRED = struct.Struct("3i")  # pid, uid, gid of a socket's peer.
 
 
 class Node(Protocol):
@@ -113,6 +118,9 @@ class NodeServer:
                 logger.error("no executor can come to the node's socket just now: %s", error)
                 self._stopping.wait(_ACCEPT_AGAIN_S)
                 continue
+            if not _trusted(accepted):
+                accepted.close()
+                continue
             connection = _Connection(accepted)
             self._connections.add(connection)
             threading.Thread(target=self._serve, args=(connection,), name="executor", daemon=True).start()
@@ -149,16 +157,41 @@ class NodeServer:
         elif connection.hello is None:
             raise node.NodeProtocolError("it did not say hello first")
         elif isinstance(message, node.Tasks):
+            connection.tasks = frozenset(each.task_id for each in message.tasks)
             self._node.tasks(connection.hello, message)
+        elif isinstance(message, node.Accuse):
+            self._pass_on(message, connection, connection.hello)
         elif isinstance(message, node.Lease):
             self._node.lease(message)
         else:
             self._node.release(message)
 
+    def _pass_on(self, accuse: node.Accuse, accuser: _Connection, hello: node.Hello) -> None:
+        """To the executor that runs the accused task; to that alone, and it decides."""
+        if not accuser.may_accuse():
+            return
+        speakers = [each for each in list(self._speaker.values()) if each is not accuser]
+        owner = next((each for each in speakers if accuse.task_id in each.tasks), None)
+        if owner is not None:
+            owner.send(node.encode_line(node.Accused(by=hello.container_id, accusation=accuse)))
+        else:
+            accuser.send(node.encode_line(node.Unowned(task_id=accuse.task_id)))
+
+
+def _trusted(accepted: socket.socket) -> bool:
+    """Who may have tasks stopped is root, or who runs the estimator.  The modes of files say so too; folders move."""
+    _, uid, _ = _UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    if uid in (0, os.geteuid()):
+        return True
+    logger.warning("user %d came to the node's socket, which is not theirs", uid)
+    return False
+
 
 class _Connection:
     def __init__(self, accepted: socket.socket) -> None:
         self.hello: node.Hello | None = None
+        self.tasks: frozenset[str] = frozenset()  # That it has declared.
+        self._accused_s: list[float] = []  # When it accused in the last second.
         self._socket = accepted
         self._socket.settimeout(_HELLO_TIMEOUT_S)
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED_LINES)
@@ -167,6 +200,14 @@ class _Connection:
     def greeted(self, hello: node.Hello) -> None:
         self.hello = hello
         self._socket.settimeout(None)
+
+    def may_accuse(self) -> bool:
+        now_s = time.monotonic()
+        self._accused_s = [each for each in self._accused_s if each > now_s - 1.0]
+        if len(self._accused_s) >= _ACCUSATIONS_A_SECOND:
+            return False
+        self._accused_s.append(now_s)
+        return True
 
     def lines(self) -> Iterator[bytes]:
         reader = node.LineReader()

@@ -13,7 +13,7 @@ from serenity.estimator.report import ReportParameters
 from serenity.estimator.slack import Limits, Slack, slack
 from serenity.estimator.sliding import SlidingMax
 from serenity.qos.filters import FILTERS, Filter
-from serenity.qos.frame import Frame
+from serenity.qos.frame import COLUMNS, Frame
 from serenity.qos.pipeline import PipelineFile, stages
 from serenity.qos.stages import PipelineError, build, convert
 
@@ -33,7 +33,7 @@ class SlackStages:
             if key not in ("filters", "predictor", "limits", "report"):
                 raise PipelineError(f"{where}] has no key {key!r}; it has filters, predictor, limits and report")
         return cls(
-            stages(FILTERS, table.get("filters", []), f"{file.path}: [[slack.filters]]"),
+            stages(FILTERS, table.get("filters", []), f"{file.path}: [[slack.filters]]", set(COLUMNS)),
             build(PREDICTORS, table.get("predictor", {"name": "peak"}), f"{where}.predictor]"),
             convert(Limits, table.get("limits", {}), f"{where}.limits]"),
             convert(ReportParameters, table.get("report", {}), f"{where}.report]"),

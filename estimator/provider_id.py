@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from serenity.estimator.lock import FileLock
+from serenity.daemon.lock import FileLock
 
 
 class ProviderIdFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
 from serenity.estimator.history import History
+from serenity.estimator.left_over import LeftOver
 from serenity.estimator.node_server import NodeServer
 from serenity.estimator.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.provider import SlackProvider
@@ -65,6 +67,7 @@ class Session:
         self._sampler = Sampler(roster, clock, settings.rules, of_node=True)
         self._pipeline = SlackPipeline(stages)
         self._history = History()
+        self._left_over = LeftOver(settings.run_folder, clock)
         self._frame_at_s: float | None = None
         self._readings: set[str] = set()  # Names of all that there have been.
         self._id_file = ProviderIdFile(settings.state_folder, agent.agent_id)
@@ -100,6 +103,7 @@ class Session:
 
     def _tick(self, look: Look | None) -> None:
         frame = self._sampler.sample(self._ticks.now_s())
+        frame = replace(frame, readings={**frame.readings, "valve_closed": float(self._balance.valve_closed)})
         slack = self._pipeline.step(frame)
         if look is None:
             over = self._balance.estimated(slack, None, Amount())
@@ -111,6 +115,7 @@ class Session:
         sample = {"type": "sample", "frame": msgspec.Raw(encoded), "overcommitment": over}
         self._server.publish(msgspec.json.encode(sample) + b"\n")
         self._count(frame)
+        self._left_over.look()
 
     def _count(self, frame: Frame) -> None:
         table, production = self._metrics, int(frame.production.sum())

@@ -8,4 +8,6 @@ Threads, joined by queues (docs/design.md, "Concurrency"):
              slow, and main must not wait for it
     node     the estimator's socket                             node_client.py
     tick     frame → pipeline → guard, once a second            tick.py
+    disk     outputs and sandboxes: a disk may be slow as well  disk_watch.py
+    journal  corrections and records, synced                    journal.py
 """

@@ -19,7 +19,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """Let the task use `cores`, of the `use_cores` that it used unthrottled."""
+    """Let the task use `cores`, of the `use_cores` that it used unthrottled; thaws it if it is frozen.
+
+    By what, the cause of the finding says: where it is not the CPU, that share of its other use is left to it.
+    """
 
     task: str
     cores: float
@@ -29,8 +32,16 @@ class Throttle:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """Let the task not run at all, until its next `Throttle` or its `Release`; what it is throttled to stays."""
+
+    task: str
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
-    """Take every correction off the task."""
+    """Take every correction off the task, a freeze included."""
 
     task: str
     outcome: str
@@ -40,6 +51,30 @@ class Release:
 class Evict:
     task: str
     decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What a step on a task has led to; of an eviction it is known only after the task has gone."""
+
+    task: str
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Accuse:
+    """The top suspect is another executor's to correct: tell it."""
+
+    suspect: Container
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """The top suspect is nobody's that could correct it: people may want to know."""
+
+    suspect: Container
+    finding: Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +96,7 @@ class OpenValve:
     pass
 
 
-Action = Throttle | Release | Evict | Relearn | CloseValve | OpenValve
+Action = Throttle | Freeze | Release | Evict | Concluded | Accuse | Hint | Relearn | CloseValve | OpenValve
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""CPU cgroups: which hierarchy this process is in, and a cgroup of its own for each task.
+"""Cgroups: where this process is in them, and a cgroup of its own for each task.
 
-v1: below the cgroup of the executor's container, where Mesos leaves children alone that are
-not called ``mesos``.  v2: Mesos takes anything below its containers for a nested one, and
-processes that leave the container's cgroup leave its memory limit with it; so on v2 there
-are task cgroups only for an executor that Mesos did not put into a cgroup of its own.
+v1: below the cgroups of the executor's container, in every hierarchy, where Mesos leaves
+children alone that are not called ``mesos``.  v2: Mesos takes anything below its containers
+for a nested one, so they stand beside it, at the top; they leave the container's memory limit
+with it, and for that each must have one of its own (`limits.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,90 +20,87 @@ from serenity.qos.sources.cgroups import V2, Mounts, memberships
 
 logger = logging.getLogger(__name__)
 
+# v1 controllers in which a task has a cgroup of its own, where they are mounted.  Without the first there is none.
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "freezer", "perf_event")
 _PERIOD_US = 100_000
 _LEAST_QUOTA_US = 1_000  # The kernel's own minimum.
+# v2, beside a container: what it would have inside, 10 shares a revocable cpu.
+_SHARES_IN_CONTAINER = 10
 # A younger empty cgroup may be one that its executor is just about to fill.
 _SWEEP_AGE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class CpuHierarchy:
-    """Where CPU is distributed.  Paths are those of /proc/PID/cgroup."""
+class Hierarchies:
+    """Where this process is.  Paths are those of /proc/PID/cgroup."""
 
     mounts: Mounts
-    controller: str  # Of `mounts`: ``cpu``, or `V2`.
-    own: str  # The cgroup of this process.
+    own: Mapping[str, str]  # This process' cgroup by v1 controller, ``cpu`` among them; or `V2` alone.
 
     @property
     def v2(self) -> bool:
-        return self.controller == V2
+        return V2 in self.own
 
     @property
-    def top(self) -> str:
+    def cpu(self) -> str:
+        """The hierarchy in which CPU is distributed."""
+        return V2 if self.v2 else "cpu"
+
+    def top(self, hierarchy: str) -> str:
         """The uppermost cgroup that we can see."""
-        return self.mounts.points[self.controller][1]
+        return self.mounts.points[hierarchy][1]
 
-    @property
-    def accounting(self) -> bool:
-        """v1: whether cpuacct is mounted apart, with this process in the same place."""
-        return not self.v2 and self.mounts.points.get("cpuacct") not in (None, self.mounts.points[self.controller])
-
-    def folder(self, path: str) -> Path:
-        folder = self.mounts.folder(self.controller, path)
-        assert folder is not None  # `find_hierarchy` has looked, and all of ours are below or beside `own`.
+    def folder(self, hierarchy: str, path: str) -> Path:
+        folder = self.mounts.folder(hierarchy, path)
+        assert folder is not None  # `find_hierarchies` has looked, and all of ours are below or beside `own`.
         return folder
 
 
-def find_hierarchy(proc: Path = Path("/proc")) -> CpuHierarchy | None:
-    """The hierarchy with the cpu controller, v1 before v2; None where there is none that we see."""
+def find_hierarchies(proc: Path = Path("/proc")) -> Hierarchies | None:
+    """Those with the cpu controller, v1 before v2; None where there are none that we see."""
     mounts = Mounts.read(proc)
-    own = memberships((proc / "self/cgroup").read_text())
-    for controller in ("cpu", V2):
-        path = own.get(controller)
-        if path is None or mounts.folder(controller, path) is None:
-            continue
-        if controller == V2:
-            controllers = mounts.points[V2][0] / "cgroup.controllers"
-            if not controllers.exists() or "cpu" not in controllers.read_text().split():
-                continue
-        elif own.get("cpuacct") != path:
-            mounts = Mounts({name: point for name, point in mounts.points.items() if name != "cpuacct"})
-        return CpuHierarchy(mounts, controller, path)
+    paths = memberships((proc / "self/cgroup").read_text())
+    own = {hierarchy: path for hierarchy, path in paths.items() if mounts.folder(hierarchy, path) is not None}
+    if "cpu" in own:
+        return Hierarchies(mounts, {each: own[each] for each in CONTROLLERS if each in own})
+    if V2 in own:
+        controllers = mounts.points[V2][0] / "cgroup.controllers"
+        if controllers.exists() and "cpu" in controllers.read_text().split():
+            return Hierarchies(mounts, {V2: own[V2]})
     return None
 
 
-class CpuCgroup:
-    """One cgroup that we made.  Methods raise OSError when the kernel refuses."""
+class OwnedCgroup:
+    """One cgroup that we made: a folder in each v1 hierarchy, or the one of v2.
 
-    def __init__(self, hierarchy: CpuHierarchy, path: str, accounted: bool = True) -> None:
-        """`accounted`: with a cgroup of the same path to count its CPU, where that is a hierarchy apart."""
-        self._v2 = hierarchy.v2
+    Methods raise OSError when the kernel refuses.
+    """
+
+    def __init__(self, path: str, folders: Mapping[str, Path], v2: bool) -> None:
+        """`path`: in the hierarchy of cpu.  `folders`: by controller, ``cpu`` among them; on v2 all are one folder."""
         self.path = path
-        self.folder = hierarchy.folder(path)
-        self._folders = [self.folder]
-        if hierarchy.accounting and accounted:
-            accounting = hierarchy.mounts.folder("cpuacct", path)
-            self._folders += [accounting] if accounting is not None else []
+        self.folders = folders
+        self.v2 = v2
+        self.folder = folders["cpu"]
+        self._distinct = list(dict.fromkeys(folders.values()))
 
     def make(self) -> None:
-        for folder in self._folders:
+        for folder in self._distinct:
             folder.mkdir(exist_ok=True)
+        if not self.v2 and "cpuset" in self.folders:
+            # A new one has no cpus and no memory nodes, and takes no process.
+            cpuset = self.folders["cpuset"]
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                (cpuset / name).write_text((cpuset.parent / name).read_text())
 
     @property
     def procs_files(self) -> list[str]:
         """A process that writes "0" into each of these is in the cgroup."""
-        return [str(folder / "cgroup.procs") for folder in self._folders]
-
-    def set_lowest(self) -> None:
-        """Runs only when nobody else wants to (Linux 5.15), else with the least weight."""
-        try:
-            (self.folder / "cpu.idle").write_text("1")
-        except OSError:
-            (self.folder / ("cpu.weight" if self._v2 else "cpu.shares")).write_text("1" if self._v2 else "2")
+        return [str(folder / "cgroup.procs") for folder in self._distinct]
 
     def set_shares(self, shares: int) -> None:
         """v1's scale, where 1024 is the default."""
-        if self._v2:
+        if self.v2:
             (self.folder / "cpu.weight").write_text(str(max(1, round(shares * 100 / 1024))))
         else:
             (self.folder / "cpu.shares").write_text(str(shares))
@@ -110,7 +108,7 @@ class CpuCgroup:
     def set_quota(self, cores: float | None) -> None:
         """At most that much CPU time per time, in all its processes together; None: no limit."""
         quota_us = None if cores is None else max(_LEAST_QUOTA_US, round(cores * _PERIOD_US))
-        if self._v2:
+        if self.v2:
             (self.folder / "cpu.max").write_text(f"{'max' if quota_us is None else quota_us} {_PERIOD_US}")
             return
         (self.folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
@@ -118,16 +116,23 @@ class CpuCgroup:
 
     def quota(self) -> float | None:
         """Cores, as the kernel says; None: no limit."""
-        if self._v2:
+        if self.v2:
             quota, period = (self.folder / "cpu.max").read_text().split()
         else:
             quota = (self.folder / "cpu.cfs_quota_us").read_text().strip()
             period = (self.folder / "cpu.cfs_period_us").read_text()
         return None if quota in ("max", "-1") else int(quota) / int(period)
 
+    def thaw(self) -> None:
+        """Whoever has frozen it: what is frozen does not even die, on v1."""
+        freezer = self.folders.get("freezer")
+        if freezer is not None:
+            name, thawed = ("cgroup.freeze", "0") if self.v2 else ("freezer.state", "THAWED")
+            (freezer / name).write_text(thawed)
+
     def remove(self) -> bool:
         """False while something is still in it."""
-        for folder in self._folders:
+        for folder in self._distinct:
             try:
                 folder.rmdir()
             except FileNotFoundError:
@@ -139,32 +144,35 @@ class CpuCgroup:
         return True
 
 
-def task_parent(hierarchy: CpuHierarchy, container_id: str) -> str:
-    """Below which cgroup the tasks' own ones go.
+def task_folders(hierarchies: Hierarchies, container_id: str, name: str) -> tuple[str, dict[str, Path]]:
+    """Where a task's own cgroup of that name goes: its path, and its folders by controller.
 
     Raises:
-        OSError: not with this hierarchy, or not with our rights; says why.
+        OSError: not with these hierarchies; says why.
     """
-    if hierarchy.v2:
-        if container_id in hierarchy.own:
-            raise OSError("in a Mesos container on cgroup v2, whose memory limit its tasks must not leave")
-        top = hierarchy.folder(hierarchy.top)
-        if "cpu" not in (top / "cgroup.subtree_control").read_text().split():
-            raise OSError(f"{top} hands no cpu controller down (cgroup.subtree_control)")
-        return hierarchy.top
-    return hierarchy.own
+    if not hierarchies.v2:
+        own = {each: posixpath.join(path, name) for each, path in hierarchies.own.items()}
+        return own["cpu"], {each: hierarchies.folder(each, path) for each, path in own.items()}
+    top = hierarchies.folder(V2, hierarchies.top(V2))
+    handed_down = (top / "cgroup.subtree_control").read_text().split()
+    needed = ("cpu", "memory") if container_id in hierarchies.own[V2] else ("cpu",)
+    missing = [each for each in needed if each not in handed_down]
+    if missing:
+        raise OSError(f"{top} hands no {' and no '.join(missing)} controller down (cgroup.subtree_control)")
+    path = posixpath.join(hierarchies.top(V2), name)
+    return path, dict.fromkeys([*handed_down, "freezer"], hierarchies.folder(V2, path))
 
 
-def parents(hierarchy: CpuHierarchy) -> set[Path]:
+def parents(hierarchies: Hierarchies) -> set[Path]:
     """All folders below which an executor here makes cgroups."""
-    controllers = [hierarchy.controller, *(["cpuacct"] if hierarchy.accounting else [])]
-    found = {hierarchy.mounts.folder(each, path) for each in controllers for path in (hierarchy.top, hierarchy.own)}
-    return {each for each in found if each is not None}
+    return {
+        hierarchies.folder(each, path) for each, own in hierarchies.own.items() for path in (hierarchies.top(each), own)
+    }
 
 
-def sweep(hierarchy: CpuHierarchy, now: float) -> None:
+def sweep(hierarchies: Hierarchies, now: float) -> None:
     """Removes the empty cgroups that executors left which were killed.  `now`: seconds since the epoch."""
-    for folder in (folder for parent in parents(hierarchy) for folder in parent.glob(f"{CGROUP_PREFIX}*")):
+    for folder in (folder for parent in parents(hierarchies) for folder in parent.glob(f"{CGROUP_PREFIX}*")):
         try:
             if now - folder.stat().st_mtime > _SWEEP_AGE_S:
                 folder.rmdir()
@@ -176,38 +184,54 @@ def sweep(hierarchy: CpuHierarchy, now: float) -> None:
 class TaskCgroups:
     """Makes the cgroups of one executor's tasks.  `unavailable` says why there are none."""
 
-    def __init__(self, hierarchy: CpuHierarchy | None, container_id: str) -> None:
-        self._hierarchy = hierarchy
-        self._name = f"{CGROUP_PREFIX}{container_id}"
+    def __init__(self, hierarchies: Hierarchies | None, container_id: str) -> None:
+        self._hierarchies = hierarchies
+        self._container_id = container_id
         self._made = 0
+        self._unusable: set[str] = set()  # v1 controllers.
         self.unavailable: str | None = "no cpu cgroups on this machine"
-        if hierarchy is not None:
-            self._try(hierarchy, container_id)
+        if hierarchies is not None:
+            self.unavailable = self._try(hierarchies)
 
-    def make(self) -> CpuCgroup | None:
+    def make(self) -> OwnedCgroup | None:
         """A cgroup for one more task; None where they are not available."""
-        if self._hierarchy is None or self.unavailable is not None:
+        if self._hierarchies is None or self.unavailable is not None:
             return None
         self._made += 1
-        cgroup = CpuCgroup(self._hierarchy, posixpath.join(self._parent, f"{self._name}-{self._made}"))
+        cgroup = self._cgroup(self._hierarchies, self._made)
         try:
             cgroup.make()
+            if cgroup.v2 and self._container_id in self._hierarchies.own[V2]:
+                cgroup.set_shares(_SHARES_IN_CONTAINER)
         except OSError as error:
             logger.warning("no cgroup for a task: %s", error)
             cgroup.remove()
             return None
         return cgroup
 
-    def _try(self, hierarchy: CpuHierarchy, container_id: str) -> None:
-        """Makes one and removes it: rights and kernel options show only so."""
+    def _cgroup(self, hierarchies: Hierarchies, number: int) -> OwnedCgroup:
+        name = f"{CGROUP_PREFIX}{self._container_id}-{number}"
+        path, folders = task_folders(hierarchies, self._container_id, name)
+        usable = {each: folder for each, folder in folders.items() if each not in self._unusable}
+        return OwnedCgroup(path, usable, hierarchies.v2)
+
+    def _try(self, hierarchies: Hierarchies) -> str | None:
+        """Why there can be none.  Makes one and removes it: rights and kernel options show only so."""
         try:
-            self._parent = task_parent(hierarchy, container_id)
-            trial = CpuCgroup(hierarchy, posixpath.join(self._parent, f"{self._name}-0"))
-            try:
-                trial.make()
-                trial.set_quota(1.0)
-            finally:
-                trial.remove()
-            self.unavailable = None
+            whole = self._cgroup(hierarchies, 0)
         except OSError as error:
-            self.unavailable = str(error)
+            return str(error)
+        for controller in ("cpu",) if hierarchies.v2 else whole.folders:
+            trial = OwnedCgroup(whole.path, {each: whole.folders[each] for each in ("cpu", controller)}, whole.v2)
+            try:
+                try:
+                    trial.make()
+                    trial.set_quota(1.0)
+                finally:
+                    trial.remove()
+            except OSError as error:
+                if controller == "cpu":
+                    return str(error)
+                logger.info("tasks have no %s cgroups of their own: %s", controller, error)
+                self._unusable.add(controller)
+        return None

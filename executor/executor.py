@@ -7,7 +7,7 @@ import binascii
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,24 +16,29 @@ from serenity.executor import updates
 from serenity.executor.actions import (
     Action,
     CloseValve,
+    Concluded,
     Evict,
+    Freeze,
+    Hint,
     OpenValve,
     Release,
     TaskView,
     Throttle,
     name_of,
 )
-from serenity.executor.actuators.duty_cycle import DutyCycle
+from serenity.executor.actuators import Allowance, Target
 from serenity.executor.corrector import Corrector
-from serenity.executor.inbox import Acknowledged, Decided, Event, Inbox, Kill, Launch, Shutdown, Subscribed
-from serenity.executor.records import AgentName, Journal, record_of
+from serenity.executor.evictions import EVICT
+from serenity.executor.inbox import Acknowledged, Decided, Event, Inbox, Kill, Launch, OverDisk, Shutdown, Subscribed
+from serenity.executor.journal import Journal
+from serenity.executor.outcomes import Outcomes
+from serenity.executor.records import AgentName, record_of
 from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
-from serenity.executor.task import Ending, Instruction, State, Task
+from serenity.executor.task import Ending, Failure, Instruction, State, Task
 from serenity.qos.contention import Finding
 from serenity.wire import corrections
-from serenity.wire.corrections import Correction
-from serenity.wire.kill_record import RecordError
+from serenity.wire.corrections import Correction, Outcome
 from serenity.wire.node import TaskOnNode
 from serenity.wire.reasons import REASON_OF_CAUSE, Reason
 from serenity.wire.task_spec import TaskSpec, TaskSpecError
@@ -82,7 +87,6 @@ class Executor:
         sandbox: Path,
         make_runner: Callable[[Callable[[Task, Instruction], None]], TaskRunner],
         corrector: Corrector,
-        duty_cycle: DutyCycle,
     ) -> None:
         self._link = link
         self._inbox = inbox
@@ -90,16 +94,18 @@ class Executor:
         self._clock = clock
         self._runner = make_runner(self._task_says)
         self._corrector = corrector
-        self._duty_cycle = duty_cycle
         self._journal = Journal(sandbox)
+        self._outcomes = Outcomes(clock, link.message)
         self._agent = AgentName("", "")
         self._knows_killing = False
         self._refusing: str | None = None  # Why no launches are taken: the valve is closed.
         self._corrections: dict[str, str] = {}
+        self._frozen: set[str] = set()
         self._stopping: _Stopping | None = None
         self.views: Mapping[str, TaskView] = {}  # Replaced as a whole; other threads may read it.
         self.on_subscribed: Callable[[Subscribed], None] = lambda _event: None
         self.on_tasks: Callable[[tuple[TaskOnNode, ...]], None] = lambda _tasks: None
+        self.measured: Callable[[str], Mapping[str, float]] = lambda _task: {}  # Of a task of late, by column.
 
     def run(self) -> None:
         try:
@@ -111,11 +117,13 @@ class Executor:
                     self._runner.reported(file)
                 self._runner.reap()
                 self._runner.due()
-                self._duty_cycle.turn()
+                self._keep_in_force()
+                self._outcomes.due()
                 self._show_tasks()
         finally:
             self._corrector.release_all()
             self._runner.leave_nothing()
+            self._journal.close()
 
     # -- events --------------------------------------------------------------------------------
 
@@ -135,6 +143,8 @@ class Executor:
             case Decided():
                 for action in event.actions:
                     self._act(action)
+            case OverDisk():
+                self._runner.broke(event.task_id, event.breach)
             case Acknowledged():
                 pass  # It has woken us, and `_done` looks.
 
@@ -144,13 +154,13 @@ class Executor:
             logger.warning("%s runs already; its second launch is ignored", task_id)
             return
         if self._stopping is not None or self._refusing is not None:
-            why = self._refusing or "the executor is ending"
-            self._link.update(updates.refused(task_id, Reason.LAUNCH_REFUSED, f"{Reason.LAUNCH_REFUSED.text}: {why}"))
+            why = Failure(Reason.LAUNCH_REFUSED, self._refusing or "the executor is ending")
+            self._link.update(updates.refused(task_id, why))
             return
         try:
             spec = TaskSpec.decode(base64.b64decode(info.get("data", "")))
         except (TaskSpecError, binascii.Error) as error:
-            self._link.update(updates.refused(task_id, Reason.LAUNCH_FAILED, str(error)))
+            self._link.update(updates.refused(task_id, Failure(Reason.LAUNCH_FAILED, str(error))))
             return
         logger.info("launching %s of job %s", task_id, spec.job_name)
         self._runner.launch(task_id, spec)
@@ -184,10 +194,18 @@ class Executor:
                 self._refusing = None
             case Throttle():
                 self._throttle(action)
+            case Freeze():
+                self._freeze(action)
             case Release():
                 self._release(action)
             case Evict():
                 self._evict(action)
+            case Concluded():
+                self._conclude(action)
+            case Hint():
+                who = " of ".join(each for each in (action.suspect.id, action.suspect.framework) if each)
+                text = f"{who} is suspected first, and no executor here can correct it; no new slack meanwhile"
+                self._report("hint", action.suspect.id, text, action.finding)
 
     def _throttle(self, action: Throttle) -> None:
         task = self._runner.task(action.task)
@@ -196,12 +214,34 @@ class Executor:
         if self._settings.dry_run:
             outcome = f"would be throttled to {action.cores:.2f} cores"
         else:
-            outcome = self._corrector.throttle(self._runner.target(task.id), action.cores, action.use_cores)
+            allowance, cause = Allowance(action.cores, action.use_cores), action.finding.contention.cause
+            outcome = self._corrector.throttle(self._target(task.id), allowance, cause, action.easing)
+        thawed = task.id in self._frozen
+        self._frozen.discard(task.id)
         self._corrections[task.id] = outcome
-        if not action.easing:
+        if not action.easing or thawed:
             self._report("throttle", task.id, outcome, action.finding)
 
+    def _freeze(self, action: Freeze) -> None:
+        task = self._runner.task(action.task)
+        if task is None or task.being_ended:
+            return
+        dry_run = self._settings.dry_run
+        outcome = "would be frozen" if dry_run else self._corrector.freeze(self._target(task.id))
+        self._corrections[task.id] = outcome
+        self._frozen.add(task.id)
+        self._report("freeze", task.id, outcome, action.finding)
+
+    def _target(self, task_id: str) -> Target:
+        return replace(self._runner.target(task_id), measured=self.measured(task_id))
+
+    def _keep_in_force(self) -> None:
+        for task_id, outcome in self._corrector.due().items():
+            self._corrections[task_id] = outcome
+            self._report("throttle", task_id, outcome, None)
+
     def _release(self, action: Release) -> None:
+        self._frozen.discard(action.task)
         if self._corrections.pop(action.task, None) is not None:
             self._corrector.release(action.task)
             self._report("release", action.task, action.outcome, None)
@@ -219,6 +259,13 @@ class Executor:
         self._report("evict", task.id, f"SIGTERM, grace {grace_s:.1f} s", finding)
         self._runner.end(task.id, Ending(reason, self._clock.now_s(), grace_s, action.decision))
 
+    def _conclude(self, action: Concluded) -> None:
+        step = action.step
+        self._journal.append(Outcome(at=step.at, task=action.task, action=step.action, outcome=step.outcome))
+        if step.action == EVICT and not self._settings.dry_run:
+            logger.info("the eviction of %s: %s", action.task, step.outcome)
+            self._outcomes.known(action.task, step.outcome)
+
     def _report(self, action: corrections.Action, task_id: str, outcome: str, finding: Finding | None) -> None:
         correction = Correction(
             at=self._clock.now_s(),
@@ -230,6 +277,7 @@ class Executor:
             dry_run=self._settings.dry_run,
         )
         logger.info("%s %s for %s: %s", action, task_id, correction.protected or "-", outcome)
+        self._journal.append(correction)
         self._link.message(correction.encode())
 
     # -- what becomes of tasks -------------------------------------------------------------------
@@ -241,22 +289,22 @@ class Executor:
             self._link.update(updates.simple(task.id, "TASK_KILLING"))
         elif instruction is Instruction.FINISH:
             self._corrections.pop(task.id, None)
+            self._frozen.discard(task.id)
             self._link.update(self._terminal(task))
 
     def _terminal(self, task: Task) -> dict[str, Any]:
         if task.failure is not None:
-            logger.info("%s could not be started: %s", task.id, task.failure)
-            return updates.refused(task.id, Reason.LAUNCH_FAILED, task.failure)
+            logger.info("%s could not be started: %s", task.id, task.failure.text)
+            return updates.refused(task.id, task.failure)
         if task.ending is None:
             assert task.exit is not None
             logger.info("%s %s", task.id, updates.exit_text(task.exit))
             return updates.exited(task)
-        record = record_of(task, uuid.uuid4().hex, self._agent, self._clock.monotonic_s())
+        record_id = uuid.uuid4().hex
+        outcome = self._outcomes.recorded(task.id, record_id) if task.ending.decision is not None else None
+        record = record_of(task, record_id, self._agent, self._clock.monotonic_s(), outcome)
         logger.info("%s: %s", task.id, record.line())
-        try:
-            self._journal.append(record)
-        except (OSError, RecordError) as error:
-            logger.error("the record of %s is not in the journal: %s", task.id, error)
+        self._journal.append(record)
         return updates.killed(task, record)
 
     def _show_tasks(self) -> None:
@@ -274,7 +322,7 @@ class Executor:
 
     def _timeout_s(self) -> float | None:
         now_s = self._clock.monotonic_s()
-        times = [self._runner.next_s, self._duty_cycle.next_s]
+        times = [self._runner.next_s, self._corrector.next_s, self._outcomes.next_s]
         if self._stopping is not None:
             times.append(now_s + _REMOVE_AGAIN_S)
         return min((max(0.0, each - now_s) for each in times if each is not None), default=None)

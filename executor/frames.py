@@ -42,6 +42,7 @@ class Frames:
         self._tasks: tuple[TaskOnNode, ...] = ()
         self._closed = False
         self.overcommitment = Overcommitment()
+        self._newest: Frame | None = None
 
     def received(self, frames: list[Frame], overcommitment: Overcommitment | None) -> None:
         with self._came:
@@ -82,7 +83,16 @@ class Frames:
         new = [frame for frame in frames if frame.t > self._last_t]
         if new:
             self._last_t = new[-1].t
+            self._newest = new[-1]
         return new
+
+    def measured(self, row_id: str) -> dict[str, float]:
+        """Of a row in the newest frame, by column.  For main: a frame is never changed, only replaced."""
+        frame = self._newest
+        row = frame.index(row_id) if frame is not None else None
+        if frame is None or row is None:
+            return {}
+        return {name: float(values[row]) for name, values in frame.columns.items()}
 
     def _sample(self) -> Frame:
         if self._sampler is None:

@@ -36,7 +36,7 @@ _LAST_LOOK_S = 1.0
 
 
 class Guardian:
-    """One for the life of the executor."""
+    """One process.  See `standing_guardian.py` for what follows its own end."""
 
     def __init__(self, container_id: str, cgroup_parents: Iterable[str]) -> None:
         """`cgroup_parents`: folders below which the executor makes cgroups named for its container.
@@ -58,22 +58,27 @@ class Guardian:
             os.close(reader)
 
     def end(self) -> None:
-        """Waits until it has looked a last time; where that takes long it goes on by itself."""
-        os.close(self._writer)
+        """Waits until it has looked a last time; where that takes long it goes on by itself.  Main thread only."""
+        self.let_go()
         deadline_s = time.monotonic() + _LAST_LOOK_S
         with contextlib.suppress(ChildProcessError):  # It was killed, and reaped with the others.
             while os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline_s:
                 time.sleep(0.01)
 
+    def let_go(self) -> None:
+        """It does its work, if it lives, and is not waited for."""
+        os.close(self._writer)
+
 
 def leave_container(container_id: str) -> None:
-    """Moves this process from the container's v1 cgroups into the roots of their hierarchies."""
+    """Moves this process from the container's cgroups into the roots of their hierarchies."""
     with open("/proc/self/cgroup") as file:
         controllers = [line.split(":", 2)[1] for line in file if container_id in line]
     with open("/proc/self/mounts") as file:
         mounts = [line.split()[1:4] for line in file]
     for folder, kind, options in mounts:
-        if kind == "cgroup" and any(set(each.split(",")) <= set(options.split(",")) for each in controllers):
+        v1 = kind == "cgroup" and any(set(each.split(",")) <= set(options.split(",")) for each in controllers if each)
+        if v1 or (kind == "cgroup2" and "" in controllers):
             # Without the right to it Mesos' own end of the container must do.
             with contextlib.suppress(OSError), open(os.path.join(folder, "cgroup.procs"), "w") as procs:
                 procs.write("0")
@@ -97,16 +102,19 @@ def kill_left(container_id: str, parents: list[str]) -> None:
             _send(pid, signal.SIGSTOP)
     for pid in found & left():  # Still the same: pids are reused.
         _send(pid, signal.SIGKILL)
+    for folder in _cgroups(container_id, parents):
+        _thaw(folder)
 
 
-def remove_cgroups(container_id: str, parents: list[str]) -> None:
-    """Those named for the container; the kernel may take a moment to let go of the last process."""
-    deadline_s = time.monotonic() + _REMOVE_WITHIN_S
+def remove_cgroups(container_id: str, parents: list[str], within_s: float = _REMOVE_WITHIN_S) -> list[str]:
+    """Those named for the container; the kernel may take a moment to let go of the last process.  Which are left."""
+    deadline_s = time.monotonic() + within_s
     while (left := _cgroups(container_id, parents)) and time.monotonic() < deadline_s:
         for folder in left:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
         time.sleep(_REMOVE_AGAIN_S)
+    return left
 
 
 def _cgroups(container_id: str, parents: list[str]) -> list[str]:
@@ -119,6 +127,14 @@ def _members(cgroup: str) -> list[int]:
             return [int(line) for line in file]
     except OSError:  # Gone meanwhile.
         return []
+
+
+def _thaw(cgroup: str) -> None:
+    """On v1 what is frozen does not even die."""
+    for name, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        # Of the two a folder has at most one; or it is gone.
+        with contextlib.suppress(OSError), open(os.path.join(cgroup, name), "r+") as file:
+            file.write(thawed)
 
 
 def _names(folder: str) -> list[str]:

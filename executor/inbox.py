@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from serenity.executor.actions import Action
+from serenity.executor.limits import Breach
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,21 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class OverDisk:
+    """A task has more on the disk than it may."""
+
+    task_id: str
+    breach: Breach
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """What the guard wants done, at one tick."""
 
     actions: tuple[Action, ...]
 
 
-Event = Subscribed | Launch | Kill | Shutdown | Acknowledged | Decided
+Event = Subscribed | Launch | Kill | Shutdown | Acknowledged | OverDisk | Decided
 
 
 class Inbox:

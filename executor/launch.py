@@ -5,36 +5,37 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pwd
 import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from serenity.executor.child import cut
-from serenity.executor.guardian import MARK
-from serenity.executor.trees import TASK_VARIABLE
+from serenity.executor.environment import environment
+from serenity.executor.task import Failure
+from serenity.executor.users import UnusableUser, User, user_of
+from serenity.wire.reasons import Reason
 from serenity.wire.sandbox import output_file, task_folder
 from serenity.wire.task_spec import TaskSpec
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CHILD = Path(__file__).with_name("child.py")
 # A folder without read permission still lets a user through to the task folder that is its own.
 _TASKS_MODE = 0o711
 _FAILURE_BYTES = 64 * 1024  # Two words of `child`, each character of them escaped.
+# The agent lacks something that another one, or this one later, may have.
+_AGENT_LACKS = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN")
+)
 
 
 class LaunchError(Exception):
-    """The command could not be started; the text is for the job's owner."""
+    """The command could not be started."""
 
-
-@dataclass(frozen=True, slots=True)
-class User:
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.failure = Failure(reason, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,13 @@ class Surroundings:
 
     container_id: str
     sandbox: Path  # The executor's own.
+    environment: Mapping[str, str]  # What tasks inherit of it.
     nice: int
     lowest_priority: bool  # Rung 0.
+    task_user: str | None
+    allow_root: bool
+    pids: int  # The most processes and threads of one task.
+    outside: tuple[str, ...] = ()  # ``cgroup.procs`` files for tasks that have no cgroup of their own.
 
 
 def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence[str]) -> Launched:
@@ -75,12 +81,12 @@ def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence
     Raises:
         LaunchError
     """
-    user = _user(spec.user)
     try:
+        user = user_of(spec.user, around.task_user, around.allow_root)
         folder = _make_sandbox(around.sandbox, task_id, user)
         plan = Plan(
             argv=spec.argv,
-            env=environment(task_id, spec, folder, around.container_id),
+            env=environment(task_id, spec, folder, around.container_id, around.environment, user),
             cwd=str(folder),
             cgroups=tuple(cgroups),
             nice=around.nice,
@@ -89,62 +95,41 @@ def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence
             parent=os.getpid(),
         )
         return _spawn(plan, around.sandbox, task_id, user)
+    except UnusableUser as error:
+        raise LaunchError(error.reason, str(error)) from None
     except OSError as error:
-        raise LaunchError(f"the task could not be started: {error}") from error
+        reason = Reason.LAUNCH_REFUSED if error.errno in _AGENT_LACKS else Reason.LAUNCH_FAILED
+        raise LaunchError(reason, f"the task could not be started: {error}") from error
 
 
-def environment(task_id: str, spec: TaskSpec, folder: Path, container_id: str) -> dict[str, str]:
-    """All that a task is told; nothing of the executor's own environment."""
-    return {
-        "PATH": _PATH,
-        **spec.env,
-        "MESOS_SANDBOX": str(folder),
-        "SERENITY_JOB": spec.job_id,
-        "SERENITY_INSTANCE": str(spec.instance),
-        "SERENITY_ATTEMPT": str(spec.attempt),
-        TASK_VARIABLE: task_id,
-        MARK: container_id,
-    }
-
-
-def read_report(report: int, argv: Sequence[str]) -> str | None:
-    """What went wrong, in words; None when the command runs.  Closes the pipe.  Blocks until there is an answer."""
+def read_report(report: int, argv: Sequence[str]) -> Failure | None:
+    """What went wrong; None when the command runs.  Closes the pipe.  Blocks until there is an answer."""
     with os.fdopen(report, "rb") as pipe:
         text = pipe.read(_FAILURE_BYTES)
     if not text:
         return None
     failure, command = json.loads(text), cut(argv[0])
     if failure["doing"] == "run" and failure["errno"] == errno.ENOENT and "/" not in command:
-        return f"command not found: {command}"
+        return Failure(Reason.LAUNCH_FAILED, f"command not found: {command}")
     if failure["doing"] == "run" and failure["errno"] == errno.EACCES:
-        return f"cannot run {command}: not executable ({failure['text']})"
+        return Failure(Reason.LAUNCH_FAILED, f"cannot run {command}: not executable ({failure['text']})")
     about = command if failure["file"] in (None, command) else f"{command} ({failure['file']})"
-    return f"cannot {failure['doing']} {about}: {failure['text']}"
-
-
-def _user(name: str | None) -> User | None:
-    """None: the executor's own."""
-    if name is None:
-        return None
-    try:
-        entry = pwd.getpwnam(name)
-    except (KeyError, ValueError):  # ValueError: a NUL in it.
-        raise LaunchError(f"no user {name} on this agent") from None
-    if os.geteuid() == 0:
-        return User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
-    if entry.pw_uid != os.geteuid():
-        raise LaunchError(f"the executor on this agent is not root, and cannot run a task as {name}")
-    return None
+    # Whatever comes before the command is the agent's.
+    reason = Reason.LAUNCH_REFUSED if failure["doing"] == "prepare" else Reason.LAUNCH_FAILED
+    return Failure(reason, f"cannot {failure['doing']} {about}: {failure['text']}")
 
 
 def _make_sandbox(executor_sandbox: Path, task_id: str, user: User | None) -> Path:
     if task_id in ("", ".", "..") or "/" in task_id or "\0" in task_id:
-        raise LaunchError(f"{task_id!r} is no name for a sandbox")
+        raise LaunchError(Reason.LAUNCH_FAILED, f"{task_id!r} is no name for a sandbox")
     folder = executor_sandbox / task_folder(task_id)
     if not folder.parent.exists():
         folder.parent.mkdir()
         folder.parent.chmod(_TASKS_MODE)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise LaunchError(Reason.LAUNCH_REFUSED, f"{task_id} has run here before; it is not run twice") from None
     if user is not None:
         # Mesos closes an executor's sandbox to others.  Through it they must get, but not see what is in it.
         executor_sandbox.chmod(stat.S_IMODE(executor_sandbox.stat().st_mode) | stat.S_IXOTH)

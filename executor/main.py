@@ -6,7 +6,7 @@ import ctypes
 import logging
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from serenity.daemon import log
@@ -14,25 +14,31 @@ from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import SystemClock
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.executor import cgroups
-from serenity.executor.actuators.cpu_quota import CpuQuota
-from serenity.executor.actuators.duty_cycle import DutyCycle
+from serenity.executor.actuators.by_cause import actuators_by_cause
+from serenity.executor.actuators.stop_and_go import StopAndGo
 from serenity.executor.agent_link import AgentLink
 from serenity.executor.cgroups import TaskCgroups
 from serenity.executor.corrector import Corrector
+from serenity.executor.disk_watch import DiskWatch
+from serenity.executor.environment import handed_on
 from serenity.executor.executor import Executor
-from serenity.executor.guardian import Guardian
-from serenity.executor.inbox import Inbox
+from serenity.executor.inbox import Inbox, OverDisk
+from serenity.executor.kernel_files import KernelFiles
 from serenity.executor.launch import Surroundings
+from serenity.executor.originals import Originals
 from serenity.executor.own_priority import OwnPriority
 from serenity.executor.qos_side import QosSide
 from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
+from serenity.executor.standing_guardian import StandingGuardian
 from serenity.executor.trees import Trees
+from serenity.executor.undo import undo_all
 from serenity.qos.pipeline import DEFAULT_FILE, Pipeline
 from serenity.qos.stages import PipelineError
 from serenity.wire.access import access_of
 from serenity.wire.executor import NotUnderMesos
 from serenity.wire.libprocess import agent_access
+from serenity.wire.node import originals_folder, run_dir
 from serenity.wire.trust_files import UnusableFile
 
 logger = logging.getLogger(__name__)
@@ -48,10 +54,20 @@ def main(argv: Sequence[str]) -> int:
         "of serenity.toml or SERENITY_EXECUTOR_* variables.",
     )
     parser.add_argument("--verbose", action="store_true", default=None, help="log more")
+    parser.add_argument(
+        "--undo",
+        action="store_true",
+        help="run nothing: undo what executors have left on this machine that were killed",
+    )
+    parser.add_argument("--run-dir", metavar="DIR", help="where the node's socket is (default /run/serenity as root)")
     arguments = parser.parse_args(argv)
     try:
-        settings, _ = resolve(ExecutorSettings, "executor", {"verbose": arguments.verbose})
+        settings, _ = resolve(
+            ExecutorSettings, "executor", {"verbose": arguments.verbose, "run_dir": arguments.run_dir}
+        )
         log.set_up(settings.verbose)
+        if arguments.undo:
+            return undo(settings, os.environ)
         return run(settings, os.environ)
     except (SettingsError, PipelineError, NotUnderMesos, UnusableFile) as error:
         print(f"serenity executor: {error}", file=sys.stderr)
@@ -71,45 +87,102 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
     access = agent_access(environ, access_of(settings))
     link = AgentLink(environ, inbox.put, access)
 
-    hierarchy = cgroups.find_hierarchy()
-    if hierarchy is not None:
-        cgroups.sweep(hierarchy, clock.now_s())
+    hierarchies = cgroups.find_hierarchies()
+    parents = [str(each) for each in cgroups.parents(hierarchies)] if hierarchies is not None else []
+    if hierarchies is not None:
+        cgroups.sweep(hierarchies, clock.now_s())
+    originals = begin_originals(settings, environ, container_id, parents)
     # Before our own priority is raised: what it inherits it would sit in at our end.
-    guardian = Guardian(container_id, map(str, cgroups.parents(hierarchy) if hierarchy is not None else ()))
-    priority = OwnPriority(hierarchy, container_id)
+    guardian = StandingGuardian(container_id, parents)
+    priority = OwnPriority(hierarchies, container_id)
     logger.info("control process: %s", priority.raise_up())
-    task_cgroups = TaskCgroups(hierarchy, container_id)
+    task_cgroups = TaskCgroups(hierarchies, container_id)
     if task_cgroups.unavailable is not None:
         logger.info("tasks have no cgroups, and are throttled by stopping them: %s", task_cgroups.unavailable)
 
     become_subreaper()
-    trees = Trees(not_tasks=(guardian.pid,))
-    duty_cycle = DutyCycle(trees, clock.monotonic_s)
-    corrector = Corrector((CpuQuota(), duty_cycle))
-    around = Surroundings(container_id, sandbox, priority.nice_before, settings.rung0)
+    trees = Trees(not_tasks=guardian)
+    stop_and_go = StopAndGo(trees, clock.monotonic_s)
+    actuators = actuators_by_cause(originals, container_id, trees, stop_and_go, clock.monotonic_s)
+    corrector = Corrector(actuators, stop_and_go, clock.monotonic_s)
+    disk = DiskWatch(
+        sandbox,
+        settings.disk_bytes,
+        settings.output_bytes,
+        settings.task_kept_s,
+        lambda *over: inbox.put(OverDisk(*over)),
+    )
+    around = Surroundings(
+        container_id,
+        sandbox,
+        handed_on(environ),
+        nice=priority.nice_before,
+        lowest_priority=settings.rung0,
+        task_user=settings.task_user,
+        allow_root=settings.allow_root,
+        pids=settings.task_pids,
+        outside=tuple(priority.procs_files_before),
+    )
     executor = Executor(
         link,
         inbox,
         settings,
         clock,
         sandbox,
-        lambda say: TaskRunner(say, inbox, clock, trees, corrector, task_cgroups, around, priority.procs_files_before),
+        lambda say: TaskRunner(say, inbox, clock, trees, corrector, task_cgroups, disk, around),
         corrector,
-        duty_cycle,
     )
     qos = QosSide(settings, environ, pipeline, clock, executor, inbox.put, link, access)
     inbox.take_signals()
     try:
         link.start()
+        disk.start()
         executor.run()
         return _OK
     finally:
         # First what would stay behind on the machine: the agent may kill us any moment now.
         priority.undo()
+        originals.end()
         qos.stop()
+        disk.stop()
         link.stop()
         guardian.end()
         inbox.close()
+
+
+def begin_originals(
+    settings: ExecutorSettings, environ: Mapping[str, str], container_id: str, cgroup_parents: Sequence[str]
+) -> Originals:
+    """Also undoes what was left by executors that were killed."""
+    folder, kernel = originals_of(settings, environ), KernelFiles()
+    originals = Originals(folder, container_id, kernel, cgroup_parents)
+    try:
+        originals.begin()
+        for each in undo_all(folder, kernel):
+            if not each.alive:
+                logger.warning("of an executor that was killed: %s", each)
+    except OSError as error:
+        logger.error("tasks are throttled by stopping them only, for what is changed must be written down: %s", error)
+    return originals
+
+
+def undo(settings: ExecutorSettings, environ: Mapping[str, str]) -> int:
+    """`serenity executor --undo`."""
+    folder = originals_of(settings, environ)
+    try:
+        found = undo_all(folder, KernelFiles())
+    except OSError as error:
+        print(f"serenity executor: {folder} cannot be read: {error.strerror}; run it as root", file=sys.stderr)
+        return _FAILED
+    for each in found:
+        print(each)
+    if not found:
+        print(f"nothing is left of any executor ({folder})")
+    return _FAILED if any(each.refused for each in found) else _OK
+
+
+def originals_of(settings: ExecutorSettings, environ: Mapping[str, str]) -> Path:
+    return originals_folder(Path(settings.run_dir) if settings.run_dir else run_dir(environ))
 
 
 def container_of(environ: MutableMapping[str, str]) -> str:

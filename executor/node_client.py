@@ -15,9 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from serenity.qos.frame import Frame
 from serenity.wire.node import (
+    Accuse,
+    Accused,
     Hello,
     History,
     Lease,
@@ -28,6 +31,7 @@ from serenity.wire.node import (
     Sample,
     TaskOnNode,
     Tasks,
+    Unowned,
     Welcome,
     decode_to_executor,
     encode_line,
@@ -42,22 +46,31 @@ _SILENT_INTERVALS = 5
 _FIRST_SILENCE_S = 10.0
 
 
+class Accusations(Protocol):
+    """What other executors on the node say; see `accusations`."""
+
+    def received(self, message: Accused) -> None: ...
+    def unowned(self, message: Unowned) -> None: ...
+
+
 class NodeClient:
-    """`on_frames`: called in the client's thread with what has come, oldest first."""
+    """`on_frames`: called in the client's thread with what has come, oldest first; so are `accusations`."""
 
     def __init__(
         self,
         path: Path,
         hello: Hello,
         on_frames: Callable[[list[Frame], Overcommitment | None], None],
+        accusations: Accusations,
     ) -> None:
         self._path = path
         self._hello = hello
         self._on_frames = on_frames
+        self._accusations = accusations
         self._backoff = Backoff(first_s=0.2, max_s=5.0)
         self._tasks: tuple[TaskOnNode, ...] = ()
         self._lease: Lease | None = None
-        self._unsaid: list[Tasks | Lease | Release] = []
+        self._unsaid: list[Tasks | Lease | Release | Accuse] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -90,12 +103,17 @@ class NodeClient:
             self._lease = None
             self._say(Release(holder=self._hello.executor_id))
 
-    def _say(self, message: Tasks | Lease | Release) -> None:
+    def accuse(self, message: Accuse) -> None:
+        if not self._say(message):
+            self._accusations.unowned(Unowned(task_id=message.task_id))  # Nobody can pass it on.
+
+    def _say(self, message: Tasks | Lease | Release | Accuse) -> bool:
         if not self.connected:
-            return  # Tasks are said on connecting; a lease is renewed at the next tick.
+            return False  # Tasks are said on connecting; a lease is renewed at the next tick.
         with self._lock:
             self._unsaid.append(message)
         self._wake()
+        return True
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # Full: it will wake anyway.
@@ -166,6 +184,10 @@ class NodeClient:
                 self._on_frames([_frame(each) for each in message.frames], None)
             case Sample():
                 self._on_frames([_frame(message.frame)], message.overcommitment)
+            case Accused():
+                self._accusations.received(message)
+            case Unowned():
+                self._accusations.unowned(message)
         return None
 
 

@@ -13,7 +13,7 @@ import os
 import posixpath
 from pathlib import Path
 
-from serenity.executor.cgroups import CpuCgroup, CpuHierarchy
+from serenity.executor.cgroups import Hierarchies, OwnedCgroup
 from serenity.executor.guardian import CGROUP_PREFIX
 
 logger = logging.getLogger(__name__)
@@ -26,18 +26,19 @@ _AUTOGROUP = Path("/proc/self/autogroup")
 class OwnPriority:
     """`raise_up` once at the start, `undo` at the end."""
 
-    def __init__(self, hierarchy: CpuHierarchy | None, container_id: str) -> None:
-        self._hierarchy = hierarchy
+    def __init__(self, hierarchies: Hierarchies | None, container_id: str) -> None:
+        self._hierarchies = hierarchies
         self._name = f"{CGROUP_PREFIX}control-{container_id}"
-        self._cgroup: CpuCgroup | None = None
+        self._cgroup: OwnedCgroup | None = None
         self.nice_before = os.getpriority(os.PRIO_PROCESS, 0)
         self.moved = False
 
     def raise_up(self) -> str:
         """Says what was possible."""
-        hierarchy = self._hierarchy
-        if hierarchy is not None and not hierarchy.v2 and hierarchy.own != hierarchy.top:
-            cgroup = CpuCgroup(hierarchy, posixpath.join(hierarchy.top, self._name), accounted=False)
+        found = self._hierarchies
+        if found is not None and not found.v2 and found.own["cpu"] != found.top("cpu"):
+            path = posixpath.join(found.top("cpu"), self._name)
+            cgroup = OwnedCgroup(path, {"cpu": found.folder("cpu", path)}, v2=False)
             try:
                 cgroup.make()
                 self._cgroup = cgroup
@@ -62,19 +63,21 @@ class OwnPriority:
     @property
     def procs_files_before(self) -> list[str]:
         """Where a task must go that has no cgroup of its own, lest it inherit ours."""
-        if not self.moved or self._hierarchy is None:
-            return []
-        return [str(self._hierarchy.folder(self._hierarchy.own) / "cgroup.procs")]
+        return [str(self._before() / "cgroup.procs")] if self.moved else []
 
     def undo(self) -> None:
-        if self._cgroup is not None and self._hierarchy is not None:
+        if self._cgroup is not None:
             try:
                 if self.moved:
-                    _join(self._hierarchy.folder(self._hierarchy.own))
+                    _join(self._before())
                 self._cgroup.remove()
             except OSError as error:
                 logger.warning("%s is left behind: %s", self._cgroup.folder, error)
         self.moved, self._cgroup = False, None
+
+    def _before(self) -> Path:
+        assert self._hierarchies is not None  # Else we would not have moved.
+        return self._hierarchies.folder("cpu", self._hierarchies.own["cpu"])
 
 
 def _join(folder: Path) -> None:

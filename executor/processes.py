@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _GONE = (FileNotFoundError, ProcessLookupError)
 # A kernel without CONFIG_PROC_CHILDREN lacks the file; then all of /proc is read instead.
 _HAS_CHILDREN_FILE = Path(f"/proc/self/task/{os.getpid()}/children").exists()
@@ -29,6 +30,8 @@ class Status:
     state: str  # As in proc(5): R, S, D, Z, T, …
     parent: int
     session: int
+    threads: int
+    resident_bytes: int  # What it shares with others included.
 
     @property
     def alive(self) -> bool:
@@ -44,7 +47,14 @@ def read(pid: int) -> Status | None:
         return None
     # The command's name stands in parentheses, and may hold spaces and parentheses itself.
     fields = text[text.rindex(")") + 2 :].split()
-    return Status(Process(pid, int(fields[19])), fields[0], int(fields[1]), int(fields[3]))
+    return Status(
+        Process(pid, int(fields[19])),
+        fields[0],
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        threads=int(fields[17]),
+        resident_bytes=int(fields[21]) * _PAGE_BYTES,
+    )
 
 
 def children(pid: int) -> list[int]:
@@ -76,6 +86,42 @@ def with_descendants(pid: int) -> list[Status]:
                 found.append(status)
             pending += children(status.process.pid)
     return found
+
+
+def threads(pid: int) -> list[int]:
+    """Ids of its threads; empty when it is gone."""
+    try:
+        return [int(each) for each in os.listdir(_PROC / str(pid) / "task")]
+    except _GONE:
+        return []
+
+
+def is_stopping(pid: int) -> bool:
+    """Whether it has been sent a SIGSTOP that it runs no instruction of its own after: on a busy machine a process
+    at the lowest priority takes its time to get the CPU that it needs to stop.  True when it is gone.
+    """
+    try:
+        status = (_PROC / str(pid) / "status").read_text()
+        pending = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("ShdPnd:"))
+        # The first thread that takes the signal stops the others.
+        return bool(pending >> (signal.SIGSTOP - 1) & 1) or any(
+            (_PROC / str(pid) / "task" / str(thread) / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+            for thread in threads(pid)
+        )
+    except _GONE:
+        return True
+
+
+def proportional_bytes(pid: int) -> int | None:
+    """Resident memory with what it shares divided among the sharers; None when it may not be read, or is gone.
+
+    The kernel walks all of its pages for that: some milliseconds a GiB.
+    """
+    try:
+        text = (_PROC / str(pid) / "smaps_rollup").read_text()
+    except (*_GONE, PermissionError):
+        return None
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), None)
 
 
 def variable(pid: int, name: str) -> str | None:

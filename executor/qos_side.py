@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serenity.daemon.clock import Clock
+from serenity.executor.accusations import Accusations
 from serenity.executor.agent_link import AgentLink
+from serenity.executor.decisions import Decisions
 from serenity.executor.executor import Executor
 from serenity.executor.frames import Frames
 from serenity.executor.guard import Guard
 from serenity.executor.inbox import Event, Subscribed
 from serenity.executor.node_client import NodeClient
+from serenity.executor.overcommitment import MemoryOverrun, SlackLimits
 from serenity.executor.settings import ExecutorSettings
 from serenity.executor.tick import TickLoop
 from serenity.qos.frame import Frame
@@ -23,7 +26,7 @@ from serenity.qos.sources.sampler import Sampler
 from serenity.wire.access import Access
 from serenity.wire.libprocess import agent_endpoint
 from serenity.wire.mesos_state import AgentReader
-from serenity.wire.node import Hello, TaskOnNode, qos_off_file, run_dir, socket_path
+from serenity.wire.node import Accuse, Hello, TaskOnNode, qos_off_file, run_dir, socket_path
 
 logger = logging.getLogger(__name__)
 
@@ -73,22 +76,29 @@ class QosSide:
         )
         frames = Frames(self._clock, lambda: _Sampling(self._reader, event, self._clock))
         on_frames = frames.received if self._settings.qos else _ignore
-        node = self._node = NodeClient(socket_path(event.agent_id, directory), hello, on_frames)
+        accusations = Accusations(self._clock, event.container_id)
+        node = self._node = NodeClient(socket_path(event.agent_id, directory), hello, on_frames, accusations)
 
         def tasks_changed(tasks: tuple[TaskOnNode, ...]) -> None:
             node.declare(tasks)
             frames.declare(tasks)
 
         self._executor.on_tasks = tasks_changed
+        self._executor.measured = frames.measured
         node.start()
         if not self._settings.qos:
             logger.info("QoS is off: nothing is detected, nothing corrected")
             return
         self._tick = TickLoop(
             frames,
-            self._pipeline,
-            Guard(self._settings, self._clock),
-            _ValveLeftAlone() if self._settings.dry_run else node,
+            Decisions(
+                self._pipeline,
+                Guard(self._settings, self._clock, event.container_id),
+                accusations,
+                MemoryOverrun(self._clock),
+                SlackLimits(self._settings.step_s, self._settings.step_share, self._clock),
+            ),
+            _NodeLeftAlone() if self._settings.dry_run else node,
             self._settings.lease_s,
             lambda: self._executor.views,
             self._put,
@@ -118,7 +128,7 @@ class _Sampling:
         self._sampler.close()
 
 
-class _ValveLeftAlone:
+class _NodeLeftAlone:
     """A dry run decides all and does nothing; closing the valve would take the slack from everybody."""
 
     def lease(self, reason: str, ttl_s: float) -> None:
@@ -126,6 +136,9 @@ class _ValveLeftAlone:
 
     def release(self) -> None:
         """It was never closed."""
+
+    def accuse(self, message: Accuse) -> None:
+        logger.info("dry run: the executor of %s would be told of it", message.task_id)
 
 
 def _ignore(_frames: list[Frame], _overcommitment: object) -> None:

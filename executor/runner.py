@@ -5,33 +5,40 @@ Everything here happens in the main thread.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
-from serenity.executor.actuators import Target
-from serenity.executor.cgroups import CpuCgroup, TaskCgroups
+from serenity.executor.actuators import Target, lowest_priority
+from serenity.executor.cgroups import OwnedCgroup, TaskCgroups
 from serenity.executor.corrector import Corrector
+from serenity.executor.disk_watch import DiskWatch
 from serenity.executor.inbox import Inbox
 from serenity.executor.launch import LaunchError, Surroundings, launch, read_report
-from serenity.executor.task import Ending, Exit, Instruction, Instructions, State, Task
+from serenity.executor.limits import Breach, TaskLimits
+from serenity.executor.task import Ending, Exit, Failure, Instruction, Instructions, State, Task
 from serenity.executor.trees import Trees
 from serenity.wire.node import TaskOnNode
+from serenity.wire.reasons import Reason
+from serenity.wire.task_end import TaskEnd
 from serenity.wire.task_spec import TaskSpec
 
 logger = logging.getLogger(__name__)
 
 _BURIED_WITHIN_S = 2.0
+_LOOK_EVERY_S = 1.0  # At what tasks use of their limits.
 
 
 @dataclass
 class _Running:
     task: Task
-    cgroup: CpuCgroup | None
+    cgroup: OwnedCgroup | None
+    limits: TaskLimits
     report: int | None = None  # Until the command runs, or could not be started.
 
 
@@ -46,20 +53,20 @@ class TaskRunner:
         trees: Trees,
         corrector: Corrector,
         cgroups: TaskCgroups,
+        disk: DiskWatch,
         around: Surroundings,
-        outside: Iterable[str] = (),
     ) -> None:
-        """`outside`: ``cgroup.procs`` files for tasks that have no cgroup of their own."""
         self._say = say
         self._inbox = inbox
         self._clock = clock
         self._trees = trees
         self._corrector = corrector
         self._cgroups = cgroups
+        self._disk = disk
         self._around = around
-        self._outside = tuple(outside)
+        self._look_s = 0.0
         self._running: dict[str, _Running] = {}
-        self._emptied: list[CpuCgroup] = []  # To be removed; the kernel may take a moment to let go.
+        self._emptied: list[OwnedCgroup] = []  # To be removed; the kernel may take a moment to let go.
 
     @property
     def tasks(self) -> list[Task]:
@@ -91,22 +98,33 @@ class TaskRunner:
     @property
     def next_s(self) -> float | None:
         """When `due` is to be called next, monotonic."""
-        return min((each.deadline_s for each in self.tasks if each.deadline_s is not None), default=None)
+        if not self._running:
+            return None
+        return min([self._look_s, *(each.deadline_s for each in self.tasks if each.deadline_s is not None)])
 
     def launch(self, task_id: str, spec: TaskSpec) -> None:
         task = Task(task_id, spec, self._clock.now_s(), self._clock.monotonic_s())
-        running = self._running[task_id] = _Running(task, self._cgroups.make())
+        cgroup = self._cgroups.make()
+        limits = TaskLimits(spec.mem_bytes, self._around.pids, cgroup)
+        running = self._running[task_id] = _Running(task, cgroup, limits)
         try:
-            if running.cgroup is not None and self._around.lowest_priority:
-                running.cgroup.set_lowest()
-            cgroups = running.cgroup.procs_files if running.cgroup is not None else self._outside
-            launched = launch(task_id, spec, self._around, cgroups)
-        except (LaunchError, OSError) as error:
-            self._follow(running, task.failed_to_start(str(error), self._clock.monotonic_s()))
+            limits.impose()
+            if cgroup is not None and self._around.lowest_priority:
+                lowest_priority.lower(cgroup)
+            launched = launch(
+                task_id, spec, self._around, cgroup.procs_files if cgroup is not None else self._around.outside
+            )
+        except LaunchError as error:
+            self._follow(running, task.failed_to_start(error.failure, self._clock.monotonic_s()))
+            return
+        except OSError as error:
+            failure = Failure(Reason.LAUNCH_REFUSED, f"the task's cgroup cannot be set up: {error}")
+            self._follow(running, task.failed_to_start(failure, self._clock.monotonic_s()))
             return
         task.pid, running.report = launched.pid, launched.report
         self._trees.add(task_id, launched.pid)
         self._inbox.watch(launched.report)
+        self._disk.add(task_id)
 
     def reported(self, file: int) -> None:
         """A launch's report can be read."""
@@ -119,13 +137,27 @@ class TaskRunner:
         if failure is not None:
             self._follow(running, running.task.failed_to_start(failure, self._clock.monotonic_s()))
         else:
+            self._look_at_priority(running)
             self._follow(running, running.task.started())
+
+    def _look_at_priority(self, running: _Running) -> None:
+        if not self._around.lowest_priority or running.task.pid is None:
+            return
+        with contextlib.suppress(OSError):  # It has ended.
+            logger.info("%s runs with %s", running.task.id, lowest_priority.in_force(running.task.pid, running.cgroup))
 
     def end(self, task_id: str, ending: Ending) -> None:
         running = self._running[task_id]
         self._follow(running, running.task.end(ending, self._clock.monotonic_s()))
 
+    def broke(self, task_id: str, breach: Breach) -> None:
+        """Ends a task that has broken a limit: at once, as kernel and Mesos do."""
+        running = self._running.get(task_id)
+        if running is not None and not running.task.being_ended:
+            self.end(task_id, self._ending(breach))
+
     def due(self) -> None:
+        self._look_at_limits()
         for running in list(self._running.values()):
             self._follow(running, running.task.due(self._clock.monotonic_s(), self._clock.now_s()))
         self._bury()
@@ -149,6 +181,7 @@ class TaskRunner:
         """The last resort, at the executor's own end: nothing that we started may stay."""
         for running in self._running.values():
             self._drop_report(running)
+            self._thaw(running)
             if running.cgroup is not None:
                 self._emptied.append(running.cgroup)
         self._running.clear()
@@ -166,15 +199,35 @@ class TaskRunner:
         return not self._emptied
 
     def _reap_one(self, pid: int) -> None:
-        running = next((each for each in self._running.values() if each.task.pid == pid), None)
+        # A leader that was reaped before has given its pid away.
+        leaders = (each for each in self._running.values() if each.task.exit is None)
+        running = next((each for each in leaders if each.task.pid == pid), None)
         if running is not None and running.report is not None:
             self.reported(running.report)  # It has said its last word.
         _, status, usage = os.wait4(pid, os.WNOHANG)
+        self._trees.reaped(pid)
         if running is None or running.task.state is State.ENDED:
             return
         code, signum = (None, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), None)
-        exit_ = Exit(code, signum, usage.ru_utime + usage.ru_stime)
-        self._follow(running, running.task.leader_exited(exit_, self._clock.monotonic_s()))
+        exit_ = Exit(code, signum, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        breach = running.limits.after_exit() if code != 0 else None
+        ended_by = self._ending(breach) if breach is not None else None
+        self._follow(running, running.task.leader_exited(exit_, self._clock.monotonic_s(), ended_by))
+
+    def _ending(self, breach: Breach) -> Ending:
+        return Ending(breach.reason, self._clock.now_s(), grace_s=0.0, detail=breach.text)
+
+    def _look_at_limits(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s < self._look_s:
+            return
+        self._look_s = now_s + _LOOK_EVERY_S
+        watched = any(each.limits.watched for each in self._running.values())
+        members = self._trees.scan() if watched else {}
+        for task_id, running in list(self._running.items()):
+            breach = running.limits.look(members.get(task_id, []))
+            if breach is not None:
+                self.broke(task_id, breach)
 
     def _bury(self) -> None:
         """Whose last process has ended, has ended."""
@@ -191,15 +244,30 @@ class TaskRunner:
         for each in instructions:
             if each is Instruction.TERMINATE:
                 self._corrector.let_end(task.id)
+                self._thaw(running)
                 self._trees.signal(task.id, signal.SIGTERM, signal.SIGCONT)
             elif each is Instruction.KILL:
                 self._trees.kill(task.id)
+                self._thaw(running)
             else:
                 if each is Instruction.FINISH:
                     self._forget(running)
                 self._say(task, each)
 
+    @staticmethod
+    def _thaw(running: _Running) -> None:
+        """Whoever has frozen it."""
+        if running.cgroup is not None:
+            try:
+                running.cgroup.thaw()
+            except FileNotFoundError:
+                pass  # Its cgroup was removed, with nothing in it.
+            except OSError as error:
+                logger.warning("%s may be frozen, and then does not end: %s", running.task.id, error)
+
     def _forget(self, running: _Running) -> None:
+        running.task.how_ended = _how_ended(running)
+        self._disk.remove(running.task.id)
         self._drop_report(running)
         self._corrector.release(running.task.id)
         self._trees.remove(running.task.id)
@@ -213,3 +281,16 @@ class TaskRunner:
             self._inbox.unwatch(running.report)
             os.close(running.report)
             running.report = None
+
+
+def _how_ended(running: _Running) -> TaskEnd:
+    """Before the cgroup is removed, which knows most."""
+    exit_, cpu_s, peak_bytes = running.task.exit, running.limits.cpu_s(), running.limits.peak_mem_bytes()
+    if exit_ is None:
+        return TaskEnd()
+    return TaskEnd(
+        exit_code=exit_.code,
+        signal=exit_.signal,
+        cpu_s=cpu_s if cpu_s is not None else exit_.cpu_s,
+        peak_mem_bytes=peak_bytes if peak_bytes is not None else exit_.resident_bytes,
+    )

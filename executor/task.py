@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from serenity.executor.actions import Decision
 from serenity.wire.reasons import Reason
+from serenity.wire.task_end import TaskEnd
 from serenity.wire.task_spec import TaskSpec
 
 # SIGKILL is sent again this often to what does not go (a process in uninterruptible sleep).
@@ -33,21 +34,37 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why we end a task.  `decided_at`: seconds since the epoch; `decision`: QoS' own, for an eviction."""
+    """Why we end a task.  `decided_at`: seconds since the epoch; `decision`: QoS' own, for an eviction.
+
+    `detail`: what the reason alone does not say, such as by how much a limit was broken.
+    """
 
     reason: Reason
     decided_at: float
     grace_s: float
     decision: Decision | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How the leader ended: by its exit code, or by a signal.  `cpu_s` covers the children it waited for."""
+    """How the leader ended: by its exit code, or by a signal.
+
+    `cpu_s` covers the children it waited for; `resident_bytes` is the most that one of them all has had.
+    """
 
     code: int | None
     signal: int | None
     cpu_s: float
+    resident_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task could not be started: `reason` says whose doing that is, the text is for the job's owner."""
+
+    reason: Reason
+    text: str
 
 
 class Instruction(enum.Enum):
@@ -72,8 +89,9 @@ class Task:
         self.pid: int | None = None
         self.ending: Ending | None = None
         self.exit: Exit | None = None
-        self.failure: str | None = None  # Why it could not be started.
+        self.failure: Failure | None = None
         self.graceful: bool | None = None  # Of an ending: whether SIGTERM was enough.
+        self.how_ended = TaskEnd()  # Complete once it has ended.
         self._launched_s = monotonic_s
         self.ended_s: float | None = None
         self.deadline_s: float | None = None
@@ -94,11 +112,11 @@ class Task:
         self.state = State.RUNNING
         return (Instruction.SAY_RUNNING,)
 
-    def failed_to_start(self, message: str, monotonic_s: float) -> Instructions:
-        """The command could not be started; `message` tells the user why.  Later exits change nothing."""
+    def failed_to_start(self, failure: Failure, monotonic_s: float) -> Instructions:
+        """The command could not be started.  Later exits change nothing."""
         if self.state is State.ENDED:
             return ()
-        self.failure = message
+        self.failure = failure
         return self._ended(monotonic_s)
 
     def end(self, ending: Ending, monotonic_s: float) -> Instructions:
@@ -111,11 +129,16 @@ class Task:
             self.deadline_s = min(self.deadline_s, deadline_s)
         return ()
 
-    def leader_exited(self, exit_: Exit, monotonic_s: float) -> Instructions:
-        """What the leader leaves behind is killed; after a SIGTERM it has its grace first, like the leader."""
+    def leader_exited(self, exit_: Exit, monotonic_s: float, ended_by: Ending | None = None) -> Instructions:
+        """What the leader leaves behind is killed; after a SIGTERM it has its grace first, like the leader.
+
+        `ended_by`: what the exit alone does not say, where it was not the command's own doing.
+        """
         if self.state is State.ENDED:
             return ()
         self.exit = exit_
+        if self.ending is None and ended_by is not None:
+            self.ending, self.graceful = ended_by, False
         if self.state is State.ENDING:
             return ()
         return self._leave(monotonic_s)

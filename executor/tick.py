@@ -1,20 +1,20 @@
-"""The QoS loop: each frame through the pipeline, the findings to the guard, its actions to main."""
+"""The QoS loop: decides at each new frame, hands to main what concerns tasks, and does the rest."""
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from serenity.daemon.clock import Clock
-from serenity.executor.actions import Action, CloseValve, OpenValve, Relearn, TaskView
+from serenity.executor.accusations import accusation
+from serenity.executor.actions import Accuse, Action, CloseValve, OpenValve, Relearn, TaskView
+from serenity.executor.decisions import Decisions
 from serenity.executor.frames import Frames
-from serenity.executor.guard import Guard
 from serenity.executor.inbox import Decided, Event
 from serenity.qos.frame import Frame
-from serenity.qos.pipeline import Pipeline
+from serenity.wire import node
 from serenity.wire.node import Overcommitment
 
 logger = logging.getLogger(__name__)
@@ -23,9 +23,12 @@ logger = logging.getLogger(__name__)
 _LATE_S = 3.0
 
 
-class Valve(Protocol):
+class Node(Protocol):
+    """The estimator, and the other executors behind it."""
+
     def lease(self, reason: str, ttl_s: float) -> None: ...
     def release(self) -> None: ...
+    def accuse(self, message: node.Accuse) -> None: ...
 
 
 class TickLoop:
@@ -34,9 +37,8 @@ class TickLoop:
     def __init__(
         self,
         frames: Frames,
-        pipeline: Pipeline,
-        guard: Guard,
-        valve: Valve,
+        decisions: Decisions,
+        node: Node,
         lease_s: float,
         views: Callable[[], Mapping[str, TaskView]],
         put: Callable[[Event], None],
@@ -44,9 +46,8 @@ class TickLoop:
         switched_off: Callable[[], bool],
     ) -> None:
         self._frames = frames
-        self._pipeline = pipeline
-        self._guard = guard
-        self._valve = valve
+        self._decisions = decisions
+        self._node = node
         self._lease_s = lease_s
         self._views = views
         self._put = put
@@ -68,7 +69,7 @@ class TickLoop:
         self._frames.close()
         self._thread.join(5.0)
         if self._valve_closed:
-            self._valve.release()
+            self._node.release()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -85,36 +86,38 @@ class TickLoop:
     def tick(self, frames: list[Frame]) -> None:
         """`frames`: those that have come since the last tick; on the newest, if any, decisions are made."""
         for frame in frames[:-1]:
-            self._pipeline.step(frame)
+            self._decisions.observe(frame)
         if not frames:
             return
         self._watch_own_pace()
-        self._note_overcommitment(self._frames.overcommitment)
-        views = self._views()
-        findings = self._pipeline.step(frames[-1])
+        over = self._frames.overcommitment
+        self._note_overcommitment(over)
         if self._is_off():
-            actions = self._guard.stand_down()
+            actions = self._decisions.stand_down(frames[-1])
         else:
-            actions = self._guard.decide(findings, _use(frames[-1], views), views)
-        for action in actions:
-            self._carry_out(action)
-        if actions:
-            self._put(Decided(tuple(actions)))
+            actions = self._decisions.decide(frames[-1], over, self._views())
+        for_main = tuple(each for each in actions if not self._done_here(each))
+        if for_main:
+            self._put(Decided(for_main))
 
-    def _carry_out(self, action: Action) -> None:
-        """What does not concern tasks; the rest is main's."""
+    def _done_here(self, action: Action) -> bool:
+        """Whether that was all that there is to do.  Main, too, must know whether the valve is closed."""
         match action:
-            case Relearn():
-                self._pipeline.relearn(action.container_id)
             case CloseValve():
                 self._valve_closed = True
-                self._valve.lease(action.reason, self._lease_s)
+                self._node.lease(action.reason, self._lease_s)
             case OpenValve():
                 self._valve_closed = False
-                self._valve.release()
+                self._node.release()
+            case Accuse():
+                self._node.accuse(accusation(action.suspect, action.finding))
+                return True
+            case Relearn():
+                return True
+        return False
 
     def _is_off(self) -> bool:
-        """Whether the operator has switched corrections off; signals and baselines are followed all the same."""
+        """Whether the operator has switched corrections off."""
         off = self._switched_off()
         if off != self._off:
             logger.warning("corrections are switched %s", "off: whatever is held is let go" if off else "on")
@@ -136,11 +139,3 @@ class TickLoop:
                 overcommitment.mem_bytes,
             )
         self._overcommitted = over
-
-
-def _use(frame: Frame, views: Mapping[str, TaskView]) -> dict[str, float]:
-    """Cores by task, of our tasks that have a row."""
-    cpu = frame.column("cpu")
-    return {
-        each.id: float(cpu[i]) for i, each in enumerate(frame.containers) if each.id in views and not math.isnan(cpu[i])
-    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 
 from serenity.executor import processes
 from serenity.executor.processes import Process, Status
@@ -26,17 +26,25 @@ _STOP_ROUNDS = 20
 class Trees:
     """`owner` is the subreaper's pid; children of it in `not_tasks` are left alone."""
 
-    def __init__(self, owner: int | None = None, not_tasks: Collection[int] = ()) -> None:
+    def __init__(self, owner: int | None = None, not_tasks: Container[int] = ()) -> None:
         self._owner = owner if owner is not None else os.getpid()
-        self._leaders: dict[int, str] = {}
+        self._leaders: dict[int, str] = {}  # By pid; until they are reaped, for then it can be another's.
+        self._sessions: dict[int, str] = {}  # A session keeps its number as long as it has a member.
         self._known: dict[Process, str] = {}
         self._not_tasks = not_tasks
 
     def add(self, task_id: str, leader: int) -> None:
-        self._leaders[leader] = task_id
+        """`leader` leads a session of its own."""
+        self._leaders[leader] = self._sessions[leader] = task_id
+
+    def reaped(self, pid: int) -> None:
+        """From now on the pid may be anybody's."""
+        self._leaders.pop(pid, None)
 
     def remove(self, task_id: str) -> None:
-        self._leaders = {pid: each for pid, each in self._leaders.items() if each != task_id}
+        for table in (self._leaders, self._sessions):
+            for pid in [pid for pid, each in table.items() if each == task_id]:
+                del table[pid]
 
     def scan(self) -> dict[str | None, list[Status]]:
         """All living processes below the executor by task id; None has those that no task owns."""
@@ -49,6 +57,8 @@ class Trees:
                 found.setdefault(self._task_of(child, members[0]), []).extend(members)
         # Rebuilt, not added to: what is gone is forgotten.
         self._known = {each.process: task for task, members in found.items() if task is not None for each in members}
+        sessions = {each.session for members in found.values() for each in members}
+        self._sessions = {pid: each for pid, each in self._sessions.items() if pid in self._leaders or pid in sessions}
         return found
 
     def members(self, task_id: str) -> list[Status]:
@@ -86,7 +96,7 @@ class Trees:
         for task in (
             self._leaders.get(child),
             self._known.get(status.process),
-            self._leaders.get(status.session),
+            self._sessions.get(status.session),
             processes.variable(child, TASK_VARIABLE),
         ):
             if task is not None:

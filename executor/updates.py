@@ -6,29 +6,31 @@ import base64
 import signal
 from typing import Any
 
-from serenity.executor.task import Exit, Task
+from serenity.executor.task import Exit, Failure, Task
 from serenity.wire.kill_record import LABEL_CAUSE, LABEL_ID, LABEL_REASON, KillRecord
-from serenity.wire.reasons import Reason
+from serenity.wire.reasons import Payer, Reason
 
-# CPU seconds that the command and the children it waited for have used.
-LABEL_CPU_S = "serenity.cpu_s"
-
-_STATE_OF_REASON = {Reason.MAX_RUNTIME: "TASK_FAILED"}
+# As far as Mesos has one of its own.
+_MESOS_REASON = {
+    Reason.MEMORY_LIMIT: "REASON_CONTAINER_LIMITATION_MEMORY",
+    Reason.DISK_LIMIT: "REASON_CONTAINER_LIMITATION_DISK",
+}
 
 
 def simple(task_id: str, state: str) -> dict[str, Any]:
     return {"task_id": {"value": task_id}, "state": state}
 
 
-def refused(task_id: str, reason: Reason, message: str) -> dict[str, Any]:
+def refused(task_id: str, failure: Failure) -> dict[str, Any]:
     """A task that never ran."""
-    return {**simple(task_id, "TASK_FAILED"), "message": message, "labels": _labels({LABEL_REASON: reason.code})}
+    labels = _labels({LABEL_REASON: failure.reason.code})
+    return {**simple(task_id, "TASK_FAILED"), "message": failure.text, "labels": labels}
 
 
 def exited(task: Task) -> dict[str, Any]:
     """A task that ended by itself."""
     assert task.exit is not None
-    labels = {LABEL_CPU_S: f"{task.exit.cpu_s:.3f}"}
+    labels = task.how_ended.to_labels()
     if task.exit.code == 0:
         return {**simple(task.id, "TASK_FINISHED"), "labels": _labels(labels)}
     reason = Reason.COMMAND_FAILED if task.exit.code is not None else Reason.COMMAND_SIGNALED
@@ -39,19 +41,20 @@ def exited(task: Task) -> dict[str, Any]:
 def killed(task: Task, record: KillRecord) -> dict[str, Any]:
     """A task that we ended; the record goes with it."""
     assert task.ending is not None
-    labels = {LABEL_ID: record.id, LABEL_REASON: record.reason}
+    reason = task.ending.reason
+    labels = {LABEL_ID: record.id, LABEL_REASON: record.reason, **task.how_ended.to_labels()}
     if record.cause is not None:
         labels[LABEL_CAUSE] = record.cause
-    if task.exit is not None:
-        labels[LABEL_CPU_S] = f"{task.exit.cpu_s:.3f}"
     status = {
-        **simple(task.id, _STATE_OF_REASON.get(task.ending.reason, "TASK_KILLED")),
+        **simple(task.id, "TASK_FAILED" if reason.payer is Payer.JOB else "TASK_KILLED"),
         "message": record.line(),
         "data": base64.b64encode(record.encode()).decode("ascii"),
         "labels": _labels(labels),
     }
-    if task.ending.reason.by_qos:
+    if reason.by_qos:
         status["reason"] = "REASON_CONTAINER_PREEMPTED"
+    elif reason in _MESOS_REASON:
+        status["reason"] = _MESOS_REASON[reason]
     return status
 
 

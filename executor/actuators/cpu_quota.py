@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
 
-from serenity.executor.actuators import ActuatorError, Target
+from serenity.executor.actuators import ActuatorError, Allowance, Resource, Target
+from serenity.executor.actuators.knobs_of_tasks import KnobsOfTasks
+from serenity.executor.kernel_files import Knob
 
-_TOLERANCE_CORES = 0.001  # Quotas are whole microseconds in a period of 100 ms.
+_LEAST_QUOTA_US = 1_000  # The kernel's own minimum.
 
 
-class CpuQuota:
+class CpuQuota(KnobsOfTasks):
     name = "cpu quota"
+    of: Resource = "cpu"
     stops_processes = False
 
     def available(self, target: Target) -> str | None:
-        return None if target.cgroup is not None else "the task has no cgroup of its own"
+        if target.folder("cpu") is None:
+            return "the task has no cgroup of its own"
+        return None if _file(target).exists() else f"this kernel has no {_file(target).name}"
 
-    def apply(self, target: Target, cores: float, use_cores: float) -> None:
-        if target.cgroup is None:
-            raise ActuatorError("the task has no cgroup of its own")
+    def apply(self, target: Target, allowance: Allowance) -> str:
+        """In the period that there is; 100 ms as the kernel makes it."""
+        file = _file(target)
         try:
-            target.cgroup.set_quota(cores)
-            in_force = target.cgroup.quota()
+            if target.v2:
+                period_us = int(self._kernel.read(file).split()[1])
+                value = f"{_quota_us(allowance.cores, period_us)} {period_us}"
+            else:
+                period_us = int(self._kernel.read(file.with_name("cpu.cfs_period_us")))
+                value = str(_quota_us(allowance.cores, period_us))
         except OSError as error:
-            raise ActuatorError(f"{error.strerror} ({error.filename})") from error
-        if in_force is None or not math.isclose(in_force, max(cores, 0.01), abs_tol=_TOLERANCE_CORES):
-            raise ActuatorError(f"wrote a quota of {cores:.3f} cores, the kernel says {in_force}")
+            raise ActuatorError.of(error) from error
+        except (ValueError, LookupError):
+            raise ActuatorError(f"{file} is not written as this version knows it") from None
+        self._turn(target, {Knob(file): value})
+        return str(allowance)
 
-    def undo(self, target: Target) -> None:
-        if target.cgroup is None:
-            return
-        try:
-            target.cgroup.set_quota(None)
-        except FileNotFoundError:
-            return  # The task has ended, and its cgroup with it.
-        except OSError as error:
-            raise ActuatorError(f"{error.strerror} ({error.filename})") from error
+
+def _file(target: Target) -> Path:
+    folder = target.folder("cpu")
+    if folder is None:
+        raise ActuatorError("the task has no cgroup of its own")
+    return folder / ("cpu.max" if target.v2 else "cpu.cfs_quota_us")
+
+
+def _quota_us(cores: float, period_us: int) -> int:
+    return max(_LEAST_QUOTA_US, round(cores * period_us))

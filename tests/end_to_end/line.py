@@ -57,7 +57,8 @@ class Held:
 
     def add(self, near: socket.socket, data: bytes) -> None:
         with self._lock:
-            self._near = near
+            if near is not self._near:  # The one before was cut, and what was on its way is lost.
+                self._near, self._data = near, b""
             self._data += data
 
     def deliver(self, size: int | None = None) -> None:
@@ -65,7 +66,8 @@ class Held:
         with self._lock:
             now, self._data = self._data[:size], self._data[len(self._data) if size is None else size :]
             if self._near is not None:
-                self._near.sendall(now)
+                with contextlib.suppress(OSError):  # It was cut.
+                    self._near.sendall(now)
 
 
 class Line:
@@ -216,6 +218,10 @@ class LinedCluster:
     @property
     def agent(self) -> str:
         return self.provider.address
+
+    def line(self, of: str) -> Line:
+        """That of the ``scheduler``, ``provider`` or ``executor``."""
+        return {"scheduler": self.scheduler, "provider": self.provider, "executor": self.executor}[of]
 
     @property
     def executor_command(self) -> str:

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from serenity.cli.demo.production import Production, Service
-from serenity.cli.stack import Stack, StackOptions, agent_resources
+from serenity.cli.stack import Daemon, Stack, StackOptions, agent_resources
 from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire.http import Endpoint, Stream, Unreachable, get_json, open_stream, request
 from tests.clusters import cluster_options, last_words
@@ -95,15 +95,25 @@ class Running:
         answer = request(self._url, "POST", f"/v1/jobs/{job}/kill", {})
         assert answer.status == 202, answer.body
 
+    def find(self, name: str) -> str | None:
+        """The id of the job that has this name; None while there is none."""
+        answer = request(self._url, "GET", f"/v1/jobs/{name}")
+        assert answer.status in (200, 404), answer.body
+        return str(answer.json()["job"]["id"]) if answer.status == 200 else None
+
+    def detail(self, job: str) -> dict[str, Any]:
+        """The job and its attempts."""
+        return dict(get_json(self._url, f"/v1/jobs/{job}"))
+
     def job(self, job: str) -> dict[str, Any]:
-        return dict(get_json(self._url, f"/v1/jobs/{job}")["job"])
+        return dict(self.detail(job)["job"])
 
     def state(self, job: str) -> str:
         return str(self.job(job)["state"])
 
     def attempts(self, job: str, state: str | None = None) -> list[dict[str, Any]]:
         """By instance, then number; `state` selects."""
-        found = get_json(self._url, f"/v1/jobs/{job}")["attempts"]
+        found = self.detail(job)["attempts"]
         return [each for each in found if state in (None, each["state"])]
 
     def wait_for(self, job: str, state: str) -> None:
@@ -131,7 +141,7 @@ class Running:
             if not line.startswith("data: "):
                 continue
             event = json.loads(line.removeprefix("data: "))
-            if event["type"] == "attempt":
+            if event["type"] in ("attempt", "kill"):
                 states.setdefault(event["task"], []).append(event["state"])
             elif event["type"] == "job" and event["state"] in _ENDED:
                 break
@@ -182,23 +192,26 @@ class Running:
 
     # -- processes -----------------------------------------------------------------------------------
 
+    def daemon(self, name: str) -> Daemon:
+        return next(each for each in self.stack.daemons if each.name == name)
+
     def daemon_pid(self, name: str) -> int:
-        pid = next(each.pid for each in self.stack.daemons if each.name == name)
+        pid = self.daemon(name).pid
         assert pid is not None
         return pid
 
     def signal(self, name: str, signum: signal.Signals) -> None:
         """To a daemon; returns when it has ended, if the signal ends it."""
-        daemon = next(each for each in self.stack.daemons if each.name == name)
+        daemon = self.daemon(name)
         os.kill(self.daemon_pid(name), signum)
         if signum in (signal.SIGKILL, signal.SIGTERM):
             eventually(daemon.ended, f"the {name}'s end", 10.0)
 
     def start(self, name: str) -> None:
         """Starts a daemon again that has ended; the framework answers and has subscribed when this returns."""
-        next(each for each in self.stack.daemons if each.name == name).start()
+        self.daemon(name).start()
         if name == "framework":
-            eventually(self._subscribed, "the framework's return")
+            eventually(self.subscribed, "the framework's return")
 
     def configure(self, text: str) -> None:
         """The serenity.toml of daemons that are started from now on."""
@@ -212,7 +225,7 @@ class Running:
             if _command(each)[-2:] == ["-m", "serenity.executor"] and _environment(each, "SERENITY_RUN_DIR") == run_dir
         ]
 
-    def _subscribed(self) -> bool:
+    def subscribed(self) -> bool:
         try:
             return bool(self.health()["subscribed"])
         except Unreachable:

@@ -45,6 +45,8 @@ def running(request: pytest.FixtureRequest, hurt_file: Path) -> Iterator[Running
     settings = {
         "SERENITY_EXECUTOR_RUNG0": "false",
         "SERENITY_EXECUTOR_WATCH_S": "2",
+        "SERENITY_EXECUTOR_RECOVER_S": "1",
+        "SERENITY_EXECUTOR_HOLD_S": "1",
         "SERENITY_EXECUTOR_PIPELINE": str(QUICK),
     }
     with running_stack(request.param, services, **settings) as stack:
@@ -58,7 +60,7 @@ def frames(running: Running) -> int:
     return int(float(line.split()[-1]))
 
 
-def test_the_culprit_is_throttled_then_evicted_and_the_harmless_task_survives(
+def test_the_culprit_goes_down_the_ladder_to_its_end_and_the_harmless_task_survives(
     running: Running, hurt_file: Path
 ) -> None:
     before = frames(running)
@@ -84,13 +86,17 @@ def test_the_culprit_is_throttled_then_evicted_and_the_harmless_task_survives(
     assert complete(record)
     assert record["protected"]["task"] == "touchy"
     assert record["signal"]["observed"] < 0.5 * record["signal"]["baseline"]
-    assert [step["action"].split()[0] for step in record["ladder"]] == ["throttle", "evict"]
+    # It hurts however slowly it runs, not while it is frozen, and again as soon as it is thawed.
+    steps = [step["action"].split()[0] for step in record["ladder"]]
+    assert steps[:3] == ["throttle", "throttle", "freeze"] and steps[-2:] == ["thaw", "evict"]
     assert record["selection"]["candidates"][0]["task"] == evicted["task"]
     assert [each["state"] for each in running.attempts(harmless)] == ["running"]
 
     told = [json.loads(line) for line in running.serenity("show", culprit, "--json").stdout.splitlines()]
     assert "killed by QoS" in json.dumps(told)
     assert "touchy" in running.serenity("show", culprit).stdout
+    eventually(lambda: "recovered after" in running.serenity("show", culprit).stdout, "what the eviction has led to")
+    assert running.attempts(culprit, "killed")[0]["record"]["outcome"].startswith("recovered after")
     for job in (culprit, harmless):
         running.serenity("kill", job)
         running.serenity("wait", job, "--timeout", "30", code=6)

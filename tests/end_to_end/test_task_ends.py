@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clusters import KINDS_AND_CGROUPS
+from tests.end_to_end.left_over import RUNS
 from tests.end_to_end.running import Running, running_stack
 from tests.end_to_end.witness import Witness
 
@@ -20,7 +22,8 @@ FAMILY = (
 @pytest.fixture(scope="module", params=KINDS_AND_CGROUPS)
 def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     # A grace that no load of the machine uses up: when it ends Mesos kills everything, our own cleaning up included.
-    with running_stack(request.param, agent_flags={"executor_shutdown_grace_period": "30secs"}) as stack:
+    flags = {"executor_shutdown_grace_period": "30secs"}
+    with running_stack(request.param, agent_flags=flags, SERENITY_EXECUTOR_TASK_OUTPUT="32K") as stack:
         yield stack
 
 
@@ -42,6 +45,28 @@ def test_a_kill_leaves_a_task_its_grace_and_then_takes_all_of_it(running: Runnin
     assert (forced["record"]["graceful"], forced["record"]["exit"]["signal"]) == (False, 9)
     assert forced["ended_at"] - running.job(second)["kill_requested_at"] >= 1.0
     assert asked["ended_at"] - running.job(first)["kill_requested_at"] < 10.0, "its grace was waited for in full"
+
+
+def test_who_takes_more_memory_than_it_asked_for_fails_and_says_so(running: Running) -> None:
+    greedy = "import time; b = bytearray(120 << 20); time.sleep(60)"
+    job = running.run(sys.executable, "-S", "-c", greedy, max_retries=0)
+    running.wait_for(job, "failed")
+    (attempt,) = running.attempts(job)
+    assert attempt["reason"] == "MEMORY_LIMIT" and attempt["record"]["detail"]
+    assert attempt["measured"]["signal"] == 9 and attempt["measured"]["peak_mem_bytes"] >= 30 << 20
+    assert "MEMORY_LIMIT" in running.serenity("show", job).stdout
+
+
+def test_an_output_beyond_its_limit_is_cut_and_followed_all_the_same(running: Running) -> None:
+    lines = "i=0; while [ $i -lt 12000 ]; do printf '%07d\\n' $i; i=$((i+1)); [ $((i % 500)) -ne 0 ] || sleep 0.1; done"
+    job = running.run("sh", "-c", f"{lines}; sleep 1.5", name="talkative")
+    running.wait_for_running(job)
+    followed = [int(each) for each in running.serenity("logs", "-f", job).stdout.split()]
+    assert followed == sorted(set(followed)) and followed[-1] == 11_999  # Who is too slow misses some, no more.
+    assert running.serenity("logs", "-n", "2", job).stdout == "0011998\n0011999\n"
+    (folder,) = {each.resolve() for each in running.work_dir.glob(f"{RUNS}/*/tasks/{job}.0.1")}
+    assert len(list(folder.glob("stdout.*"))) == 1
+    assert sum(each.stat().st_size for each in folder.glob("stdout*")) <= 80 << 10
 
 
 def test_a_killed_executor_takes_its_tasks_with_it_and_they_run_again(running: Running, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ TIMEOUT_S = 25.0
 # Quick enough for a test: no age, no waiting, and a margin of nothing.
 PIPELINE = """
 [[slack.filters]]
-name = "production_only"
+name = "pr_executor_pass"
 [slack.predictor]
 name = "peak"
 window_s = 2.0
@@ -97,7 +97,7 @@ class Framework:
     def slack(self) -> Resources:
         return self.on_offer().revocable
 
-    def run(self, command: str, cpus: float, mem_mb: float, revocable: bool = False) -> str:
+    def run(self, command: str, cpus: float, mem_mb: float, revocable: bool = False, **labels: str) -> str:
         """Launches a task, once its resources are offered; returns its id."""
         task_id = f"task-{uuid.uuid4().hex[:8]}"
         offer, taken = eventually(lambda: self._take(cpus, mem_mb, revocable), f"an offer for {command}")
@@ -107,6 +107,7 @@ class Framework:
             "agent_id": offer["agent_id"],
             "resources": taken.to_json(),
             "command": {"value": command},
+            "labels": {"labels": [{"key": key, "value": value} for key, value in labels.items()]},
         }
         operations = [{"type": "LAUNCH", "launch": {"task_infos": [task]}}]
         self.driver.acceptOffers([offer["id"]], operations, {"refuse_seconds": 0.0})

@@ -31,7 +31,9 @@ def lease(path: Path, *messages: node.ToEstimator) -> socket.socket:
 
 def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, estimator, framework):
     production = framework("*")
-    production.run("sleep 600", cpus=1.0, mem_mb=256)
+    no_port_of_its_own = {"kind": "memcached", "address": "127.0.0.1:1", "metric": "cmd_get"}
+    labels = {f"serenity.sli.{key}": value for key, value in no_port_of_its_own.items()}
+    production.run("sleep 600", cpus=1.0, mem_mb=256, **labels)
     best_effort = framework("be")
     made = estimator()
     offered = eventually(lambda: best_effort.slack.mem_mb > 150 and best_effort.slack, "slack on offer")
@@ -43,7 +45,9 @@ def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, est
     shown = made.slack
     assert shown["fresh"] and shown["subscribed"] and shown["why"] == []
     assert made.get("/health")[0] == 200
-    assert b"serenity_estimator_reports_total" in made.get("/metrics")[1]
+    told = made.get("/metrics")[1]
+    assert b"serenity_estimator_reports_total" in told
+    assert b'serenity_estimator_source_failures_total{source="sli"}' in told
     assert made.get("/nothing")[0] == 404
 
     # Best-effort takes it: the total stays, the rest is offered.
@@ -94,6 +98,8 @@ def test_the_valve_takes_the_offers_back_and_opens_by_itself(own_cluster, estima
     with lease(made.socket, node.Lease(holder="E", reason="contention", ttl_s=1.5)):
         eventually(lambda: made.slack["valve"]["closed"], "the valve closed")
         assert made.slack["told"]["cpus"] == 0
+        said = b'serenity_estimator_reading{reading="valve_closed"} 1'
+        eventually(lambda: said in made.get("/metrics")[1], "executors told by the frames")
         eventually(lambda: not best_effort.slack, "the offers rescinded")
         assert "rescinded" in best_effort.events
     eventually(lambda: not made.slack["valve"]["closed"], "the lease run out")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -14,10 +13,11 @@ import time
 
 import pytest
 
-from serenity.estimator.lock import FileLock, Taken
+from serenity.daemon.lock import Taken
 from serenity.estimator.node_server import NodeServer
 from serenity.estimator.provider_id import ProviderIdFile
 from serenity.wire import node
+from serenity.wire.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
 from tests.polling import eventually
 
 HELLO = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=1)
@@ -187,6 +187,97 @@ def test_an_executor_that_comes_back_before_its_old_connection_is_gone(server, h
     assert ("C", "gone") not in heard.words
 
 
+# --- accusations ---
+
+
+def accuse(task):
+    return node.Accuse(
+        task_id=task,
+        ttl_s=3.0,
+        cause="llc",
+        severity=0.5,
+        protected_id="c1",
+        protected=Protected(framework="web", executor="e", container="c1", task="api"),
+        signal=Signal(name="CPI", unit="", observed=2.9, baseline=1.4, deviation=1.07, threshold=None),
+        window=Window(start=1.0, end=2.0, samples=5, missing=1),
+        detector=Detector(name="drop", parameters={}),
+        selection=Selection(strategy="combined", candidates=(Candidate(task=task, score=0.9),)),
+    )
+
+
+@pytest.fixture
+def executors(peer, heard):
+    """Two that have been greeted: one that runs task t, and one that runs none."""
+    owner = peer(node.Hello(framework_id="F", executor_id="E", container_id="owner", pid=1))
+    other = peer(node.Hello(framework_id="G", executor_id="E", container_id="other", pid=2))
+    for each in (owner, other):
+        assert isinstance(each.hear(), node.Welcome) and isinstance(each.hear(), node.History)
+    owner.say(node.Tasks(tasks=(TASK,)))
+    eventually(lambda: heard.words)
+    return owner, other
+
+
+def test_an_accusation_goes_to_the_executor_that_runs_the_task_and_to_no_other(server, executors):
+    owner, other = executors
+    other.say(accuse("t"))
+    assert owner.hear() == node.Accused(by="other", accusation=accuse("t"))
+    server.publish(node.encode_line(node.Sample(frame={"t": 1.0})))
+    assert isinstance(other.hear(), node.Sample)  # It has heard nothing before.
+
+
+def test_who_accuses_what_nobody_else_runs_is_told_so(server, executors):
+    owner, other = executors
+    other.say(accuse("unknown"))
+    assert other.hear() == node.Unowned(task_id="unknown")
+    owner.say(accuse("t"))  # Its own.
+    assert owner.hear() == node.Unowned(task_id="t")
+    owner.close()
+    eventually(lambda: server.executors == 1)
+    other.say(accuse("t"))
+    assert other.hear() == node.Unowned(task_id="t")
+
+
+def test_accusations_do_not_crowd_out_samples(server, executors):
+    owner, other = executors
+    for _ in range(100):
+        other.say(accuse("t"))
+    other.say(node.Release(holder="E"))
+    heard_of, line = 0, node.encode_line(node.Sample(frame={"t": 1.0}))
+    server.publish(line)
+    while not isinstance(owner.hear(), node.Sample):
+        heard_of += 1
+    assert 1 <= heard_of <= 16
+    assert server.executors == 2
+
+
+def test_nobody_accuses_before_a_hello(server, peer):
+    stranger = peer(hello=None)
+    stranger.say(accuse("t"))
+    assert stranger.socket.recv(100) == b""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can come as somebody else")
+def test_another_user_is_shown_out_whatever_the_modes_of_files_say(server, path, caplog):
+    path.chmod(0o666)
+    for folder in path.parents:
+        if folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    code = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(len(s.recv(10)))"
+    said = subprocess.run(
+        ["/usr/bin/env", "python3", "-S", "-c", code, str(path)],
+        user=65534,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if "python3" in said.stderr and not said.stdout:
+        pytest.skip("no Python here that others than root may run")
+    assert said.stdout == "0\n", said.stderr
+    assert "user 65534 came to the node's socket" in caplog.text
+
+
 def test_stopping_leaves_no_socket_and_ends_the_connections(path, heard, peer):
     server = NodeServer(path, heard, lambda: None)
     server.start()
@@ -216,7 +307,7 @@ def test_the_socket_of_a_dead_estimator_is_replaced(path, heard):
 
 def test_a_second_estimator_is_refused_and_told_who_is_there(server, path, heard):
     code = (
-        "import sys\nfrom pathlib import Path\nfrom serenity.estimator.lock import FileLock, Taken\n"
+        "import sys\nfrom pathlib import Path\nfrom serenity.daemon.lock import FileLock, Taken\n"
         "try:\n    FileLock(Path(sys.argv[1]))\nexcept Taken as error:\n    print(error)"
     )
     lock = path.with_suffix(".lock")
@@ -244,40 +335,6 @@ def test_the_id_is_kept_and_locked(tmp_path):
     assert again.read() == "p-2"
     again.close()
     other_agent.close()
-
-
-def test_a_lock_ends_with_its_process(tmp_path):
-    code = (
-        "import sys, time\nfrom pathlib import Path\nfrom serenity.estimator.lock import FileLock\n"
-        "lock = FileLock(Path(sys.argv[1]))\nprint('locked', flush=True)\ntime.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"locked\n"
-    with pytest.raises(Taken, match=str(holder.pid)):
-        FileLock(tmp_path / "lock")
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    FileLock(tmp_path / "lock").release()
-
-
-def test_a_lock_that_ends_between_another_s_open_and_lock_is_not_shared(tmp_path, monkeypatch):
-    path = tmp_path / "lock"
-    first = FileLock(path)
-    flock = fcntl.flock
-
-    def flock_late(file, how):
-        monkeypatch.undo()
-        first.release()
-        flock(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", flock_late)
-    second = FileLock(path)
-    with pytest.raises(Taken):
-        FileLock(path)
-    second.release()
-    assert not path.exists()
 
 
 def test_a_moment_without_free_files_does_not_end_the_listening(server, peer, monkeypatch):

@@ -15,10 +15,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import types
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,8 @@ import pytest
 
 from serenity.executor import processes
 from serenity.qos.frame import Frame
-from serenity.wire import node, recordio
-from serenity.wire.corrections import Correction
+from serenity.wire import corrections, node, recordio
+from serenity.wire.corrections import Correction, Outcome
 from serenity.wire.task_spec import TaskSpec
 from tests.polling import eventually
 
@@ -127,8 +129,14 @@ class FakeAgent:
         return [each for each in statuses if task_id in (None, each["task_id"]["value"])]
 
     def corrections(self) -> list[Correction]:
+        return [each for each in self._messages() if isinstance(each, Correction)]
+
+    def outcomes(self) -> list[Outcome]:
+        return [each for each in self._messages() if isinstance(each, Outcome)]
+
+    def _messages(self) -> list[Correction | Outcome]:
         sent = [call["message"]["data"] for call in list(self.calls) if call["type"] == "MESSAGE"]
-        return [Correction.decode(each) for each in sent]
+        return [corrections.decode(each) for each in sent]
 
     def subscribes(self) -> list[dict[str, Any]]:
         return [call["subscribe"] for call in list(self.calls) if call["type"] == "SUBSCRIBE"]
@@ -187,10 +195,10 @@ class FakeEstimator:
         said = [each for each in list(self.heard) if isinstance(each, node.Tasks)]
         return {each.task_id: each for each in said[-1].tasks} if said else {}
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame, over: node.Overcommitment = node.Overcommitment()) -> None:  # noqa: B008
         assert self._peer is not None, "no executor has come"
         with contextlib.suppress(OSError):  # It is ending.
-            self._peer.sendall(node.encode_line(node.Sample(frame=frame.to_json())))
+            self._peer.sendall(node.encode_line(node.Sample(frame=frame.to_json(), overcommitment=over)))
 
     def hang_up(self) -> None:
         assert self._peer is not None
@@ -213,10 +221,37 @@ class FakeEstimator:
                     self.heard += map(node.decode_to_estimator, lines.feed(chunk))
 
 
+class OtherUser:
+    """Somebody without any rights, and a Python that he may run: the tests' own can be in root's home."""
+
+    uid = 65534
+
+    def __init__(self) -> None:
+        """Raises FileNotFoundError when there is no such Python."""
+        self.environment = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+        self.switch: dict[str, Any] = {"user": self.uid, "group": self.uid, "extra_groups": ()}
+        for python in (sys.executable, f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"):
+            with contextlib.suppress(OSError):
+                try_it = [python, "-c", "import serenity.executor.main"]
+                if subprocess.run(try_it, env=self.environment, check=False, **self.switch).returncode == 0:
+                    self.python = python
+                    return
+        raise FileNotFoundError("no Python here that others than root may run")
+
+
 class RunningExecutor:
     """One executor process; `sandbox` is its own, `agent` the agent that it talks to."""
 
-    def __init__(self, agent: FakeAgent, sandbox: Path, run_dir: Path, **settings: Any) -> None:
+    def __init__(
+        self,
+        agent: FakeAgent,
+        sandbox: Path,
+        run_dir: Path,
+        other: OtherUser | None = None,
+        more: Mapping[str, str] = types.MappingProxyType({}),
+        **settings: Any,
+    ) -> None:
+        """`other`: whom it runs as, if not as the test; `more`: of its environment."""
         self.agent = agent
         self.sandbox = sandbox
         self.log = sandbox / "executor.log"
@@ -234,15 +269,17 @@ class RunningExecutor:
             "SERENITY_RUN_DIR": str(run_dir),
             # At the lowest priority nothing would ever happen on a machine that is busy with other tests.
             "SERENITY_EXECUTOR_RUNG0": "false",
+            "SERENITY_EXECUTOR_ALLOW_ROOT": "true",
             **{f"SERENITY_EXECUTOR_{name.upper()}": str(value).lower() for name, value in settings.items()},
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "serenity.executor"],
+                [other.python if other else sys.executable, "-P", "-m", "serenity.executor"],
                 cwd=sandbox,
-                env=environment,
+                env={**environment, **more, **(other.environment if other else {})},
                 stderr=log,
                 start_new_session=True,
+                **(other.switch if other else {}),
             )
 
     @property
@@ -251,7 +288,9 @@ class RunningExecutor:
 
     def cgroups(self) -> list[Path]:
         """Those of this executor that exist."""
-        return [each for each in Path("/sys/fs/cgroup").glob("**/serenity-*") if self.agent.container_id in each.name]
+        walked = os.walk("/sys/fs/cgroup")  # Which others may be removing; `glob` would object.
+        ours = ((folder, name) for folder, names, _ in walked for name in names if name.startswith("serenity-"))
+        return [Path(folder, name) for folder, name in ours if self.agent.container_id in name]
 
     def output(self, task_id: str, name: str = "stdout") -> str:
         return (self.sandbox / "tasks" / task_id / name).read_text()
@@ -287,7 +326,7 @@ class RunningExecutor:
                 self.agent.wait_for(task, *ended)
         self.agent.calls.clear()
         self.agent.launched.clear()
-        for name in ("tasks", "kills.jsonl"):
+        for name in ("tasks", "journal.jsonl"):
             path = self.sandbox / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -313,8 +352,8 @@ def start(agent: FakeAgent, tmp_path: Path) -> Iterator[Callable[..., RunningExe
     """Starts executors with settings as keywords; ends them after the test."""
     started: list[RunningExecutor] = []
 
-    def start_one(**settings: Any) -> RunningExecutor:
-        sandbox, run_dir = tmp_path / "sandbox", tmp_path / "run"
+    def start_one(folder: Path = tmp_path, **settings: Any) -> RunningExecutor:
+        sandbox, run_dir = folder / "sandbox", folder / "run"
         for each in (sandbox, run_dir):
             each.mkdir(exist_ok=True)
         started.append(RunningExecutor(agent, sandbox, run_dir, **settings))
@@ -324,6 +363,15 @@ def start(agent: FakeAgent, tmp_path: Path) -> Iterator[Callable[..., RunningExe
     for each in started:
         each.stop()
         print(each.log.read_text())  # Shown when the test fails.
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """One that other users get through to, as they do not to pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="serenity-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from serenity.executor import processes
 from serenity.wire.kill_record import KillRecord
 from tests.polling import eventually
 
@@ -101,6 +102,24 @@ def test_killed_itself_its_tasks_die_with_it(executor, agent, marker):
     eventually(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
     eventually(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
     assert executor.process.returncode == -signal.SIGKILL
+
+
+def test_a_killed_guardian_is_followed_by_another_which_does_as_it_would_have(executor, agent, marker):
+    agent.launch("t1", "sh", "-c", f"(setsid sleep {marker} &); echo up; sleep {marker}")
+    executor.wait_for_output("t1", "up")
+    for _ in range(2):
+        (guardian,) = guardians_of(executor)
+        os.kill(guardian, signal.SIGKILL)
+        eventually(lambda guardian=guardian: set(guardians_of(executor)) - {guardian}, "another")
+    assert len(executor.processes_of(marker)) >= 2, "a task was taken for a guardian"
+    os.kill(executor.pid, signal.SIGKILL)
+    executor.wait()
+    eventually(lambda: executor.processes_of(marker) == [], "all of the task has died", within_s=5.0)
+    eventually(lambda: executor.cgroups() == [], "its cgroups are gone", within_s=5.0)
+
+
+def guardians_of(executor):
+    return [each for each in executor.processes_of("guardian.py") if processes.read(each).parent == executor.pid]
 
 
 @pytest.mark.root

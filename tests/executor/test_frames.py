@@ -7,8 +7,12 @@ import logging
 import numpy as np
 
 from serenity.daemon.clock import ManualClock
+from serenity.executor.accusations import Accusations
+from serenity.executor.actions import TaskView
+from serenity.executor.decisions import Decisions
 from serenity.executor.frames import Frames
 from serenity.executor.inbox import Decided
+from serenity.executor.overcommitment import MemoryOverrun, SlackLimits
 from serenity.executor.tick import TickLoop
 from serenity.qos.frame import BEST_EFFORT, Container, Frame
 from serenity.wire.node import Overcommitment
@@ -102,29 +106,36 @@ class Pipeline:
 
 class Guard:
     def __init__(self):
-        self.use = []
+        self.use, self.rss_bytes = [], []
 
-    def decide(self, findings, use, tasks):
+    def decide(self, findings, use, tasks, rss_bytes):
         self.use.append(dict(use))
+        self.rss_bytes.append(rss_bytes)
+        return []
+
+    def make_room(self, finding, tasks):
         return []
 
 
 def tick_loop(frames, clock, pipeline, guard, put, views=None):
-    class Valve:
-        lease = release = None
+    class Node:
+        lease = release = accuse = None
 
-    return TickLoop(frames, pipeline, guard, Valve(), 10.0, lambda: views or {}, put, clock, lambda: False)
+    accusations, limits = Accusations(clock, "here"), SlackLimits(1.0, 0.1, clock)
+    decisions = Decisions(pipeline, guard, accusations, MemoryOverrun(clock), limits)
+    return TickLoop(frames, decisions, Node(), 10.0, lambda: views or {}, put, clock, lambda: False)
 
 
 def test_all_frames_are_learnt_from_and_decisions_made_on_the_newest():
     clock, _, frames = made_frames()
     pipeline, guard, said = Pipeline(), Guard(), []
     rows = (Container("ours", BEST_EFFORT, "job", 0.5, 1e8), Container("foreign", BEST_EFFORT, "job", 0.5, 1e8))
-    newest = Frame(5.0, rows, {"cpu": np.array([0.4, 0.9])})
-    loop = tick_loop(frames, clock, pipeline, guard, said.append, {"ours": object()})
+    newest = Frame(5.0, rows, {"cpu": np.array([0.4, 0.9]), "rss_bytes": np.array([np.nan, 7.0])})
+    loop = tick_loop(frames, clock, pipeline, guard, said.append, {"ours": TaskView("ours", 0.5)})
     loop.tick([frame(3.0), frame(4.0), newest])
     assert pipeline.stepped == [3.0, 4.0, 5.0]
     assert guard.use == [{"ours": 0.4}]
+    assert guard.rss_bytes == [{"foreign": 7.0}]
     assert not any(isinstance(each, Decided) for each in said)
 
 

@@ -6,56 +6,27 @@ import math
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
-from serenity.executor.actions import CloseValve, Evict, OpenValve, Relearn, Release, TaskView, Throttle
-from serenity.executor.guard import Guard, GuardParameters
-from serenity.qos.contention import Contention, Evidence, Finding, Suspect
-from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container
+from serenity.executor.actions import (
+    Accuse,
+    CloseValve,
+    Concluded,
+    Evict,
+    Freeze,
+    OpenValve,
+    Relearn,
+    Release,
+    Throttle,
+)
+from serenity.executor.guard import GuardParameters
+from serenity.executor.settings import ExecutorSettings
+from serenity.qos.frame import PRODUCTION, Container
+from tests.executor.guarded import REQUEST_BYTES, WEB, Node, finding
 
-WEB = Container("web-c1", PRODUCTION, "web", cpus=1.0, mem_bytes=1e9, task="web.1")
 
-
-def finding(*suspects, cause="cpu", severity=0.5, protected=WEB):
-    evidence = Evidence("ops", "1/s", 50.0, 100.0, -0.5, -0.25, 0.0, 3.0, 3, 0)
-    ranked = sorted(suspects, key=lambda each: -each[1])
-    rows = tuple(Suspect(Container(task, BEST_EFFORT, "job", 0.5, 1e8), score) for task, score in ranked)
-    return Finding(Contention(cause, protected, severity, evidence, "drop"), "cpu_share", rows)
-
-
-class Node:
-    """Tasks with the CPU they use; the guard's actions take effect on them at once."""
-
-    def __init__(self, use, parameters=None, throttling_works=True):
-        self.clock = ManualClock(1000.0)
-        self.guard = Guard(parameters or GuardParameters(), self.clock)
-        self.use = dict(use)
-        self.free_use = dict(use)
-        self.being_ended: set[str] = set()
-        self.story = []  # (second, action)
-        self.throttling_works = throttling_works
-
-    def views(self):
-        return {task: TaskView(task, 0.5, task in self.being_ended, "cpu quota") for task in self.use}
-
-    def tick(self, *findings):
-        actions = self.guard.decide(findings, self.use, self.views())
-        for each in actions:
-            self.story.append((self.clock.monotonic_s(), each))
-            if isinstance(each, Throttle) and self.throttling_works:
-                self.use[each.task] = min(each.cores, self.free_use[each.task])
-            elif isinstance(each, Release):
-                self.use[each.task] = self.free_use[each.task]
-            elif isinstance(each, Evict):
-                del self.use[each.task]
-        self.clock.advance(1.0)
-        return actions
-
-    def scores(self):
-        total = sum(self.use.values()) or 1.0
-        return [(task, use / total) for task, use in self.use.items()]
-
-    def of(self, kind):
-        return [(at, each.task) for at, each in self.story if isinstance(each, kind)]
+def in_vain(node, seconds, *suspects):
+    """That many ticks of a contention that nothing helps."""
+    for _ in range(seconds):
+        node.tick(finding(*suspects))
 
 
 def test_nothing_is_done_in_calm():
@@ -71,6 +42,21 @@ def test_the_top_suspect_is_halved_at_once_and_the_valve_closed():
     assert any(isinstance(each, CloseValve) for each in actions)
 
 
+def test_in_vain_it_goes_down_rung_by_rung_and_is_then_absolved_not_evicted():
+    node = Node({"a": 0.9}, GuardParameters(absolve_s=10.0))
+    in_vain(node, 17, ("a", 1.0))
+    throttles = [(at, each.cores) for at, each in node.story if isinstance(each, Throttle)]
+    assert throttles == [(0.0, 0.45), (3.0, pytest.approx(0.9 / 8))]
+    assert node.of(Freeze) == [(6.0, "a")]
+    assert node.outcomes("a") == [
+        ("throttle to 0.45 cores", "no recovery in 3.0 s"),
+        ("throttle to 0.11 cores", "no recovery in 3.0 s"),
+        ("freeze", "no recovery in 10.0 s"),
+    ]
+    assert [type(each) for at, each in node.story if at == 16.0][1:] == [Release, Relearn, OpenValve]
+    assert node.use == {"a": 0.9} and not node.of(Evict)
+
+
 def test_recovered_holds_then_gives_back_in_small_steps():
     node = Node({"a": 0.9}, GuardParameters(hold_s=10.0, recover_s=3.0))
     node.tick(finding(("a", 1.0)))
@@ -84,68 +70,86 @@ def test_recovered_holds_then_gives_back_in_small_steps():
     assert all(0 < step <= 0.05 + 1e-9 for step in steps)  # A tenth of 0.5 cpus.
     assert node.of(Release) == [(21.0, "a")]
     assert not node.of(Evict)
+    assert node.outcomes("a") == [("throttle to 0.45 cores", "recovered after 1.0 s"), ("give back", "released")]
 
 
-def test_throttled_in_vain_it_is_evicted_with_its_story():
-    node = Node({"a": 0.9})
-    for _ in range(4):
-        node.tick(finding(("a", 1.0)))
-    assert node.of(Evict) == [(3.0, "a")]
+def test_what_helps_only_frozen_is_thawed_after_a_while_to_its_deepest_throttle():
+    node = Node({"a": 0.8}, GuardParameters(hold_s=10.0))
+    for _ in range(30):
+        node.tick(*([finding(("a", 1.0))] if node.use["a"] > 0.11 or node.clock.monotonic_s() < 6.5 else []))
+    assert node.of(Freeze) == [(6.0, "a")]
+    eased = [(at, each.cores) for at, each in node.story if isinstance(each, Throttle) and each.easing]
+    assert eased[0] == (19.0, pytest.approx(0.1))
+    assert eased[1] == (22.0, pytest.approx(0.15))  # What the thaw does is looked at first.
+
+
+def test_what_hurts_as_soon_as_it_is_thawed_is_evicted_with_its_story():
+    node = Node({"a": 0.8}, GuardParameters(hold_s=10.0))
+    for _ in range(40):
+        node.tick(*([finding(("a", 1.0))] if node.use.get("a") else []))
+    assert node.of(Freeze) == [(6.0, "a")]
+    assert node.of(Evict) == [(20.0, "a")]
     decision = next(each.decision for _, each in node.story if isinstance(each, Evict))
-    assert [(step.action, step.at) for step in decision.ladder] == [
-        ("throttle to 0.45 cores", 1000.0),
-        ("evict", 1003.0),
+    assert [(step.action, step.at, step.outcome.removeprefix("cpu quota; ")) for step in decision.ladder] == [
+        ("throttle to 0.40 cores", 1000.0, "no recovery in 3.0 s"),
+        ("throttle to 0.10 cores", 1003.0, "no recovery in 3.0 s"),
+        ("freeze", 1006.0, "recovered after 1.0 s"),
+        ("thaw to 0.10 cores", 1019.0, "contention came back"),
+        ("evict", 1020.0, ""),
     ]
-    assert decision.ladder[0].outcome == "cpu quota; no recovery in 3.0 s"
     assert decision.finding.contention.protected is WEB
+    assert node.outcomes("a")[-1] == ("evict", "recovered after 1.0 s")
 
 
-def test_a_group_of_equal_aggressors_is_cleared_within_half_a_minute():
+def test_a_task_that_cannot_be_stopped_is_evicted():
+    node = Node({"a": 0.9}, throttling_works=False, freezing_works=False)
+    in_vain(node, 10, ("a", 1.0))
+    assert node.of(Freeze) == [(6.0, "a")]
+    assert node.of(Evict) == [(9.0, "a")]
+
+
+def test_an_eviction_that_did_not_help_says_so():
+    node = Node({"a": 0.9, "b": 0.9}, throttling_works=False, freezing_works=False)
+    for _ in range(16):
+        node.tick(finding(*((task, 1.0) for task in node.use)))
+    evicted = [at for at, _ in node.of(Evict)]
+    assert len(evicted) == 2
+    first = node.of(Evict)[0][1]
+    assert node.outcomes(first)[-1] == ("evict", f"no recovery in {evicted[1] - evicted[0]:.1f} s")
+
+
+def test_a_group_of_equal_aggressors_stands_still_within_four_rounds_and_nobody_is_evicted():
     node = Node({**{f"a{i}": 0.3 for i in range(6)}, "harmless": 0.01})
-    second = 0
-    while any(task.startswith("a") for task in node.use):
-        node.tick(finding(*node.scores()))
-        second += 1
-        assert second <= 30, node.story
-    assert [at for at, _ in node.of(Evict)] == [3.0, 6.0, 9.0, 12.0, 15.0, 18.0]
+    scores = [*((f"a{i}", 0.16) for i in range(6)), ("harmless", 0.04)]
+    in_vain(node, 13, *scores)
     # Doubling: one, then two more, then the other three.
-    assert [at for at, _ in node.of(Throttle)] == [0.0, 3.0, 3.0, 6.0, 6.0, 6.0]
-    assert all(task != "harmless" for _, task in node.of(Throttle) + node.of(Evict))
+    first = [at for at, each in node.story if isinstance(each, Throttle) and each.cores == 0.15]
+    assert first == [0.0, 3.0, 3.0, 6.0, 6.0, 6.0]
+    assert [at for at, _ in node.of(Freeze)] == [6.0, 9.0, 9.0, 12.0, 12.0, 12.0]
+    assert not node.of(Evict)
+    assert all(task != "harmless" for _, task in node.of(Throttle) + node.of(Freeze))
 
 
-def test_nobody_is_evicted_any_more_once_it_has_helped():
+def test_nobody_goes_further_down_once_it_has_helped():
     node = Node({f"a{i}": 0.3 for i in range(6)})
     for _ in range(30):
         hurts = sum(node.use.values()) > 0.8
         node.tick(*([finding(*node.scores())] if hurts else []))
-    assert len(node.of(Evict)) == 2
-    assert len(node.use) == 4
+    assert not node.of(Evict) and not node.of(Freeze)
+    assert sum(node.use.values()) > 0.4
 
 
 def test_the_harmless_and_the_hardly_suspicious_are_left_alone():
     node = Node({"busy": 0.9, "slow": 0.15, "idle": 0.04})
     for _ in range(30):
-        alive = [(task, {"busy": 0.8, "slow": 0.15, "idle": 0.05}[task]) for task in node.use]
-        node.tick(*([finding(*alive)] if "busy" in node.use else []))
-    assert {task for _, task in node.of(Throttle) + node.of(Evict)} == {"busy"}
+        node.tick(*([finding(("busy", 0.8), ("slow", 0.15), ("idle", 0.05))] if node.use["busy"] else []))
+    assert {task for _, task in node.of(Throttle) + node.of(Freeze)} == {"busy"}
 
 
 def test_unmeasured_use_counts_as_the_allocation():
     node = Node({"a": math.nan})
     actions = node.tick(finding(("a", 1.0)))
     assert [each.cores for each in actions if isinstance(each, Throttle)] == [0.25]
-
-
-def test_nothing_helps_then_all_is_let_go_and_the_baseline_learnt_anew():
-    node = Node({"a": 0.9, "b": 0.01}, GuardParameters(absolve_s=10.0))
-    for _ in range(20):
-        node.tick(finding(*[each for each in node.scores() if each[1] > 0.1 or each[0] == "b"]))
-        if any(isinstance(each, Relearn) for _, each in node.story):
-            break
-    relearnt = [(at, each.container_id) for at, each in node.story if isinstance(each, Relearn)]
-    assert node.of(Evict) == [(3.0, "a")]
-    assert relearnt == [(13.0, "web-c1")]
-    assert isinstance(node.story[-1][1], OpenValve)
 
 
 def test_without_any_suspect_of_ours_nobody_is_touched_and_then_it_is_relearnt():
@@ -156,44 +160,53 @@ def test_without_any_suspect_of_ours_nobody_is_touched_and_then_it_is_relearnt()
     assert any(isinstance(each, Relearn) for _, each in node.story)
 
 
-def test_a_foreign_top_suspect_is_not_paid_for_by_a_local_innocent():
+def test_a_foreign_top_suspect_is_told_to_its_executor_and_no_local_innocent_pays_for_it():
     node = Node({"ours": 0.2})
     for _ in range(60):
-        node.tick(finding(("foreign", 0.9), ("ours", 0.1)))
-    assert {type(each) for _, each in node.story} == {CloseValve}
+        node.tick(finding(("foreign", 0.9), ("ours", 0.8)))
+    assert {type(each) for _, each in node.story} == {CloseValve, Accuse}
+    accused = [each for _, each in node.story if isinstance(each, Accuse)]
+    assert len(accused) == 60 and {each.suspect.id for each in accused} == {"foreign"}
+
+
+def test_a_task_of_ours_that_has_just_ended_is_nobody_to_be_accused():
+    node = Node({"ours": 0.2})
+    actions = node.tick(finding(("ended", 0.9), ("ours", 0.1)))
+    assert [type(each) for each in actions] == [CloseValve]
 
 
 def test_the_budget_of_evictions():
-    node = Node({f"a{i}": 0.3 for i in range(6)}, GuardParameters(evictions=2, eviction_window_s=60.0))
-    for _ in range(60):
-        node.tick(finding(*node.scores()))
-    assert [at for at, _ in node.of(Evict)] == [3.0, 6.0]
+    parameters = GuardParameters(evictions=2, eviction_window_s=60.0)
+    node = Node({f"a{i}": 0.3 for i in range(6)}, parameters)
+    for _ in range(70):
+        node.tick(finding(*((task, 0.2) for task in node.use), cause="memory"))
+    assert [at for at, _ in node.of(Evict)] == [0.0, 3.0, 60.0, 63.0]
     assert not any(isinstance(each, Relearn) for _, each in node.story)  # There was still something to do.
-    for _ in range(10):
-        node.tick(finding(*node.scores()))
-    assert [at for at, _ in node.of(Evict)] == [3.0, 6.0, 63.0, 66.0]
 
 
 def test_while_one_is_on_its_way_out_no_other_is_sent_after_it():
     node = Node({"a": 0.9, "b": 0.9})
     scores = [("a", 0.5), ("b", 0.5)]
-    for _ in range(3):
-        node.tick(finding(*scores))
-    actions = node.guard.decide([finding(*scores)], node.use, node.views())
+    actions = node.guard.decide([finding(*scores, cause="memory")], node.use, node.views())
     evicted = [each.task for each in actions if isinstance(each, Evict)]
     node.being_ended.update(evicted)
     assert len(evicted) == 1
     for _ in range(20):
-        node.tick(finding(*scores))
+        node.tick(finding(*scores, cause="memory"))
     assert not node.of(Evict)
 
 
-def test_contention_that_comes_back_with_the_release_is_throttled_again_and_held_longer():
-    node = Node({"a": 0.9}, GuardParameters(hold_s=10.0))
-    for _ in range(100):
+def relapsing(parameters, seconds=100):
+    """A task whose throttle helps, and whose release hurts again."""
+    node = Node({"a": 0.9}, parameters)
+    for _ in range(seconds):
         node.tick(*([finding(("a", 1.0))] if node.use.get("a", 0.0) > 0.6 else []))
-        node.use["a"] = node.use.get("a", 0.9)
-    again = [at for at, each in node.story if isinstance(each, Throttle) and not each.easing]
+    return node
+
+
+def test_contention_that_comes_back_with_the_release_is_throttled_again_and_held_longer():
+    node = relapsing(GuardParameters(hold_s=10.0, relapses=9))
+    again = node.of(Throttle)
     assert len(again) >= 2
     opened = [at for at, each in node.story if isinstance(each, OpenValve)]
     first_easing = [
@@ -204,10 +217,21 @@ def test_contention_that_comes_back_with_the_release_is_throttled_again_and_held
     assert not node.of(Evict)
 
 
-def test_memory_is_not_compressible():
-    node = Node({"a": 0.01, "b": 0.0})
-    actions = node.tick(finding(("a", 0.6), ("b", 0.4), cause="memory"))
-    assert [each.task for each in actions if isinstance(each, Evict)] == ["a"]
+def test_who_hurts_at_every_release_is_evicted():
+    node = relapsing(GuardParameters(hold_s=10.0, relapses=2))
+    assert len(node.of(Throttle)) == 2  # At first, and after the first relapse.
+    assert [task for _, task in node.of(Evict)] == ["a"]
+    assert ("give back", "contention came back") in node.outcomes("a")
+
+
+def test_memory_is_not_compressible_and_who_has_the_most_beyond_its_request_goes_first():
+    node = Node({"a": 0.01, "b": 0.0, "c": 0.0})
+    node.rss_bytes = {"a": REQUEST_BYTES, "b": 1.5 * REQUEST_BYTES, "c": 3 * REQUEST_BYTES}
+    node.tick(finding(("a", 0.6), ("b", 0.4), ("c", 0.0), cause="memory"))
+    assert node.of(Evict) == [(0.0, "c")]
+    for _ in range(6):
+        node.tick(finding(*((task, 0.5) for task in node.use), cause="memory"))
+    assert node.of(Evict) == [(0.0, "c"), (3.0, "b"), (6.0, "a")]
     assert not node.of(Throttle)
 
 
@@ -216,6 +240,7 @@ def test_the_worst_contention_with_a_suspect_of_ours_is_acted_on():
     node = Node({"a": 0.9})
     actions = node.tick(finding(("foreign", 1.0), severity=0.9, protected=other), finding(("a", 1.0), severity=0.2))
     assert [each.finding.contention.protected for each in actions if isinstance(each, Throttle)] == [WEB]
+    assert [each.finding.contention.protected for each in actions if isinstance(each, Accuse)] == [other]
 
 
 def test_a_task_that_ends_while_it_is_held_is_forgotten():
@@ -223,14 +248,6 @@ def test_a_task_that_ends_while_it_is_held_is_forgotten():
     node.tick(finding(("a", 0.5), ("b", 0.5)))
     del node.use["a"]
     assert [each for _ in range(30) for each in node.tick() if not isinstance(each, CloseValve | OpenValve)] == []
-
-
-@pytest.mark.parametrize("works", [True, False])
-def test_a_throttle_that_could_not_be_applied_is_a_step_like_any_other(works):
-    node = Node({"a": 0.9}, throttling_works=works)
-    for _ in range(4):
-        node.tick(finding(("a", 1.0)))
-    assert node.of(Evict) == [(3.0, "a")]
 
 
 def test_switched_off_it_lets_go_of_everything_and_starts_afresh():
@@ -245,20 +262,87 @@ def test_switched_off_it_lets_go_of_everything_and_starts_afresh():
     assert [type(each) for each in on] == [CloseValve, Throttle]
 
 
-def test_nobody_is_evicted_in_the_moment_the_signal_is_good_again():
+def test_nobody_goes_further_down_in_the_moment_the_signal_is_good_again():
     """Seen in the demo: the record of an eviction showed a throughput above the baseline."""
     node = Node({"a": 0.9})
-    for _ in range(3):
-        node.tick(finding(("a", 1.0)))
+    in_vain(node, 3, ("a", 1.0))
     healthy = [node.tick(finding(("a", 1.0), severity=0.0)) for _ in range(20)]
-    assert not any(isinstance(each, Evict) for actions in healthy for each in actions)
-    assert any(isinstance(each, Evict) for each in node.tick(finding(("a", 1.0), severity=0.1)))
+    assert {type(each) for actions in healthy for each in actions} == {CloseValve}
+    worse = node.tick(finding(("a", 1.0), severity=0.1))
+    assert [type(each) for each in worse] == [CloseValve, Concluded, Throttle]
 
 
-def test_standing_down_lets_go_of_everything_and_forgets():
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("nothing", {CloseValve}),
+        ("throttle", {CloseValve, Throttle, Concluded}),
+        ("freeze", {CloseValve, Throttle, Freeze, Concluded}),
+    ],
+)
+def test_the_policy_for_a_cause_bounds_how_far_a_task_is_taken_down(word, expected):
+    node = Node({"a": 0.9}, GuardParameters(policy={"slo": word}), freezing_works=False)
+    for _ in range(40):
+        node.tick(finding(("a", 1.0), cause="slo"))
+    assert {type(each) for _, each in node.story} == expected
+    node.tick(finding(("a", 1.0), cause="cpu"))
+    assert any(isinstance(each, Throttle | Freeze | Evict) for at, each in node.story if at == 40.0)
+
+
+def test_memory_that_may_not_be_evicted_for_is_left_alone():
+    node = Node({"a": 0.9}, GuardParameters(policy={"memory": "freeze"}))
+    for _ in range(40):
+        node.tick(finding(("a", 1.0), cause="memory"))
+    assert {type(each) for _, each in node.story} == {CloseValve}
+
+
+def test_a_tick_that_comes_a_little_early_does_not_put_a_round_off():
+    """Seen in the demo: rounds of three seconds came every four."""
     node = Node({"a": 0.9})
     node.tick(finding(("a", 1.0)))
-    actions = node.guard.stand_down()
-    assert [type(each) for each in actions] == [Release, OpenValve]
-    assert node.guard.stand_down() == []
-    assert [type(each) for each in node.tick(finding(("a", 1.0)))] == [CloseValve, Throttle]
+    node.clock.advance(1.9)
+    assert any(isinstance(each, Throttle) for each in node.tick(finding(("a", 1.0))))
+
+
+@pytest.mark.parametrize(
+    ("policy", "complaint"),
+    [
+        ({"gpu": "evict"}, "policy: there is no cause 'gpu'; there are cpu, llc,"),
+        ({"cpu": "kill"}, "policy: cpu = 'kill'; write one of nothing, throttle, freeze, evict"),
+    ],
+)
+def test_a_policy_that_means_nothing_is_refused_in_words(policy, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        ExecutorSettings(policy=policy)
+
+
+def test_what_is_taken_back_for_another_cause_goes_no_further_down_than_that_allows():
+    node = Node({"a": 0.8}, GuardParameters(hold_s=5.0, policy={"slo": "throttle"}))
+    in_vain(node, 7, ("a", 1.0))
+    while not any(isinstance(each, Throttle) and each.easing for each in node.tick()):
+        assert node.clock.monotonic_s() < 30.0
+    node.tick(finding(("a", 1.0), cause="slo"))
+    last = node.story[-1][1]
+    assert isinstance(last, Throttle) and last.cores == pytest.approx(0.1)
+
+
+def test_when_the_first_suspect_is_frozen_in_vain_it_is_the_next_ones_turn_however_little_it_scored():
+    node = Node({"a": 0.9, "b": 0.3}, GuardParameters(absolve_s=10.0))
+    in_vain(node, 30, ("a", 0.9), ("b", 0.1))
+    assert node.of(Freeze) == [(6.0, "a"), (15.0, "b")]
+    assert [at for at, task in node.of(Throttle) if task == "b"] == [9.0, 12.0]
+    assert [(at, type(each)) for at, each in node.story if isinstance(each, Relearn)] == [(25.0, Relearn)]
+    assert not node.of(Evict)
+
+
+def test_a_disk_is_hurt_without_any_cpu():
+    node = Node({"a": 0.01})
+    node.tick(finding(("a", 1.0), cause="io"))
+    assert node.of(Throttle) == [(0.0, "a")]
+
+
+def test_a_frozen_task_can_still_be_evicted_for_its_memory():
+    node = Node({"a": 0.9})
+    in_vain(node, 12, ("a", 1.0))
+    node.tick(finding(("a", 1.0), cause="memory"))
+    assert node.of(Freeze) == [(6.0, "a")] and node.of(Evict) == [(12.0, "a")]

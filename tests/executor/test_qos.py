@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import json
 import math
 import threading
 import time
@@ -13,7 +15,7 @@ import pytest
 from serenity.executor import processes
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
 from serenity.wire.kill_record import KillRecord
-from serenity.wire.node import Lease, Release, qos_off_file
+from serenity.wire.node import Lease, Overcommitment, Release, qos_off_file
 from tests.polling import eventually
 
 WEB = Container(
@@ -34,7 +36,7 @@ def frame(t, sli, granted, tasks):
 
 
 class Production(threading.Thread):
-    """Sends a frame a tick: production is well while `hurts` says no."""
+    """Sends a frame a tick: production is well while `hurts` says no; `use` says each task's cores."""
 
     def __init__(self, estimator, use, hurts):
         super().__init__(daemon=True)
@@ -47,7 +49,7 @@ class Production(threading.Thread):
         while not self.ended.wait(0.1):
             self.t += 1.0
             hurt = self.hurts(self.estimator.tasks)
-            shown = {task: self.use.get(task, 0.3) for task in self.estimator.tasks}
+            shown = {task: self.use.get(task, lambda: 0.3)() for task in self.estimator.tasks}
             self.estimator.send(frame(self.t, 40.0 if hurt else 100.0, 0.4 if hurt else 0.95, shown))
 
 
@@ -64,9 +66,19 @@ def production(estimator):
         each.ended.set()
 
 
-def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, agent, estimator, production, labels):
-    load = production({"noisy": 0.9, "harmless": 0.01}, lambda tasks: "noisy" in tasks)
-    start(**FAST)
+def runs(agent, task="noisy"):
+    """Whether it is not frozen, by what the executor has told."""
+    done = [each.action for each in agent.corrections() if each.task == task]
+    return not done or done[-1] != "freeze"
+
+
+def test_a_noisy_task_goes_down_the_ladder_and_is_evicted_with_a_complete_record(
+    start, agent, estimator, production, labels
+):
+    """Production suffers from it, however little of it there is, and is well while it is frozen."""
+    use = {"noisy": lambda: 0.9 if runs(agent) else 0.0, "harmless": lambda: 0.01}
+    load = production(use, lambda tasks: "noisy" in tasks and runs(agent))
+    executor = start(**{**FAST, "hold_s": 0.5})
     agent.launch("noisy", *BURNER, job_name="crunch", attempt=3)
     agent.launch("harmless", "sleep", "60")
     eventually(lambda: len(estimator.tasks) == 2, "the estimator knows both")
@@ -77,11 +89,10 @@ def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, ag
     assert killed["reason"] == "REASON_CONTAINER_PREEMPTED"
     assert killed["message"] == record.line()
     assert killed["message"].startswith("killed by QoS on h7: prod/web.1 ops 40 vs 100 baseline")
-    assert labels(killed) | {"serenity.cpu_s": ""} == {
-        "serenity.kill.id": record.id,
-        "serenity.kill.cause": "cpu",
-        "serenity.reason": "QOS_CPU",
-        "serenity.cpu_s": "",
+    assert labels(killed).items() >= {
+        ("serenity.kill.id", record.id),
+        ("serenity.kill.cause", "cpu"),
+        ("serenity.reason", "QOS_CPU"),
     }
     assert (record.agent.id, record.agent.hostname) == ("agent-S0", "h7")
     assert (record.killed.task, record.killed.job, record.killed.attempt) == ("noisy", "crunch", 3)
@@ -97,19 +108,40 @@ def test_a_noisy_task_is_throttled_then_evicted_with_a_complete_record(start, ag
     assert record.window.samples >= 2 and record.window.end > record.window.start
     assert record.detector.name == "drop" and record.detector.parameters
     assert record.selection.strategy == "combined"
-    assert record.selection.candidates[0].task == "noisy"
-    assert [step.action for step in record.ladder] == ["throttle to 0.45 cores", "evict"]
-    assert "no recovery in" in record.ladder[0].outcome
+    first = record.selection.candidates[0]
+    assert first.task == "noisy"
+    assert first.parts.keys() == {"onset", "present", "history"}
+    assert sum(first.parts.values()) == pytest.approx(first.score, abs=1e-3)
+    assert [step.action for step in record.ladder] == [
+        "throttle to 0.45 cores",
+        "throttle to 0.11 cores",
+        "freeze",
+        "thaw to 0.11 cores",
+        "evict",
+    ]
+    assert all("no recovery in" in each.outcome for each in record.ladder[:2])
     assert record.ladder[0].outcome.startswith(("cpu quota", "duty cycle"))
-    assert record.ladder[1].outcome == "ended on SIGTERM"
+    assert "recovered after" in record.ladder[2].outcome and "contention came back" in record.ladder[3].outcome
+    assert record.ladder[4].outcome == "ended on SIGTERM"
     assert (record.graceful, record.exit.code) == (True, 0)
     assert record.killed.ran_for_s > 0 and record.decided_at > 0
 
-    told = eventually(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
-    assert [(each.action, each.task, each.protected, each.cause) for each in told[:2]] == [
-        ("throttle", "noisy", "web.1", "cpu"),
-        ("evict", "noisy", "web.1", "cpu"),
-    ]
+    told = [each for each in agent.corrections() if each.task == "noisy"]
+    assert [each.action for each in told] == ["throttle", "throttle", "freeze", "throttle", "evict"]
+    assert {(each.protected, each.cause) for each in told} == {("web.1", "cpu")}
+    outcome = eventually(agent.outcomes, "the eviction's outcome follows")[0]
+    assert (outcome.task, outcome.record, outcome.action) == ("noisy", record.id, "evict")
+    assert outcome.outcome.startswith("recovered after")
+
+    def journal(kind):
+        lines = (executor.sandbox / "journal.jsonl").read_text().splitlines(keepends=True)
+        written = [json.loads(each) for each in lines if each.endswith("\n")]
+        return [each for each in written if each["type"] == kind]
+
+    steps = [each.action for each in record.ladder]
+    eventually(lambda: [each["action"] for each in journal("outcome")] == steps, "each step's outcome is written")
+    assert [each["action"] for each in journal("correction")] == [each.action for each in told]
+    assert [each["record"]["id"] for each in journal("kill")] == [record.id]
     eventually(lambda: any(isinstance(each, Release) for each in estimator.heard), "the valve is let go")
     assert any(isinstance(each, Lease) for each in estimator.heard)
     assert [each["state"] for each in agent.updates("harmless")] == ["TASK_RUNNING"]
@@ -123,7 +155,7 @@ def test_words_of_others_however_long_do_not_keep_a_record_from_being_made(
         Indicator("i" * 9000, "u" * 9000, "higher"),
     )  # fmt: skip
     monkeypatch.setitem(globals(), "WEB", long)
-    load = production({"noisy": 0.9}, lambda tasks: "noisy" in tasks)
+    load = production({"noisy": lambda: 0.9}, lambda tasks: "noisy" in tasks)
     start(**FAST)
     agent.launch("noisy", *BURNER)
     eventually(lambda: estimator.tasks, "the estimator knows it")
@@ -140,7 +172,7 @@ def test_words_of_others_however_long_do_not_keep_a_record_from_being_made(
 def test_during_a_contention_launches_are_refused_and_then_taken_again(start, agent, estimator, production, labels):
     hurting = threading.Event()
     hurting.set()
-    load = production({"noisy": 0.9}, lambda tasks: hurting.is_set())
+    load = production({"noisy": lambda: 0.9}, lambda tasks: hurting.is_set())
     start(**{**FAST, "watch_s": 60.0})
     agent.launch("noisy", *BURNER)
     eventually(lambda: estimator.tasks, "the estimator knows it")
@@ -156,7 +188,7 @@ def test_during_a_contention_launches_are_refused_and_then_taken_again(start, ag
 
 
 def test_a_throttled_task_is_let_go_at_the_end_of_the_executor(start, agent, estimator, production):
-    load = production({"noisy": 0.9}, lambda tasks: True)
+    load = production({"noisy": lambda: 0.9}, lambda tasks: True)
     executor = start(**{**FAST, "watch_s": 60.0})
     agent.launch("noisy", "sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done")
     eventually(lambda: estimator.tasks, "the estimator knows it")
@@ -168,15 +200,41 @@ def test_a_throttled_task_is_let_go_at_the_end_of_the_executor(start, agent, est
     assert executor.cgroups() == []
 
 
+def test_what_the_slack_does_not_hold_any_more_is_taken_from_all_and_given_back(start, agent, estimator):
+    start(**FAST, step_s=0.05)
+    for task in ("a", "b"):
+        agent.launch(task, *BURNER)
+    eventually(lambda: len(estimator.tasks) == 2, "the estimator knows both")
+    sent = {"t": time.time()}
+
+    def tick(over_cpus):
+        """A frame, while best-effort holds one cpu; what the executor has told so far."""
+        sent["t"] += 1.0
+        made = frame(sent["t"], 100.0, 0.95, {"a": 0.9, "b": 0.9})
+        estimator.send(dataclasses.replace(made, readings={"held_cpus": 1.0}), Overcommitment(cpus=over_cpus))
+        time.sleep(0.05)
+        return agent.corrections()
+
+    eventually(lambda: len(tick(0.5)) == 2, "both are limited")
+    assert {(each.action, each.task, each.cause, each.protected) for each in agent.corrections()} == {
+        ("throttle", task, "overload", "slack") for task in ("a", "b")
+    }
+    assert all("0.25 of 0.90 cores" in each.outcome for each in agent.corrections())  # Half of what was allocated.
+    eventually(lambda: len(tick(0.0)) == 4, "both are let go")
+    assert [each.action for each in agent.corrections()[2:]] == ["release", "release"]
+
+
 def test_dry_run_says_what_it_would_do_and_does_nothing(start, agent, estimator, production):
-    load = production({"noisy": 0.9}, lambda tasks: True)
+    load = production({"noisy": lambda: 0.9}, lambda tasks: True)
     start(**FAST, dry_run=True)
     agent.launch("noisy", "sleep", "60")
     eventually(lambda: estimator.tasks, "the estimator knows it")
     load.start()
-    told = eventually(lambda: agent.corrections()[1:] and agent.corrections(), "both corrections were told")
-    assert [(each.action, each.outcome, each.dry_run) for each in told[:2]] == [
+    told = eventually(lambda: agent.corrections()[3:] and agent.corrections(), "all corrections were told")
+    assert [(each.action, each.outcome, each.dry_run) for each in told[:4]] == [
         ("throttle", "would be throttled to 0.45 cores", True),
+        ("throttle", "would be throttled to 0.11 cores", True),
+        ("freeze", "would be frozen", True),
         ("evict", "would be evicted", True),
     ]
     pid = estimator.tasks["noisy"].pid
@@ -188,7 +246,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(start, agent, estimator,
 
 
 def test_with_qos_off_nothing_is_corrected(start, agent, estimator, production):
-    load = production({"noisy": 0.9}, lambda tasks: True)
+    load = production({"noisy": lambda: 0.9}, lambda tasks: True)
     start(**FAST, qos=False)
     agent.launch("noisy", "sleep", "60")
     eventually(lambda: estimator.tasks, "the estimator knows it")
@@ -201,7 +259,7 @@ def test_with_qos_off_nothing_is_corrected(start, agent, estimator, production):
 
 def test_the_operator_switches_corrections_off_and_on(start, agent, estimator, production, tmp_path):
     switch = qos_off_file(tmp_path / "run")
-    load = production({"noisy": 0.9}, lambda tasks: True)
+    load = production({"noisy": lambda: 0.9}, lambda tasks: True)
     start(**{**FAST, "watch_s": 60.0})
     agent.launch("noisy", *BURNER)
     eventually(lambda: estimator.tasks, "the estimator knows it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -30,6 +31,7 @@ def test_rung_0_starts_at_the_lowest_priority(start, agent):
     agent.wait_for("t1", "TASK_FINISHED", within_s=60.0)  # It runs when nobody else wants to.
     assert "SCHED_IDLE" in executor.output("t1")
     assert executor.output("t1").endswith("1000\n")
+    assert re.search(r"t1 runs with (cpu\.\S+( \d)?, )?SCHED_IDLE", executor.log.read_text())
 
 
 def test_without_rung_0_priorities_are_left_alone(start, agent):

@@ -14,6 +14,8 @@ from types import SimpleNamespace
 
 from serenity.executor.inbox import Event
 from serenity.executor.launch import Launched
+from serenity.executor.task import Failure
+from serenity.wire.reasons import Reason
 from serenity.wire.task_spec import TaskSpec
 from tests.fuzz.network import Network
 from tests.fuzz.threads import SimThread, Threads
@@ -34,6 +36,8 @@ class Run:
     status: int | None = None
     reaped: bool = False
     signalled: bool = False  # Whether its end was not its own doing.
+    resident_bytes: int = 0
+    threads: int = 1
 
     @property
     def key(self) -> str:
@@ -117,9 +121,9 @@ class Kernel:
         self._network.channel().send(lambda: self._report(report))
         return Launched(run.pid, report)
 
-    def read_report(self, report: int, argv: object) -> str | None:
+    def read_report(self, report: int, argv: object) -> Failure | None:
         run = self._reports_of.pop(report)
-        return "command not found" if run.command == BROKEN else None
+        return Failure(Reason.LAUNCH_FAILED, "command not found") if run.command == BROKEN else None
 
     def _report(self, report: int) -> None:
         """The command runs, or could not be started."""
@@ -141,7 +145,7 @@ class Kernel:
         (run,) = [each for each in self.runs if each.pid == pid]
         assert run.status is not None
         run.reaped = True
-        return pid, run.status, SimpleNamespace(ru_utime=0.0, ru_stime=0.0)
+        return pid, run.status, SimpleNamespace(ru_utime=0.0, ru_stime=0.0, ru_maxrss=0)
 
     # -- what happens to processes ---------------------------------------------------------
 
@@ -175,6 +179,9 @@ class SimTrees:
         self._kernel = kernel
 
     def add(self, task_id: str, leader: int) -> None:
+        pass
+
+    def reaped(self, pid: int) -> None:
         pass
 
     def remove(self, task_id: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from serenity.daemon.clock import ManualClock
-from serenity.executor.actuators.duty_cycle import DutyCycle
+from serenity.executor.actuators.stop_and_go import StopAndGo
 from serenity.executor.agent_link import AgentLink
 from serenity.executor.corrector import Corrector
 from serenity.executor.executor import Executor
@@ -257,21 +257,31 @@ class ExecutorProcess:
 
     def _main(self) -> None:
         clock = self._world.clock
-        inbox: Any = self.inbox  # These three stand in for real ones.
+        inbox: Any = self.inbox  # These four stand in for real ones.
         trees: Any = self.kernel.trees
         cgroups: Any = NoCgroups()
+        disk: Any = NoDisk()
         link = AgentLink(dict(self._container.environment), inbox.put)
-        corrector = Corrector(())
-        around = Surroundings(self.container_id, self._container.sandbox, nice=0, lowest_priority=False)
+        stop_and_go = StopAndGo(trees, clock.monotonic_s)
+        corrector = Corrector({"cpu": ()}, stop_and_go, clock.monotonic_s)
+        around = Surroundings(
+            self.container_id,
+            self._container.sandbox,
+            environment={},
+            nice=0,
+            lowest_priority=False,
+            task_user=None,
+            allow_root=True,
+            pids=1,
+        )
         executor = Executor(
             link,
             inbox,
             ExecutorSettings(qos=False),
             clock,
             Path("/nowhere"),
-            lambda say: TaskRunner(say, inbox, clock, trees, corrector, cgroups, around),
+            lambda say: TaskRunner(say, inbox, clock, trees, corrector, cgroups, disk, around),
             corrector,
-            DutyCycle(trees, clock.monotonic_s),
         )
         link.start()
         try:
@@ -284,3 +294,11 @@ class ExecutorProcess:
 class NoCgroups:
     def make(self) -> None:
         return None
+
+
+class NoDisk:
+    def add(self, _task_id: str) -> None:
+        pass
+
+    def remove(self, _task_id: str) -> None:
+        pass

@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from task_cgroups import task_cgroups
+
 from serenity.daemon.clock import SystemClock
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
 from serenity.qos.sources.counters import Counters, parse_cpus
@@ -262,6 +264,7 @@ def main() -> None:
     print(f"PMU begins: {os.uname().release}, CPUs {ONLINE.read_text().strip()}, Python {sys.version.split()[0]}")
     with mounted("v2") as hierarchy:
         run("v2: bare_v2_gives_the_remedy", lambda: bare_v2_gives_the_remedy(hierarchy))
+        run("v2: task_cgroups", lambda: task_cgroups(hierarchy))
         (hierarchy / "cgroup.subtree_control").write_text("+pids")
         for each in CHECKS:
             run(f"v2: {each.__name__}", lambda each=each: run_on(hierarchy, each))  # type: ignore[misc]

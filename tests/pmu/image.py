@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROOMS = ("qos", "daemon", "wire")
+ROOMS = ("qos", "daemon", "wire", "executor")
 
 INIT = """\
 #!/bin/busybox sh
@@ -64,7 +64,8 @@ def _add_source(folder: Path, guest: Path) -> None:
         shutil.copytree(
             REPOSITORY / room, package / room, ignore=shutil.ignore_patterns("_vendor*", "__pycache__", "*.toml")
         )
-    shutil.copy(guest, folder / "guest.py")
+    for each in (guest, guest.with_name("task_cgroups.py")):
+        shutil.copy(each, folder)
 
 
 def _python_of(root: Path) -> Path:

@@ -1,0 +1,89 @@
+"""All actuators of an executor together, by its corrector, on a real tree in real cgroups."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from serenity.daemon.clock import ManualClock
+from serenity.executor.actuators import Allowance, Target
+from serenity.executor.actuators.by_cause import actuators_by_cause
+from serenity.executor.actuators.stop_and_go import StopAndGo
+from serenity.executor.corrector import Corrector
+from serenity.executor.originals import record_file
+from tests.executor.actuators.conftest import NAME, cores_used, states
+
+QUARTER = Allowance(0.2, 0.8)
+
+
+@pytest.fixture
+def corrector(originals, trees):
+    stop_and_go = StopAndGo(trees, time.monotonic)
+    actuators = actuators_by_cause(originals, NAME, trees, stop_and_go, time.monotonic)
+    return Corrector(actuators, stop_and_go, time.monotonic)
+
+
+@pytest.mark.root
+def test_a_quota_is_preferred_and_stays_while_the_task_ends(corrector, cgroup, originals, tmp_path):
+    assert corrector.throttle(Target("t1", cgroup), QUARTER) == "cpu quota, 0.20 of 0.80 cores"
+    assert corrector.due() == {}
+    corrector.let_end("t1")
+    assert cgroup.quota() == 0.2
+    corrector.release_all()
+    assert cgroup.quota() is None
+    originals.end()
+    assert not record_file(tmp_path / "originals", NAME).exists()
+
+
+@pytest.mark.root
+def test_a_frozen_task_runs_for_its_sigterm_and_no_faster_than_before(burner, corrector, cgroup):
+    target = Target("t1", cgroup)
+    if "freezer" not in cgroup.folders:
+        pytest.skip("no freezer cgroups here")
+    corrector.throttle(target, QUARTER)
+    assert corrector.freeze(target) == "cpu quota, 0.20 of 0.80 cores; cgroup freezer, frozen"
+    assert cores_used(burner.pid, 0.3) == 0
+    corrector.let_end("t1")
+    assert 0 < cores_used(burner.pid, 0.6) < 0.35
+    os.killpg(burner.pid, signal.SIGTERM)
+    burner.wait(5)
+    corrector.release("t1")
+
+
+@pytest.mark.root
+def test_another_writer_on_the_real_kernel(burner, cgroup, originals, trees):
+    clock = ManualClock()
+    stop_and_go = StopAndGo(trees, time.monotonic)
+    actuators = actuators_by_cause(originals, NAME, trees, stop_and_go, time.monotonic)
+    corrector = Corrector(actuators, stop_and_go, clock.monotonic_s)
+    corrector.throttle(Target("t1", cgroup), QUARTER)
+    for quota_in_force in (0.9, 0.9, 0.9, 0.9, 0.2):  # Seen at 3 s, left alone until 13.
+        cgroup.set_quota(0.9)
+        clock.advance(3)
+        assert corrector.due() == {}
+        assert cgroup.quota() == quota_in_force
+    cgroup.set_quota(0.9)
+    clock.advance(3)
+    (outcome,) = corrector.due().values()
+    assert outcome.startswith("cpu quota given up: another writer has changed it again (")
+    assert outcome.endswith("; duty cycle, 0.20 of 0.80 cores")
+    corrector.release("t1")
+    assert cgroup.quota() == 0.9  # His, and not ours to put back.
+    assert "T" not in states(burner.pid)
+
+
+def test_without_rights_signals_do_both(burner, corrector):
+    assert corrector.throttle(Target("t1"), QUARTER) == "duty cycle, 0.20 of 0.80 cores"
+    assert corrector.freeze(Target("t1")) == "duty cycle, 0.20 of 0.80 cores; SIGSTOP, frozen"
+    assert states(burner.pid) == {"T"}
+    corrector.let_end("t1")
+    assert "T" not in states(burner.pid)
+
+
+@pytest.mark.parametrize("cause", ["llc", "memory_bandwidth", "io", "cpu", "slo"])
+def test_for_every_cause_there_is_something(corrector, cause):
+    assert corrector.throttle(Target("t1"), QUARTER, cause).endswith("duty cycle, 0.20 of 0.80 cores")
+    corrector.release("t1")
