@@ -235,3 +235,12 @@ def test_history_is_bounded_and_cut_into_lines_that_the_protocol_takes():
     messages = [node.decode_to_executor(line) for line in history.lines()]
     assert all(isinstance(each, node.History) for each in messages)
     assert [[frame["t"] for frame in each.frames] for each in messages] == [[4.0, 5.0, 6.0], [7.0, 8.0]]
+
+
+def test_an_executor_never_holds_much_of_the_history_decoded():
+    history = History()
+    for number in range(100):
+        history.add(b'{"t":%d.0,"rest":"%s"}' % (number, b"x" * 50_000))
+    lines = list(history.lines())
+    assert sum(len(node.decode_to_executor(line).frames) for line in lines) == 100
+    assert max(map(len, lines)) < 300_000

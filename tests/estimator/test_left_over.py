@@ -87,5 +87,6 @@ def test_the_estimators_own_process_does_it(tmp_path, folder, executor, embedded
     executor.kill()
     executor.wait()
     made = estimator("--run-dir", str(tmp_path), agent=embedded.agent)
-    eventually(lambda: not os.listdir(folder), "it is undone")
-    eventually(lambda: "left by executors that were killed: container c1: " in made.log.read_text(), "and it is said")
+    assert eventually(lambda: not os.listdir(folder), "it is undone")
+    said = "left by executors that were killed: container c1: "
+    assert eventually(lambda: said in made.log.read_text(), "and it is said")

@@ -341,6 +341,21 @@ class RunningExecutor:
 
 
 @pytest.fixture
+def defect(tmp_path: Path) -> dict[str, str]:
+    """An environment in which an executor fails when it is told to kill the task ``defect``."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from serenity.executor.executor import Executor\n"
+        "kill = Executor._kill\n"
+        "def fails(self, event):\n"
+        "    if event.task_id == 'defect':\n"
+        "        raise RuntimeError('made up')\n"
+        "    kill(self, event)\n"
+        "Executor._kill = fails\n"
+    )
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+@pytest.fixture
 def agent() -> Iterator[FakeAgent]:
     made = FakeAgent()
     yield made

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,39 @@ def test_the_guardian_is_not_in_the_cgroups_that_mesos_ends_with_the_container(m
         for each in folders:
             each.rmdir()
     assert executor.returncode == 0 and not Path(f"/proc/{guardian}").exists()
+
+
+def test_an_agent_that_is_gone_for_good_is_waited_for_and_then_it_ends_in_order(start, agent, marker):
+    executor = start(more={"MESOS_RECOVERY_TIMEOUT": "1500ms"})
+    agent.launch("tidy", "sh", "-c", TIDY)
+    agent.launch("stubborn", "sh", "-c", STUBBORN.format(marker), grace_s=0.5)
+    for task in ("tidy", "stubborn"):
+        executor.wait_for_output(task, "up")
+    gone_s = time.monotonic()
+    agent.stop()
+    assert executor.wait() == 0
+    assert time.monotonic() - gone_s > 1.5
+    assert executor.output("tidy") == "up\nbye\n"
+    assert executor.processes_of(marker) == [] and executor.cgroups() == []
+    assert "the agent is gone for good" in executor.log.read_text()
+
+
+def test_one_that_fails_takes_its_tasks_with_it_and_says_so(start, agent, labels, marker, defect):
+    executor = start(more=defect)
+    agent.launch("ended", "true")
+    agent.wait_for("ended", "TASK_FINISHED")
+    agent.launch("t1", "sh", "-c", STUBBORN.format(marker))
+    agent.launch("t2", "sleep", marker)
+    executor.wait_for_output("t1", "up")
+    agent.wait_for("t2", "TASK_RUNNING")
+    agent.kill("defect")
+    assert executor.wait() == 1
+    for task in ("t1", "t2"):
+        lost = agent.updates(task)[-1]
+        assert (lost["state"], labels(lost)["serenity.reason"]) == ("TASK_FAILED", "EXECUTOR_LOST")
+        assert lost["message"] == "the executor has failed: RuntimeError('made up')"
+    assert len(agent.updates("ended")) == 2
+    assert executor.processes_of(marker) == [] and executor.cgroups() == []
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ SPINS = "trap 'echo bye; exit 0' TERM; while :; do :; done & echo up; while :; d
 
 
 @pytest.fixture
-def executor(start, agent, estimator, marker):
+def executor(start, agent, estimator, marker, defect):
     """Its task `noisy` is frozen."""
     load = Production(estimator, {"noisy": lambda: 0.9}, lambda _tasks: True)
-    executor = start(watch_s=0.4, recover_s=0.4, absolve_s=60.0)
+    executor = start(watch_s=0.4, recover_s=0.4, absolve_s=60.0, more=defect)
     agent.launch("noisy", "sh", "-c", SPINS.format(marker))
     executor.wait_for_output("noisy", "up")
     eventually(lambda: estimator.tasks, "the estimator knows it")
@@ -79,6 +79,15 @@ def test_with_its_executor_it_ends_in_order(executor, agent, marker, originals):
     assert list(originals.iterdir()) == []
 
 
+def test_one_that_fails_undoes_it_all_the_same(executor, agent, marker, labels, originals):
+    agent.kill("defect")
+    assert executor.wait() == 1
+    assert labels(agent.wait_for("noisy", "TASK_FAILED", within_s=0.1))["serenity.reason"] == "EXECUTOR_LOST"
+    assert executor.processes_of(marker) == []
+    assert executor.cgroups() == []
+    assert list(originals.iterdir()) == []
+
+
 @pytest.mark.parametrize("guardian_too", [False, True])
 def test_after_a_kill_9_and_a_sweep_nothing_is_left(executor, agent, marker, tmp_path, originals, guardian_too):
     assert executor.processes_of(marker)
@@ -106,5 +115,5 @@ def test_after_a_kill_9_the_next_executor_undoes_it(executor, agent, marker, sta
     eventually(lambda: not record_file(originals, before).exists(), "it is undone")
     eventually(lambda: not executor.processes_of(marker), "the frozen task is gone")
     agent.container_id = before
-    eventually(lambda: not [each for each in executor.cgroups() if "-next" not in each.name], "and its cgroups")
-    eventually(lambda: f"container {before}: " in next_one.log.read_text(), "and it is said")
+    assert eventually(lambda: not [each for each in executor.cgroups() if "-next" not in each.name], "and its cgroups")
+    assert eventually(lambda: f"container {before}: " in next_one.log.read_text(), "and it is said")

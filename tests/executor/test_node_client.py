@@ -1,0 +1,51 @@
+"""The node's socket, the executor's side, with a made-up estimator at the other end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from serenity.daemon.clock import SystemClock
+from serenity.executor.accusations import Accusations
+from serenity.executor.node_client import NodeClient
+from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
+from serenity.wire.node import Hello, socket_path
+from tests.executor.conftest import AGENT_ID
+from tests.polling import eventually
+
+WEB, TASK = Container("web-c1", PRODUCTION, "web", 1.0, 1e9), Container("t1", BEST_EFFORT, "job", 0.5, 1e8)
+
+
+def frame(t: float, *containers: Container) -> Frame:
+    return Frame(t, containers, {"cpu": np.full(len(containers), 0.25)})
+
+
+@pytest.fixture
+def received(estimator, tmp_path):
+    """The frames that have come, in order: first two of the history."""
+    estimator.history = (frame(1.0, WEB).to_json(), frame(2.0, WEB).to_json())
+    frames: list[Frame] = []
+    client = NodeClient(
+        socket_path(AGENT_ID, tmp_path / "run"),
+        Hello(framework_id="F", executor_id="E", container_id="C", pid=1),
+        lambda new, _over: frames.extend(new),
+        Accusations(SystemClock(), "C"),
+    )
+    client.start()
+    yield frames
+    client.stop()
+
+
+def test_frames_share_who_is_there_as_long_as_that_stays(estimator, received):
+    eventually(lambda: estimator.heard and len(received) == 2, "the history")
+    renamed = replace(WEB, job="web2")
+    for each in (frame(3.0, WEB), frame(4.0, WEB, TASK), frame(5.0, WEB, TASK), frame(6.0, renamed, TASK)):
+        estimator.send(each)
+    eventually(lambda: len(received) == 6, "the frames")
+    assert [each.t for each in received] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    first, second, third, fourth, fifth, sixth = (each.containers for each in received)
+    assert first is second is third
+    assert fourth is fifth
+    assert (first, fifth, sixth) == ((WEB,), (WEB, TASK), (renamed, TASK))
