@@ -134,10 +134,10 @@ def test_a_file_that_cannot_be_used_is_told_with_key_and_remedy(tmp_path, text, 
     "text",
     [DERIVED + EMA % "cpi" + DROP, '[[qos.filters]]\nname = "cpu_granted"\n' + DROP + 'signal = "cpu_granted"\n'],
 )
-def test_what_a_filter_derives_is_there_for_those_after_it(tmp_path, text):
+def test_what_a_filter_derives_is_there_for_those_after_it(tmp_path, made, text):
     file = tmp_path / "mine.toml"
     file.write_text(text + STRATEGY)
-    Pipeline.load(file)
+    assert Pipeline.load(file).step(made.frame(0.0, made.production("web", cpu=1.0))) == []
 
 
 def test_a_file_that_is_not_there(tmp_path):
