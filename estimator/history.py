@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from serenity.wire.node import MAX_LINE_BYTES
+# Decoded, a line is some five times as large in an executor, which would never give all of that back.
+_LINE_BYTES = 1 << 18
 
 
 class History:
     """The last frames, as encoded JSON: 300 of 100 containers are some 15 MB."""
 
-    def __init__(self, max_frames: int = 300, max_line_bytes: int = MAX_LINE_BYTES // 2) -> None:
+    def __init__(self, max_frames: int = 300, max_line_bytes: int = _LINE_BYTES) -> None:
         self._frames: deque[bytes] = deque(maxlen=max_frames)
         self._max_line_bytes = max_line_bytes
 
@@ -17,7 +18,7 @@ class History:
         self._frames.append(frame)
 
     def lines(self) -> Iterator[bytes]:
-        """`serenity.wire.node.History` messages, each short enough for the protocol; at least one."""
+        """`serenity.wire.node.History` messages, of at most so many bytes where one frame is not more; at least one."""
         line: list[bytes] = []
         size = 0
         for frame in self._frames:

@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 _KEPT_BACK_S = 1.5
 _LEAST_TASK_GRACE_S = 0.5
 _ACKNOWLEDGED_WITHIN_S = 1.0
+_LOOK_AGAIN_S = 0.05
 # A cgroup can be removed a moment after its last process has been reaped.
 _REMOVE_AGAIN_S = 0.1
 
@@ -120,10 +121,28 @@ class Executor:
                 self._keep_in_force()
                 self._outcomes.due()
                 self._show_tasks()
+        except Exception as error:
+            tasks = [each.id for each in self._runner.tasks]
+            self._leave_nothing()
+            self._say_lost(tasks, f"the executor has failed: {error!r}")
+            raise
         finally:
-            self._corrector.release_all()
-            self._runner.leave_nothing()
+            self._leave_nothing()
             self._journal.close()
+
+    def _leave_nothing(self) -> None:
+        try:
+            self._corrector.release_all()
+        finally:
+            self._runner.leave_nothing()
+
+    def _say_lost(self, tasks: list[str], why: str) -> None:
+        """Of tasks that were killed since nobody here can look after them any more; the agent would know no reason."""
+        for task_id in tasks:
+            self._link.update(updates.refused(task_id, Failure(Reason.EXECUTOR_LOST, why)))
+        deadline_s = self._clock.monotonic_s() + _ACKNOWLEDGED_WITHIN_S
+        while self._link.subscribed and not self._link.settled and self._clock.monotonic_s() < deadline_s:
+            self._inbox.wait(_LOOK_AGAIN_S)
 
     # -- events --------------------------------------------------------------------------------
 

@@ -14,10 +14,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from serenity.qos.frame import Frame
+from serenity.qos.frame import Container, Frame
 from serenity.wire.node import (
     Accuse,
     Accused,
@@ -77,6 +78,7 @@ class NodeClient:
         self._thread = threading.Thread(target=self._run, name="node", daemon=True)
         self.connected = False
         self._said_missing = False
+        self._containers: tuple[Container, ...] = ()  # Of the last frame.
 
     def start(self) -> None:
         self._thread.start()
@@ -181,18 +183,22 @@ class NodeClient:
                 logger.info("the estimator of %s samples every %.1f s", message.hostname, message.interval_s)
                 return max(5.0, _SILENT_INTERVALS * message.interval_s)
             case History():
-                self._on_frames([_frame(each) for each in message.frames], None)
+                self._on_frames([self._frame(each) for each in message.frames], None)
             case Sample():
-                self._on_frames([_frame(message.frame)], message.overcommitment)
+                self._on_frames([self._frame(message.frame)], message.overcommitment)
             case Accused():
                 self._accusations.received(message)
             case Unowned():
                 self._accusations.unowned(message)
         return None
 
-
-def _frame(line: dict[str, object]) -> Frame:
-    try:
-        return Frame.from_json(line)
-    except ValueError as error:
-        raise NodeProtocolError(str(error)) from error
+    def _frame(self, line: dict[str, object]) -> Frame:
+        """While the same containers are there, frames share their tuple: some minutes of them are waiting at first."""
+        try:
+            frame = Frame.from_json(line)
+        except ValueError as error:
+            raise NodeProtocolError(str(error)) from error
+        if frame.containers == self._containers:
+            return replace(frame, containers=self._containers)
+        self._containers = frame.containers
+        return frame

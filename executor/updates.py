@@ -22,7 +22,7 @@ def simple(task_id: str, state: str) -> dict[str, Any]:
 
 
 def refused(task_id: str, failure: Failure) -> dict[str, Any]:
-    """A task that never ran."""
+    """A task that never ran, or of whose end nothing is known but why."""
     labels = _labels({LABEL_REASON: failure.reason.code})
     return {**simple(task_id, "TASK_FAILED"), "message": failure.text, "labels": labels}
 

@@ -27,6 +27,7 @@ __all__ = [
     "Response",
     "Stream",
     "Unreachable",
+    "get",
     "get_json",
     "open_stream",
     "request",
@@ -143,12 +144,17 @@ def request(
         client.close()
 
 
-def get_json(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> Any:
-    """GET, decoded.  Raises Unreachable, or HttpError for any status but 200."""
+def get(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> Response:
+    """Raises Unreachable, or HttpError for any status but 200."""
     answer = request(endpoint, "GET", path, timeout_s=timeout_s, access=access)
     if answer.status != 200:
         raise HttpError(answer.status, answer.body, f"GET {endpoint}{path}", answer.headers)
-    return answer.json()
+    return answer
+
+
+def get_json(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> Any:
+    """GET, decoded.  Raises as `get`, and HttpError for what is no JSON."""
+    return get(endpoint, path, timeout_s, access).json()
 
 
 class Stream:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serenity.wire.access import ANONYMOUS, Access
-from serenity.wire.http import Endpoint, HttpError, get_json
+from serenity.wire.http import Endpoint, HttpError, Response, get
 from serenity.wire.leader import LeadingMaster, at_the_leader
 from serenity.wire.resources import Json
 
@@ -93,9 +93,10 @@ class AgentReader:
         self.endpoint = Endpoint.parse(agent, 5051)
         self._timeout_s = timeout_s
         self._access = access
+        self._last: tuple[bytes, AgentLook] | None = None  # The last look, and the ``/state`` that it is of.
 
     def _get(self, path: str) -> Any:
-        return _read(self.endpoint, path, self._timeout_s, self._access)
+        return _read(self.endpoint, path, self._timeout_s, self._access).json()
 
     def identity(self) -> AgentIdentity:
         with _making_sense_of(self.endpoint):
@@ -119,22 +120,32 @@ class AgentReader:
 
         ``/containers`` makes the agent collect the statistics of every container.  It is read
         where `statistics` are wanted, and for pids that `before`, what an earlier look saw,
-        does not know.
+        does not know.  A ``/state`` that is the same as the last time, as it mostly is, is not
+        taken apart again.
         """
         known = {each.container_id: each for each in before}
         with _making_sense_of(self.endpoint):
-            state = self._get("/state")
-            seen = join_containers(state, [])
-            without_pid = any(not each.docker and known.get(each.container_id, each).pid is None for each in seen)
-            if statistics or without_pid:
-                joined = join_containers(state, self._get("/containers"))
-                known |= {each.container_id: each for each in joined if each.pid is not None}
-            found = (known.get(each.container_id, each) for each in seen)
-            return AgentLook(
-                self._identity(state),
-                tuple(replace(each, pid=of.pid, perf=of.perf) for each, of in zip(seen, found, strict=True)),
-                requests=2 if statistics or without_pid else 1,
-            )
+            answer = _read(self.endpoint, "/state", self._timeout_s, self._access)
+            if self._last is not None and self._last[0] == answer.body and not statistics:
+                last = self._last[1]
+                if all(_is_as_seen(known.get(each.container_id), each) for each in last.containers):
+                    return AgentLook(last.identity, tuple(known[each.container_id] for each in last.containers))
+            look = self._look(answer.json(), known, statistics)
+            self._last = (answer.body, look)
+            return look
+
+    def _look(self, state: Json, known: dict[str, Container], statistics: bool) -> AgentLook:
+        seen = join_containers(state, [])
+        without_pid = any(not each.docker and known.get(each.container_id, each).pid is None for each in seen)
+        if statistics or without_pid:
+            joined = join_containers(state, self._get("/containers"))
+            known |= {each.container_id: each for each in joined if each.pid is not None}
+        found = (known.get(each.container_id, each) for each in seen)
+        return AgentLook(
+            self._identity(state),
+            tuple(replace(each, pid=of.pid, perf=of.perf) for each, of in zip(seen, found, strict=True)),
+            requests=2 if statistics or without_pid else 1,
+        )
 
     def _identity(self, state: Json) -> AgentIdentity:
         resources = state["resources"]  # Reserved ones included, revocable ones under names of their own.
@@ -166,7 +177,7 @@ class MasterReader:
             return str(self._get("/version")["version"])
 
     def _get(self, path: str) -> Any:
-        return at_the_leader(self._leading, lambda found: _read(found, path, self._timeout_s, self._access))[0]
+        return at_the_leader(self._leading, lambda found: _read(found, path, self._timeout_s, self._access).json())[0]
 
 
 def join_containers(state: Json, containers: list[Json]) -> list[Container]:
@@ -199,9 +210,16 @@ def join_containers(state: Json, containers: list[Json]) -> list[Container]:
     ]
 
 
-def _read(endpoint: Endpoint, path: str, timeout_s: float, access: Access) -> Any:
+def _is_as_seen(known: Container | None, seen: Container) -> bool:
+    """Whether that is what an earlier look saw, or that with the pid that only Docker tells."""
+    if known is seen:
+        return seen.docker or seen.pid is not None
+    return known is not None and seen.docker and replace(known, pid=seen.pid) == seen
+
+
+def _read(endpoint: Endpoint, path: str, timeout_s: float, access: Access) -> Response:
     try:
-        return get_json(endpoint, path, timeout_s, access)
+        return get(endpoint, path, timeout_s, access)
     except HttpError as error:
         if error.status == 401:
             what = f"GET {endpoint}{path}, asked by {access.principal or 'nobody'}: check principal and secret_file"

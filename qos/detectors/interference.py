@@ -24,6 +24,8 @@ _SPAN = 128  # Samples kept of every production row.
 _AGES = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 60])
 _NOW = np.array([1, 2, 3])
 _OLDEST_S = 60.0  # What has not told by then is slower than any baseline is steady.
+_HICCUP_S = 1.5  # What is over sooner is no contention: one sample of a second proves nothing, two may.
+_BESIDE = 3  # Samples by which noise makes a change seem older or younger: as often as not, hence the half below.
 _LEAST_BEFORE = 20  # Samples of the baseline, however far apart: its error is then a fifth of a sample's.
 _SETTLES_S = 10.0  # After it was noticed, more evidence may change cause and suspects.
 # After which a change that is no interference is the new normal; in samples too, so that it was judged often enough.
@@ -36,6 +38,9 @@ _CAN_HURT = 0.1
 _USES = 1e-4  # Share of a capacity that is use at all.
 # What the screening looks at is weaker than the analysis it stands for: so much of the limit is let through.
 _SCREEN = 0.8
+# What harms one harms others that use the same: where a neighbour is known to suffer by some mechanism since some
+# moment, the same is expected here.  By noise alone it is believed in at most one contention out of so many (Ville).
+_COMPANIONS = 1000.0
 _COINCIDENCE_S = 3600.0  # Over which the usual rises are learnt: jobs come and go within hours.
 _RECOVERY_SAMPLES = (3, 6, 12, 24)
 _TELLS_HALF = 0.2  # Standard deviation of what remains of the shift, at which half is 2.5 of them away.
@@ -163,7 +168,9 @@ class Interference:
         z /= np.maximum(self._noise.inflation, 1.0)
         size = z.max(axis=0) / 2.0
         bound = (SIGNALS_OF @ size + helps[:, None]).max(axis=0) if size.size else np.zeros(0)
-        possible = (bound >= _SCREEN * self._threshold(interval_s)) | (self._near > 0.0)
+        young = any(t - each.onset <= _OLDEST_S for each in self._episodes.values())
+        limit = math.log(_COMPANIONS) if young else self._threshold(interval_s)
+        possible = (bound >= _SCREEN * limit) | (self._near > 0.0)
         return np.flatnonzero(possible & ~held)
 
     def _threshold(self, interval_s: float) -> float:
@@ -198,33 +205,52 @@ class Interference:
                 np.minimum(0.0, np.log(share[_RESOURCE_OF] / _CAN_HURT)),
                 np.where(share[_RESOURCE_OF] > _USES, 0.0, -np.inf),
             )
-        coincident = self._coincidence.evidence(ages, interval_s)
+        coincident = self._about(ages, interval_s).max(axis=1)
         prior: Floats = np.log(coincident)[:, _RESOURCE_OF].T + able[:, None] - math.log(len(MECHANISMS))
         return prior[:, :, None]
 
-    def _score(self, seen: Shifts, prior: Floats, interval_s: float) -> tuple[Floats, Floats]:
+    def _about(self, ages: Ints, interval_s: float) -> Floats:
+        """Worth of the rises at each age for a change at each other; (ages of changes, ages of rises, resources)."""
+        apart = np.abs(ages[:, None] - ages)
+        weight = np.where(apart == 0, 1.0, np.where(apart <= _BESIDE, 0.5, 0.0))
+        worth: Floats = weight[:, :, None] * self._coincidence.evidence(ages, interval_s)
+        return worth
+
+    def _together(self, ages: Ints, interval_s: float) -> Floats:
+        """0 where a neighbour is known to suffer by that mechanism since that moment, else -inf; as `_prior`."""
+        together = np.full((len(MECHANISMS), len(ages), 1), -np.inf)
+        moments = np.array([self._ring.times(int(age))[0] for age in ages])
+        for each in self._episodes.values():
+            together[each.mechanism, np.abs(moments - each.onset) <= 1.5 * interval_s] = 0.0
+        return together
+
+    def _score(self, seen: Shifts, prior: Floats, together: Floats, interval_s: float) -> tuple[Floats, Floats]:
         """Log posterior odds by mechanism, age and row; the slowdown."""
         likely, slowdown = mechanisms.interference(seen)
         # A phase may have begun at another moment than the interference that it is mistaken for.
-        phase = math.log(self._parameters.phase_odds) + mechanisms.phase(seen).max(axis=0)
-        return likely + prior - np.logaddexp(self._threshold(interval_s), phase), slowdown
+        phase = mechanisms.phase(seen).max(axis=0)
+        alone = prior - np.logaddexp(self._threshold(interval_s), math.log(self._parameters.phase_odds) + phase)
+        return likely + np.maximum(alone, together - np.logaddexp(math.log(_COMPANIONS), phase)), slowdown
 
     def _judge(self, frame: Frame, rows: Ints, interval_s: float, containers: list[Container]) -> None:
         oldest = max(6, round(_OLDEST_S / interval_s))
-        ages = _AGES[(oldest >= _AGES) & (len(self._ring) > _AGES)]
+        ages = _AGES[(oldest >= _AGES) & (len(self._ring) > _AGES) & (_AGES * interval_s >= _HICCUP_S)]
         if not len(ages):
             return
         seen = shifts(self._past(rows, ages, interval_s), ages, self._before(interval_s))
         prior, threshold = self._prior(ages, interval_s), self._threshold(interval_s)
-        worth_it = (mechanisms.at_most(seen) + prior).max(axis=(0, 1)) >= 0.5 * threshold
+        together = self._together(ages, interval_s)
+        expected = np.maximum(prior, together + threshold - math.log(_COMPANIONS))
+        worth_it = (mechanisms.at_most(seen) + expected).max(axis=(0, 1)) >= 0.5 * threshold
         score = np.full((len(MECHANISMS), len(ages), len(rows)), -np.inf)
         slowdown = np.zeros(score.shape)
         if worth_it.any():
-            score[..., worth_it], slowdown[..., worth_it] = self._score(seen.of(worth_it), prior, interval_s)
+            score[..., worth_it], slowdown[..., worth_it] = self._score(seen.of(worth_it), prior, together, interval_s)
         best = score.max(axis=(0, 1))
         self._near[rows] = best >= -0.5 * threshold
         for i in np.flatnonzero(best >= 0.0):
             m, a = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
+            a = self._about(ages, interval_s)[a, :, _RESOURCE_OF[m]].argmax()  # It began with what it coincides with.
             container, age = containers[rows[i]], int(ages[a])
             onset = float(self._ring.times(age)[0])
             episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
@@ -279,7 +305,7 @@ class Interference:
     def _settle(self, episode: Episode, place: int, age: int, interval_s: float) -> None:
         ages = np.array([age])
         seen = shifts(self._past(np.array([place]), ages, interval_s), ages, self._before(interval_s))
-        score, slowdown = self._score(seen, self._prior(ages, interval_s), interval_s)
+        score, slowdown = self._score(seen, self._prior(ages, interval_s), self._together(ages, interval_s), interval_s)
         m = int(np.argmax(score[:, 0, 0]))
         if score[m, 0, 0] > score[episode.mechanism, 0, 0] + 1.0:
             episode.mechanism = m

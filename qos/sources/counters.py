@@ -3,31 +3,61 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from serenity.daemon.clock import Clock
-from serenity.qos.frame import PRODUCTION
+from serenity.qos.frame import PRODUCTION, Floats
 from serenity.qos.sources.cgroups import V2
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import FileBudget
 from serenity.qos.sources.perf_encoding import Encoder, Encoding, encoder
-from serenity.qos.sources.perf_event import Counts, Group, Kernel, LinuxKernel
+from serenity.qos.sources.perf_event import Group, Kernel, LinuxKernel
 from serenity.qos.sources.perf_probe import HARDWARE, Pmu, Wanted, probe
 from serenity.qos.sources.places import Places
 
 ONLINE_CPUS = Path("/sys/devices/system/cpu/online")
+# Some 2.5 us each, by what bench and docs/footprint.md say.
+_MAX_READINGS = 10_000
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(slots=True)
 class _Counted:
-    """One container's groups by CPU, and what each said last, at `at_s`."""
+    """One container's groups by CPU, and what they said last, at `at_s`."""
 
     groups: dict[int, Group] = field(default_factory=dict)
-    before: dict[int, Counts] = field(default_factory=dict)
+    before: _Counts | None = None
     at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """A row a CPU: ns enabled, ns running, the counts since the groups were opened.
+
+    All CPUs are in one array: where there are many, arithmetic on each would cost several times the reading.
+    """
+
+    cpus: tuple[int, ...]
+    rows: npt.NDArray[np.uint64]
+
+    @classmethod
+    def read(cls, groups: Mapping[int, Group]) -> _Counts:
+        """Of one group at least.  Raises OSError as `Group.read` does."""
+        packed = b"".join([each.read_packed() for each in groups.values()])
+        return cls(tuple(groups), np.frombuffer(packed, np.uint64).reshape(len(groups), -1)[:, 1:])
+
+    def since(self, before: _Counts) -> Floats:
+        """What has been counted meanwhile, on the CPUs that were there before."""
+        now, then = self.rows, before.rows
+        if self.cpus != before.cpus:
+            both = [cpu for cpu in self.cpus if cpu in before.cpus]
+            now, then = now[[self.cpus.index(cpu) for cpu in both]], then[[before.cpus.index(cpu) for cpu in both]]
+        return np.where(now > then, now - then, np.uint64(0)).astype(np.float64)
 
 
 class Counters:
@@ -36,6 +66,9 @@ class Counters:
     Readings: ``perf_running``, the share of the time in which the groups were on the PMU (counts
     are scaled up by it), and ``perf_left_out``, how many containers are not counted because
     each takes events x CPUs open files and the limit is reached: production goes first.
+
+    At most `max_readings` groups are read a sample, each container's as a whole: who had to wait
+    comes first the next time, with a rate over the longer time.
     """
 
     def __init__(
@@ -48,6 +81,7 @@ class Counters:
         wanted: Wanted = HARDWARE,
         encode: Encoder | None = None,
         online: Path = ONLINE_CPUS,
+        max_readings: int = _MAX_READINGS,
     ) -> None:
         self._clock = clock
         self._places = places
@@ -57,6 +91,8 @@ class Counters:
         self._wanted = wanted
         self._encode = encode
         self._online = online
+        self._max_readings = max_readings
+        self._waiting: set[str] = set()  # For their turn to be read.
         self._pmu: Pmu | None = None
         self._counted: dict[str, _Counted] = {}
 
@@ -70,12 +106,16 @@ class Counters:
                 self._faults.lacks(each)
         if not self._pmu.events:
             return
-        deltas: list[Counts] = []
-        left_out = 0
-        for i in sorted(range(len(draft.rows)), key=lambda i: draft.rows[i].container.role != PRODUCTION):
+        enabled_ns = running_ns = left_out = 0
+        readings_left, order = max(self._max_readings, len(cpus)), self._order(draft)
+        self._waiting.clear()
+        for i in order:
             row = draft.rows[i]
             folder = self._folder(row)
             if folder is None:
+                continue
+            if len(cpus) > readings_left:
+                self._waiting.add(row.id)
                 continue
             try:
                 if not self._open(row, folder, cpus, list(self._pmu.events.values())):
@@ -86,11 +126,13 @@ class Counters:
                 self._drop(row.id)
                 self._faults.count("counters", row.id, _explained(error, folder))
                 continue
-            deltas += grown
-            values = scaled(grown) if elapsed_s > 0 else None
-            for column, value in zip(self._pmu.events, values or (), strict=False):
+            readings_left -= len(cpus)
+            enabled_ns += grown[:, 0].sum()
+            running_ns += grown[:, 1].sum()
+            values = scaled(grown)
+            for column, value in zip(self._pmu.events, () if values is None else values.tolist(), strict=False):
                 draft.fill(column, i, value / elapsed_s)
-        self._tell(draft, deltas, left_out)
+        self._tell(draft, running_ns / enabled_ns if enabled_ns else None, left_out)
 
     def keep(self, row_ids: Collection[str]) -> None:
         for gone in self._counted.keys() - set(row_ids):
@@ -98,6 +140,13 @@ class Counters:
 
     def close(self) -> None:
         self.keep(())
+
+    def _order(self, draft: Draft) -> list[int]:
+        """Whose turn it is, then production."""
+        rows = draft.rows
+        return sorted(
+            range(len(rows)), key=lambda i: (rows[i].id not in self._waiting, rows[i].container.role != PRODUCTION)
+        )
 
     def _folder(self, row: Row) -> Path | None:
         """Where it is counted: on v1 in a hierarchy of its own, which Mesos uses only when it is told to."""
@@ -138,20 +187,21 @@ class Counters:
             counted.groups[cpu] = group
         return True
 
-    def _take(self, counted: _Counted) -> tuple[float, list[Counts]]:
-        """The seconds since it was last read, and what each group has counted since, if it was read before."""
-        now_s = self._clock.monotonic_s()
+    def _take(self, counted: _Counted) -> tuple[float, Floats]:
+        """The seconds since it was last read, and what has been counted since on each CPU (see `scaled`)."""
+        now_s, before, now = self._clock.monotonic_s(), counted.before, None
+        if counted.groups:
+            now = _Counts.read(counted.groups)
         elapsed_s = now_s - counted.at_s
-        now = {cpu: group.read() for cpu, group in counted.groups.items()}
-        grown = [_grown(counted.before[cpu], counts) for cpu, counts in now.items() if cpu in counted.before]
         counted.before, counted.at_s = now, now_s
-        return (elapsed_s, grown) if grown else (0.0, [])
+        if before is None or now is None or elapsed_s <= 0:
+            return elapsed_s, np.empty((0, 2))
+        return elapsed_s, now.since(before)
 
-    def _tell(self, draft: Draft, deltas: Sequence[Counts], left_out: int) -> None:
-        enabled_s = sum(each.enabled_s for each in deltas)
-        if enabled_s > 0:
-            draft.readings["perf_running"] = min(1.0, sum(each.running_s for each in deltas) / enabled_s)
-            if draft.readings["perf_running"] == 0:
+    def _tell(self, draft: Draft, running: float | None, left_out: int) -> None:
+        if running is not None:
+            draft.readings["perf_running"] = min(1.0, running)
+            if running == 0:
                 self._faults.lacks(
                     "the hardware counters are all held by others, and nothing is counted:"
                     " sysctl kernel.nmi_watchdog=0 frees one; see who else uses perf"
@@ -170,30 +220,28 @@ class Counters:
 
     def _close(self, counted: _Counted, cpu: int) -> None:
         group = counted.groups.pop(cpu)
-        counted.before.pop(cpu, None)
         self._budget.give_back(len(group))
         group.close()
 
 
-def scaled(deltas: Iterable[Counts]) -> tuple[float, ...] | None:
+def scaled(grown: Floats) -> Floats | None:
     """Counts of one container over all CPUs, scaled to all of the time in which it ran.
 
         Σ count · enabled / running,   over the CPUs where its group got onto the PMU,
 
     times Σ enabled / Σ enabled there.  Zeros if it did not run at all; None if it ran and was
-    nowhere counted, or if there is nothing.
+    nowhere counted, or if there is nothing.  `grown` has a row a CPU: the time enabled, the time
+    running, the counts.
 
     Source: Linux ``tools/perf/design.txt``, time_enabled and time_running.
     """
-    deltas = list(deltas)
-    ran = [each for each in deltas if each.running_s > 0]
-    enabled_s = sum(each.enabled_s for each in deltas)
-    if not ran:
-        return tuple(0.0 for _ in deltas[0].values) if deltas and enabled_s == 0 else None
-    seen = enabled_s / sum(each.enabled_s for each in ran)
-    columns = zip(*(each.values for each in ran), strict=True)
-    weights = [seen * each.enabled_s / each.running_s for each in ran]
-    return tuple(sum(value * weight for value, weight in zip(column, weights, strict=True)) for column in columns)
+    enabled, running, counts = grown[:, 0], grown[:, 1], grown[:, 2:]
+    ran = running > 0
+    if not ran.any():
+        return counts.sum(axis=0) * 0.0 if len(grown) and not enabled.any() else None
+    seen = enabled.sum() / enabled[ran].sum()
+    found: Floats = (counts[ran] * (seen * enabled[ran] / running[ran])[:, None]).sum(axis=0)
+    return found
 
 
 def parse_cpus(text: str) -> list[int]:
@@ -203,14 +251,6 @@ def parse_cpus(text: str) -> list[int]:
         first, _, last = part.partition("-")
         cpus += range(int(first), int(last or first) + 1)
     return cpus
-
-
-def _grown(before: Counts, now: Counts) -> Counts:
-    return Counts(
-        max(0.0, now.enabled_s - before.enabled_s),
-        max(0.0, now.running_s - before.running_s),
-        tuple(max(0, b - a) for a, b in zip(before.values, now.values, strict=True)),
-    )
 
 
 def _explained(error: OSError, folder: Path) -> str:

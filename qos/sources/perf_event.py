@@ -108,11 +108,15 @@ class Group:
 
     def read(self) -> Counts:
         """Raises OSError, also when the kernel has given the group up: it then reads as empty."""
+        _number, enabled_ns, running_ns, *values = self._layout.unpack(self.read_packed())
+        return Counts(enabled_ns / 1e9, running_ns / 1e9, tuple(values))
+
+    def read_packed(self) -> bytes:
+        """As 64-bit integers: how many counters, ns enabled, ns running, the counts.  Raises as `read` does."""
         read = self._kernel.read(self._counters[0], self._layout.size)
         if len(read) < self._layout.size:
             raise OSError(errno.ENODEV, "the kernel has given up counting")
-        _number, enabled_ns, running_ns, *values = self._layout.unpack(read)
-        return Counts(enabled_ns / 1e9, running_ns / 1e9, tuple(values))
+        return read
 
     def close(self) -> None:
         while self._counters:

@@ -117,6 +117,10 @@ class Line:
         """Cuts the connection under the next call of a type: before it arrives, or just before its answer does."""
         self._break = _Break(b'"type":"%b"' % call.encode(), arrives)
 
+    def spare(self) -> None:
+        """The call of `cut_at`, if it has not come yet."""
+        self._break = None
+
     @property
     def broken(self) -> bool:
         """Whether the call of `cut_at` has come, and was cut."""

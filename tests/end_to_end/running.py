@@ -57,6 +57,11 @@ class Running:
         self._production.start()
 
     @property
+    def trouble(self) -> str | None:
+        """What production has noticed so far."""
+        return self.noticed if self._production is None else self._production.trouble()
+
+    @property
     def lines(self) -> LinedCluster:
         assert isinstance(self.stack.cluster, LinedCluster), "this stack has no lines"
         return self.stack.cluster
@@ -236,7 +241,7 @@ class Running:
     def stop(self) -> list[str]:
         """Stops all of it, and says what is left of it on the machine some seconds later.  May be called twice."""
         if self._production is not None:
-            self.noticed = self.noticed or self._production.trouble()
+            self.noticed = self.trouble
             self._production.stop()
             self._production = None
         self.stack.stop()

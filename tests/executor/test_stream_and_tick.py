@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
@@ -27,7 +29,8 @@ WEB = Container("web-c1", PRODUCTION, "web", 1.0, 1e9)
 
 def test_tasks_start_and_end_while_a_tick_is_at_work(start, agent, estimator, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(ENDLESS)
-    running, run_dir = start(more={"PYTHONPATH": str(tmp_path)}), tmp_path / "run"
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    running, run_dir = start(more={"PYTHONPATH": path}), tmp_path / "run"
     try:
         eventually(lambda: estimator.heard, "the executor on the node's socket")
         estimator.send(Frame(1.0, (WEB,), {"cpu": np.array([0.5])}, Node(cpus=4.0)))

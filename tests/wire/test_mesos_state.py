@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,6 +77,45 @@ def test_a_look_asks_for_pids_only_when_it_sees_somebody_new(peer: Any, state: A
     assert [each.pid for each in second.containers] == [29813, 29755]
     assert first == second
     assert [each.path for each in peer.requests] == ["/state", "/containers", "/state"]
+
+
+def test_a_state_that_has_not_changed_is_not_taken_apart_again(peer: Any, state: Any, containers: Any) -> None:
+    reader = AgentReader(peer.address)
+    larger = copy.deepcopy(state)
+    larger["frameworks"][0]["executors"][0]["resources"]["cpus"] = 7.0
+    serve(peer, state, containers, state, larger, larger, state)
+    first = reader.look()
+    same = reader.look(first.containers)
+    assert all(one is other for one, other in zip(first.containers, same.containers, strict=True))
+    assert same.requests == 1
+    grown = reader.look(same.containers)
+    assert max(each.cpus for each in grown.containers) >= 7.0
+    assert [each.pid for each in grown.containers] == [each.pid for each in first.containers]
+    # What another look saw is not taken for this one's.
+    assert reader.look(first.containers) == grown
+    assert reader.look(grown.containers) == first
+
+
+def test_an_executor_without_a_pid_is_asked_for_until_it_has_one(peer: Any, state: Any, containers: Any) -> None:
+    reader, starting = AgentReader(peer.address), copy.deepcopy(containers)
+    del starting[0]["status"]["executor_pid"]
+    serve(peer, state, starting, state, starting, state, containers, state)
+    look = reader.look()
+    for pid in (None, 29813, 29813):
+        look = reader.look(look.containers)
+        assert look.containers[0].pid == pid
+    assert [each.path for each in peer.requests] == ["/state", "/containers"] * 3 + ["/state"]
+
+
+def test_a_pid_that_docker_has_told_stays(peer: Any, state: Any) -> None:
+    reader = AgentReader(peer.address)
+    for each in (task for f in state["frameworks"] for e in f["executors"] for task in e["tasks"]):
+        each["container"] = {"type": "DOCKER"}
+    serve(peer, state, state)
+    look = reader.look()
+    told = tuple(replace(each, pid=77) for each in look.containers)
+    assert [each.pid for each in reader.look(told).containers] == [77, 77]
+    assert [each.path for each in peer.requests] == ["/state", "/state"]
 
 
 def test_reading_a_master(peer: Any, shape: Callable[[str], Any]) -> None:

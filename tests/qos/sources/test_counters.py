@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from serenity.daemon.clock import ManualClock
@@ -17,7 +18,6 @@ from serenity.qos.sources.counters import Counters, parse_cpus, scaled
 from serenity.qos.sources.draft import Faults
 from serenity.qos.sources.files import FileBudget
 from serenity.qos.sources.perf_encoding import GENERIC, Encoding, generic
-from serenity.qos.sources.perf_event import Counts
 from serenity.qos.sources.perf_probe import probe
 
 WANTED = {"cycles": ("cycles",), "instructions": ("instructions",), "llc_misses": ("cache-misses",)}
@@ -107,10 +107,10 @@ class Bench:
         self.places = self.machine.places
         self.made = None
 
-    def counters(self, budget=None, wanted=WANTED, places=None):
+    def counters(self, budget=None, wanted=WANTED, places=None, **more):
         self.made = Counters(
             self.clock, places or self.places, self.faults, budget or FileBudget(),
-            kernel=self.kernel, wanted=wanted, encode=generic, online=self.online,
+            kernel=self.kernel, wanted=wanted, encode=generic, online=self.online, **more,
         )  # fmt: skip
         return self.made
 
@@ -134,13 +134,17 @@ class Bench:
 
 
 def test_counts_are_scaled_to_all_of_the_time():
+    def total(*cpus):  # Each: time enabled, time running, two counts.
+        found = scaled(np.array(cpus, dtype=float).reshape(-1, 4))
+        return None if found is None else tuple(found)
+
     # CPU 0: on the PMU for half of its 2 s; CPU 1 for all of its 1 s.
-    assert scaled([Counts(2.0, 1.0, (10, 4)), Counts(1.0, 1.0, (5, 1))]) == (25.0, 9.0)
+    assert total((2.0, 1.0, 10, 4), (1.0, 1.0, 5, 1)) == (25.0, 9.0)
     # CPU 1 ran for 1 s and was never counted: as many as on the others, by time.
-    assert scaled([Counts(2.0, 2.0, (10, 4)), Counts(1.0, 0.0, (0, 0))]) == (15.0, 6.0)
-    assert scaled([Counts(0.0, 0.0, (0, 0))]) == (0.0, 0.0)  # It did not run.
-    assert scaled([Counts(1.0, 0.0, (0, 0))]) is None
-    assert scaled([]) is None
+    assert total((2.0, 2.0, 10, 4), (1.0, 0.0, 0, 0)) == (15.0, 6.0)
+    assert total((0.0, 0.0, 0, 0)) == (0.0, 0.0)  # It did not run.
+    assert total((1.0, 0.0, 0, 0)) is None
+    assert total() is None
 
 
 def test_lists_of_cpus():
@@ -204,6 +208,15 @@ def test_cpus_that_come_and_go(bench, kernel):
     bench.online.write_text("0,2-3\n")
     kernel.offline.add(3)
     kernel.run("web", 0, 1.0, cycles=1e9)
+    assert bench.sample(web)[0]["web"]["cycles"] == 1e9
+    # None is left that was there before; then none that can be counted on.
+    bench.online.write_text("5\n")
+    assert bench.sample(web)[0] == {"web": {}}
+    bench.online.write_text("3\n")
+    assert bench.sample(web)[0] == {"web": {}}
+    bench.online.write_text("5\n")
+    bench.sample(web)
+    kernel.run("web", 5, 1.0, cycles=1e9)
     assert bench.sample(web)[0]["web"]["cycles"] == 1e9
     assert bench.faults.counts == {}
 
@@ -274,6 +287,26 @@ def test_production_goes_first_where_open_files_are_few(bench, kernel):
     _, readings = bench.sample(burn)
     assert {who for who, _, _ in kernel.counters.values()} == {"burn"}
     assert readings["perf_left_out"] == 0
+
+
+def test_more_groups_than_are_read_at_once_are_read_in_turn(bench, kernel):
+    burn = bench.machine.container("burn", 1, production=False)
+    first, second = bench.machine.container("first", 2), bench.machine.container("second", 3)
+    bench.counters(max_readings=5)  # Two containers on two CPUs.
+    seen = []
+    for _ in range(6):
+        for each in ("burn", "first", "second"):
+            kernel.run(each, 0, 1.0, cycles=1e9)
+        columns, readings = bench.sample(burn, first, second)
+        seen.append({name: columns[name]["cycles"] for name in columns if columns[name]})
+        assert readings["perf_left_out"] == 0
+    # Who has waited is first, with a rate over all of the time; then production.
+    every = {"burn": 1e9, "first": 1e9, "second": 1e9}
+    assert [set(each) for each in seen] == [
+        set(), {"first"}, {"first", "second"}, {"burn", "first"}, {"first", "second"}, {"burn", "first"},
+    ]  # fmt: skip
+    assert all(each.items() <= every.items() for each in seen)
+    assert bench.faults.counts == {}
 
 
 def test_the_kernels_own_limit_is_no_fault_of_the_container(bench, kernel, caplog):
