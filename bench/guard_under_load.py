@@ -32,7 +32,7 @@ import numpy as np
 
 from serenity.estimator.node_server import NodeServer
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
-from serenity.wire import node
+from serenity.wire.messages import node
 from tests.executor.conftest import AGENT_ID, EXECUTOR_ID, FRAMEWORK_ID, FakeAgent
 
 _CPU = Path("/sys/fs/cgroup/cpu")

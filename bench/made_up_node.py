@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from serenity.qos.sources.cgroups import V2, Mounts
-from serenity.wire import recordio
+from serenity.wire.transport import recordio
 
 # Those that a Mesos agent with the usual isolators has; a machine with v2 alone has that one.
 _CONTROLLERS = ("cpu", "cpuacct", "memory", "blkio", "freezer", "perf_event", V2)

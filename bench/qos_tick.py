@@ -25,7 +25,7 @@ from serenity.qos.pipeline import Pipeline
 from serenity.qos.sources.cgroups import V2, Mounts
 from serenity.qos.sources.roster import Look
 from serenity.qos.sources.sampler import Sampler
-from serenity.wire.mesos_state import AgentIdentity, Container
+from serenity.wire.mesos.state import AgentIdentity, Container
 
 _CONTROLLERS = ("cpu", "cpuacct", "memory", "blkio", V2)
 _WARM_UP = 5  # Ticks, which open the files.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from serenity.wire.quantities import parse_duration_s, parse_mem_bytes
+from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
 
 Callback = Callable[[click.Context, click.Parameter, str | None], float | None]
 

@@ -13,8 +13,8 @@ import msgspec
 
 from serenity.cli import exits
 from serenity.cli.failure import Failure
-from serenity.wire import api
-from serenity.wire.http import Endpoint, Response, Unreachable, request
+from serenity.wire.messages import api
+from serenity.wire.transport.http import Endpoint, Response, Unreachable, request
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=msgspec.Struct)
@@ -107,8 +107,8 @@ def find_framework(flag: str | None, environ: Mapping[str, str]) -> tuple[str, s
     url = _profile_url(profile)
     if url is not None:
         return url, str(profile)
-    from serenity.wire import runtime_file
-    from serenity.wire.node import run_dir
+    from serenity.wire.messages import runtime_file
+    from serenity.wire.messages.node import run_dir
 
     file = runtime_file.path_in(run_dir(environ))
     running = runtime_file.read(file.parent)

@@ -12,7 +12,7 @@ from serenity.cli.client import json_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json, table
 from serenity.daemon.settings import Origin, SettingsError, resolve
-from serenity.wire.endpoint import without_credentials
+from serenity.wire.transport.endpoint import without_credentials
 
 
 @click.group("config")

@@ -9,8 +9,8 @@ import msgspec
 
 from serenity.cli.client import Framework
 from serenity.cli.output import words
-from serenity.wire import api
-from serenity.wire.http import HttpError, Unreachable, open_stream
+from serenity.wire.messages import api
+from serenity.wire.transport.http import HttpError, Unreachable, open_stream
 
 # The server says something every ten seconds.
 _SILENCE_S = 35.0

@@ -8,7 +8,7 @@ from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json, words
-from serenity.wire import api
+from serenity.wire.messages import api
 
 
 @click.command("kill")

@@ -67,8 +67,8 @@ def command(
         other_runs,
     )
     from serenity.localmesos.cluster.cluster import ClusterError, ClusterOptions, find_mesos
-    from serenity.wire.http import Endpoint
-    from serenity.wire.node import run_dir
+    from serenity.wire.messages.node import run_dir
+    from serenity.wire.transport.http import Endpoint
 
     try:
         Endpoint.parse(listen)

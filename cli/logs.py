@@ -12,7 +12,7 @@ from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json
-from serenity.wire import api
+from serenity.wire.messages import api
 
 _FOLLOW_PAUSE_S = 0.5
 

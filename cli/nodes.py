@@ -7,8 +7,8 @@ import click
 from serenity.cli import exits
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.output import print_json, shorten, table, words
-from serenity.wire import api
-from serenity.wire.quantities import format_mem
+from serenity.wire.mesos.quantities import format_mem
+from serenity.wire.messages import api
 
 
 @click.command("nodes")

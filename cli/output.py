@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from serenity.wire.quantities import format_duration
+from serenity.wire.mesos.quantities import format_duration
 
 _COLOURS = {
     "running": "green",

@@ -25,8 +25,8 @@ from serenity.cli.output import words
 if TYPE_CHECKING:
     from serenity.estimator.settings import EstimatorSettings
     from serenity.qos.sources.roster import Roster
-    from serenity.wire.access import Access
-    from serenity.wire.node import ToExecutor
+    from serenity.wire.messages.node import ToExecutor
+    from serenity.wire.transport.access import Access
 
 Json = dict[str, Any]
 _Lines = Generator[Json, None, None]
@@ -76,8 +76,8 @@ def command(file: Path, seconds: float | None, interval: float, agent: str | Non
 def _settings(agent: str | None) -> tuple[EstimatorSettings, Access]:
     from serenity.daemon.settings import SettingsError, resolve
     from serenity.estimator.settings import EstimatorSettings
-    from serenity.wire.access import access_of
-    from serenity.wire.trust_files import UnusableFile
+    from serenity.wire.transport.access import access_of
+    from serenity.wire.transport.trust_files import UnusableFile
 
     try:
         settings, _origins = resolve(EstimatorSettings, "estimator", {"agent": agent})
@@ -90,9 +90,9 @@ def _frames(settings: EstimatorSettings, access: Access, interval_s: float) -> t
     """How far apart they are, and lines of a trace, for ever."""
     from serenity.daemon.clock import SystemClock
     from serenity.qos.sources.roster import Roster
-    from serenity.wire import node
-    from serenity.wire.http import HttpError, Unreachable
-    from serenity.wire.mesos_state import AgentReader
+    from serenity.wire.mesos.state import AgentReader
+    from serenity.wire.messages import node
+    from serenity.wire.transport.http import HttpError, Unreachable
 
     roster = Roster(AgentReader(settings.agent, access=access), SystemClock(), max(1.0, interval_s))
     try:
@@ -133,7 +133,7 @@ def _sampled(roster: Roster, settings: EstimatorSettings, interval_s: float) -> 
 
 
 def _messages(connection: socket.socket) -> Iterator[ToExecutor]:
-    from serenity.wire import node
+    from serenity.wire.messages import node
 
     me = f"record {os.getpid()}"  # No container is called so.
     hello = node.Hello(framework_id="", executor_id="serenity qos record", container_id=me, pid=os.getpid())
@@ -149,7 +149,7 @@ def _messages(connection: socket.socket) -> Iterator[ToExecutor]:
 
 def _received(messages: Iterator[ToExecutor], interval_s: float) -> _Lines:
     """The estimator's frames, as far apart as is wanted; it samples no faster than it does."""
-    from serenity.wire import node
+    from serenity.wire.messages import node
 
     last = -interval_s
     for message in messages:

@@ -7,8 +7,8 @@ import click
 from serenity.cli import exits
 from serenity.cli.client import json_option
 from serenity.cli.output import print_json, table
-from serenity.wire.quantities import format_duration
-from serenity.wire.reasons import Reason
+from serenity.wire.mesos.quantities import format_duration
+from serenity.wire.messages.reasons import Reason
 
 
 @click.command("reasons")

@@ -23,9 +23,9 @@ from serenity.cli.output import (
     terminal_width,
     words,
 )
-from serenity.wire import api
-from serenity.wire.quantities import format_duration, format_mem
-from serenity.wire.task_end import TaskEnd
+from serenity.wire.mesos.quantities import format_duration, format_mem
+from serenity.wire.messages import api
+from serenity.wire.messages.task_end import TaskEnd
 
 _MOST_ATTEMPTS = 40
 _MOST_KILLS = 20

@@ -19,8 +19,9 @@ from typing import Self
 
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.localmesos.cluster.tether import tethered
-from serenity.wire import http, runtime_file
-from serenity.wire.http import Endpoint, HttpError, Unreachable
+from serenity.wire.messages import runtime_file
+from serenity.wire.transport import http
+from serenity.wire.transport.http import Endpoint, HttpError, Unreachable
 
 _READY_TIMEOUT_S = 30.0
 _POLL_S = 0.1

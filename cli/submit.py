@@ -9,7 +9,7 @@ import click
 from serenity.cli import amounts, exits
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.output import print_json, words
-from serenity.wire import api
+from serenity.wire.messages import api
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -11,8 +11,8 @@ from serenity.cli import amounts, exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json, words
-from serenity.wire import api
-from serenity.wire.quantities import format_duration
+from serenity.wire.mesos.quantities import format_duration
+from serenity.wire.messages import api
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0

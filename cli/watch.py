@@ -10,8 +10,8 @@ from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.events import follow
 from serenity.cli.output import clock_time, faint, folded, print_json, state_text
-from serenity.wire import api
-from serenity.wire.api import EventType, JobState
+from serenity.wire.messages import api
+from serenity.wire.messages.api import EventType, JobState
 
 _STATE_COLUMNS = 11  # The longest is "unreachable".
 

@@ -7,7 +7,7 @@ import click
 from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.output import print_json, state_text
-from serenity.wire import api
+from serenity.wire.messages import api
 
 
 @click.command("why")

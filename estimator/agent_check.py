@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
-from serenity.wire.http import HttpError
-from serenity.wire.mesos_state import AgentReader
+from serenity.wire.mesos.state import AgentReader
+from serenity.wire.transport.http import HttpError
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from serenity.estimator.held import Held
 from serenity.estimator.report import Amount, Report, ReportParameters, next_report
 from serenity.estimator.slack import Slack
 from serenity.estimator.valve import Valve
-from serenity.wire.node import Overcommitment
+from serenity.wire.messages.node import Overcommitment
 
 logger = logging.getLogger(__name__)
 

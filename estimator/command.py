@@ -28,10 +28,10 @@ from serenity.estimator.settings import EstimatorSettings
 from serenity.qos import pipeline
 from serenity.qos.sources.roster import Roster
 from serenity.qos.stages import PipelineError
-from serenity.wire.access import Access, access_of
-from serenity.wire.http import HttpError, Unreachable
-from serenity.wire.mesos_state import AgentIdentity, AgentReader
-from serenity.wire.trust_files import UnusableFile
+from serenity.wire.mesos.state import AgentIdentity, AgentReader
+from serenity.wire.transport.access import Access, access_of
+from serenity.wire.transport.http import HttpError, Unreachable
+from serenity.wire.transport.trust_files import UnusableFile
 
 logger = logging.getLogger(__name__)
 

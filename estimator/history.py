@@ -18,7 +18,7 @@ class History:
         self._frames.append(frame)
 
     def lines(self) -> Iterator[bytes]:
-        """`serenity.wire.node.History` messages, of at most so many bytes where one frame is not more; at least one."""
+        """`History` messages, of at most so many bytes where one frame is not more; at least one."""
         line: list[bytes] = []
         size = 0
         for frame in self._frames:

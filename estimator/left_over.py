@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.lock import is_held
-from serenity.wire.node import originals_folder
+from serenity.wire.messages.node import originals_folder
 
 logger = logging.getLogger(__name__)
 

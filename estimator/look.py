@@ -15,7 +15,7 @@ from serenity.estimator.settings import EstimatorSettings
 from serenity.qos.frame import PRODUCTION, Frame
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
-from serenity.wire.quantities import format_mem
+from serenity.wire.mesos.quantities import format_mem
 
 # Rates need two samples, and a peak of one rate is none.
 _SAMPLES = 4

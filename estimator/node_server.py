@@ -1,4 +1,4 @@
-"""The node's socket, the estimator's side (protocol: `serenity.wire.node`).
+"""The node's socket, the estimator's side (protocol: `serenity.wire.messages.node`).
 
 One reader and one writer a connection.  What an executor does not read is queued for a few
 samples and no more: then its connection is dropped, and the sampling has not noticed.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from serenity.daemon.lock import FileLock
-from serenity.wire import node
+from serenity.wire.messages import node
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
 from serenity.estimator.provider_id import ProviderIdFile
 from serenity.estimator.report import Amount, Report
-from serenity.wire.access import Access
-from serenity.wire.http import HttpError, Unreachable
-from serenity.wire.provider import ProviderDriver, new_version, slack
-from serenity.wire.resources import Resources
+from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 

@@ -28,9 +28,9 @@ from serenity.estimator.valve import LeaseError
 from serenity.qos.frame import Frame
 from serenity.qos.sources.roster import Look, Roster
 from serenity.qos.sources.sampler import Sampler
-from serenity.wire import node
-from serenity.wire.access import Access
-from serenity.wire.mesos_state import AgentIdentity
+from serenity.wire.mesos.state import AgentIdentity
+from serenity.wire.messages import node
+from serenity.wire.transport.access import Access
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from serenity.qos.sources.indicator import Rule
-from serenity.wire import node
-from serenity.wire.http import Endpoint
+from serenity.wire.messages import node
+from serenity.wire.transport.http import Endpoint
 
 ANY_ROLE = "*"
 
@@ -26,7 +26,7 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str | None = None
     # Applications' indicators, each as in a task's labels (qos/sources/indicator.py), with a job; may run a command.
     indicators: tuple[dict[str, Any], ...] = ()
-    # How the agent is spoken to: wire/access.py.
+    # How the agent is spoken to: wire/transport/access.py.
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None

@@ -12,9 +12,9 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from serenity.executor.inbox import Acknowledged, Event, Kill, Launch, Shutdown, Subscribed
-from serenity.wire.access import ANONYMOUS, Access
-from serenity.wire.executor import ExecutorDriver
-from serenity.wire.http import HttpError, Unreachable
+from serenity.wire.mesos.executor import ExecutorDriver
+from serenity.wire.transport.access import ANONYMOUS, Access
+from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 

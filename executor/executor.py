@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from serenity.daemon.clock import Clock
 from serenity.executor import updates
-from serenity.executor.actions import (
+from serenity.executor.corrections.actuators import Allowance, Target
+from serenity.executor.corrections.corrector import Corrector
+from serenity.executor.guarding.actions import (
     Action,
     CloseValve,
     Concluded,
@@ -26,22 +28,20 @@ from serenity.executor.actions import (
     Throttle,
     name_of,
 )
-from serenity.executor.actuators import Allowance, Target
-from serenity.executor.corrector import Corrector
-from serenity.executor.evictions import EVICT
+from serenity.executor.guarding.evictions import EVICT
 from serenity.executor.inbox import Acknowledged, Decided, Event, Inbox, Kill, Launch, OverDisk, Shutdown, Subscribed
 from serenity.executor.journal import Journal
 from serenity.executor.outcomes import Outcomes
 from serenity.executor.records import AgentName, record_of
-from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
-from serenity.executor.task import Ending, Failure, Instruction, State, Task
+from serenity.executor.tasks.runner import TaskRunner
+from serenity.executor.tasks.task import Ending, Failure, Instruction, State, Task
 from serenity.qos.contention import Finding
-from serenity.wire import corrections
-from serenity.wire.corrections import Correction, Outcome
-from serenity.wire.node import TaskOnNode
-from serenity.wire.reasons import REASON_OF_CAUSE, Reason
-from serenity.wire.task_spec import TaskSpec, TaskSpecError
+from serenity.wire.messages import corrections
+from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.node import TaskOnNode
+from serenity.wire.messages.reasons import REASON_OF_CAUSE, Reason
+from serenity.wire.messages.task_spec import TaskSpec, TaskSpecError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from serenity.daemon.clock import Clock
 from serenity.qos.frame import Frame
-from serenity.wire.node import Overcommitment, TaskOnNode
+from serenity.wire.messages.node import Overcommitment, TaskOnNode
 
 logger = logging.getLogger(__name__)
 

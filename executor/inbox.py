@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from serenity.executor.actions import Action
-from serenity.executor.limits import Breach
+from serenity.executor.guarding.actions import Action
+from serenity.executor.tasks.limits import Breach
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The journal: what the executor did to tasks and what came of it, a line of JSON each, beside the tasks' sandboxes.
 
-    {"type": "correction", …}      as it is told to the framework (wire/corrections.py)
+    {"type": "correction", …}      as it is told to the framework (wire/messages/corrections.py)
     {"type": "outcome", …}         what a correction has led to
     {"type": "kill", "record": …}  a kill record, whole
 
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from serenity.wire.corrections import Correction, Outcome
-from serenity.wire.kill_record import KillRecord, RecordError
+from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.kill_record import KillRecord, RecordError
 
 logger = logging.getLogger(__name__)
 

@@ -13,33 +13,33 @@ from serenity.daemon import log
 from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import SystemClock
 from serenity.daemon.settings import SettingsError, resolve
-from serenity.executor import cgroups
-from serenity.executor.actuators.by_cause import actuators_by_cause
-from serenity.executor.actuators.stop_and_go import StopAndGo
 from serenity.executor.agent_link import AgentLink
-from serenity.executor.cgroups import TaskCgroups
-from serenity.executor.corrector import Corrector
-from serenity.executor.disk_watch import DiskWatch
-from serenity.executor.environment import handed_on
+from serenity.executor.corrections.actuators.by_cause import actuators_by_cause
+from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
+from serenity.executor.corrections.corrector import Corrector
+from serenity.executor.corrections.kernel_files import KernelFiles
+from serenity.executor.corrections.originals import Originals
+from serenity.executor.corrections.undo import undo_all
 from serenity.executor.executor import Executor
 from serenity.executor.inbox import Inbox, OverDisk
-from serenity.executor.kernel_files import KernelFiles
-from serenity.executor.launch import Surroundings
-from serenity.executor.originals import Originals
 from serenity.executor.own_priority import OwnPriority
 from serenity.executor.qos_side import QosSide
-from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
-from serenity.executor.standing_guardian import StandingGuardian
-from serenity.executor.trees import Trees
-from serenity.executor.undo import undo_all
+from serenity.executor.tasks import cgroups
+from serenity.executor.tasks.cgroups import TaskCgroups
+from serenity.executor.tasks.disk_watch import DiskWatch
+from serenity.executor.tasks.environment import handed_on
+from serenity.executor.tasks.launch import Surroundings
+from serenity.executor.tasks.runner import TaskRunner
+from serenity.executor.tasks.standing_guardian import StandingGuardian
+from serenity.executor.tasks.trees import Trees
 from serenity.qos.pipeline import DEFAULT_FILE, Pipeline
 from serenity.qos.stages import PipelineError
-from serenity.wire.access import access_of
-from serenity.wire.executor import NotUnderMesos
-from serenity.wire.libprocess import agent_access
-from serenity.wire.node import originals_folder, run_dir
-from serenity.wire.trust_files import UnusableFile
+from serenity.wire.mesos.executor import NotUnderMesos
+from serenity.wire.messages.node import originals_folder, run_dir
+from serenity.wire.transport.access import access_of
+from serenity.wire.transport.libprocess import agent_access
+from serenity.wire.transport.trust_files import UnusableFile
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from serenity.qos.frame import Container, Frame
-from serenity.wire.node import (
+from serenity.wire.mesos.subscription import Backoff
+from serenity.wire.messages.node import (
     Accuse,
     Accused,
     Hello,
@@ -37,7 +38,6 @@ from serenity.wire.node import (
     decode_to_executor,
     encode_line,
 )
-from serenity.wire.subscription import Backoff
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
-from serenity.wire.corrections import Outcome
+from serenity.wire.messages.corrections import Outcome
 
 # After the first time.  The record itself may be on its way for a while: Mesos keeps updates until they are taken.
 _AGAIN_AFTER_S = (5.0, 30.0, 300.0)

@@ -13,8 +13,8 @@ import os
 import posixpath
 from pathlib import Path
 
-from serenity.executor.cgroups import Hierarchies, OwnedCgroup
-from serenity.executor.guardian import CGROUP_PREFIX
+from serenity.executor.tasks.cgroups import Hierarchies, OwnedCgroup
+from serenity.executor.tasks.guardian import CGROUP_PREFIX
 
 logger = logging.getLogger(__name__)
 

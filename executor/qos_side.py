@@ -8,25 +8,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serenity.daemon.clock import Clock
-from serenity.executor.accusations import Accusations
 from serenity.executor.agent_link import AgentLink
-from serenity.executor.decisions import Decisions
 from serenity.executor.executor import Executor
 from serenity.executor.frames import Frames
-from serenity.executor.guard import Guard
+from serenity.executor.guarding.accusations import Accusations
+from serenity.executor.guarding.decisions import Decisions
+from serenity.executor.guarding.guard import Guard
+from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
 from serenity.executor.inbox import Event, Subscribed
 from serenity.executor.node_client import NodeClient
-from serenity.executor.overcommitment import MemoryOverrun, SlackLimits
 from serenity.executor.settings import ExecutorSettings
 from serenity.executor.tick import TickLoop
 from serenity.qos.frame import Frame
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
-from serenity.wire.access import Access
-from serenity.wire.libprocess import agent_endpoint
-from serenity.wire.mesos_state import AgentReader
-from serenity.wire.node import Accuse, Hello, TaskOnNode, qos_off_file, run_dir, socket_path
+from serenity.wire.mesos.state import AgentReader
+from serenity.wire.messages.node import Accuse, Hello, TaskOnNode, qos_off_file, run_dir, socket_path
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.libprocess import agent_endpoint
 
 logger = logging.getLogger(__name__)
 

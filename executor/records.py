@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from serenity.executor.actions import Decision
-from serenity.executor.evidence import detector_of, protected_of, selection_of, signal_of, window_of
-from serenity.executor.task import Task
-from serenity.wire import kill_record
-from serenity.wire.kill_record import KillRecord, Step
+from serenity.executor.guarding.actions import Decision
+from serenity.executor.guarding.evidence import detector_of, protected_of, selection_of, signal_of, window_of
+from serenity.executor.tasks.task import Task
+from serenity.wire.messages import kill_record
+from serenity.wire.messages.kill_record import KillRecord, Step
 
 
 @dataclass(frozen=True, slots=True)

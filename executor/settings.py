@@ -6,9 +6,9 @@ environment; the agent host's serenity.toml fills in what it leaves open.
 
 from __future__ import annotations
 
-from serenity.executor.guard import GuardParameters
-from serenity.executor.ladder import check_policy
-from serenity.wire.quantities import parse_mem_bytes
+from serenity.executor.guarding.guard import GuardParameters
+from serenity.executor.guarding.ladder import check_policy
+from serenity.wire.mesos.quantities import parse_mem_bytes
 
 
 class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
@@ -28,7 +28,7 @@ class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
     lease_s: float = 10.0  # The valve opens this long after the last word from us.
     evict_grace_s: float = 10.0  # An evicted task gets its own grace, but no more than this.
     verbose: bool = False
-    # How the agent is spoken to where the estimator's frames are missing, and its TLS always: wire/access.py.
+    # How the agent is spoken to where the estimator's frames are missing, and its TLS always: wire/transport/access.py.
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from serenity.daemon.clock import Clock
-from serenity.executor.accusations import accusation
-from serenity.executor.actions import Accuse, Action, CloseValve, OpenValve, Relearn, TaskView
-from serenity.executor.decisions import Decisions
 from serenity.executor.frames import Frames
+from serenity.executor.guarding.accusations import accusation
+from serenity.executor.guarding.actions import Accuse, Action, CloseValve, OpenValve, Relearn, TaskView
+from serenity.executor.guarding.decisions import Decisions
 from serenity.executor.inbox import Decided, Event
 from serenity.qos.frame import Frame
-from serenity.wire import node
-from serenity.wire.node import Overcommitment
+from serenity.wire.messages import node
+from serenity.wire.messages.node import Overcommitment
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import base64
 import signal
 from typing import Any
 
-from serenity.executor.task import Exit, Failure, Task
-from serenity.wire.kill_record import LABEL_CAUSE, LABEL_ID, LABEL_REASON, KillRecord
-from serenity.wire.reasons import Payer, Reason
+from serenity.executor.tasks.task import Exit, Failure, Task
+from serenity.wire.messages.kill_record import LABEL_CAUSE, LABEL_ID, LABEL_REASON, KillRecord
+from serenity.wire.messages.reasons import Payer, Reason
 
 # As far as Mesos has one of its own.
 _MESOS_REASON = {

@@ -19,7 +19,7 @@ from serenity.daemon.serving import CannotListen, serve
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.daemon.signals import stop_event
 from serenity.framework.settings import FrameworkSettings, executor_environment
-from serenity.wire.trust_files import UnusableFile
+from serenity.wire.transport.trust_files import UnusableFile
 
 logger = logging.getLogger("serenity.framework")
 

@@ -1,4 +1,4 @@
-"""The HTTP API: routes, status codes and JSON around `Framework`.  The shapes are in wire/api.py."""
+"""The HTTP API: routes, status codes and JSON around `Framework`.  The shapes are in wire/messages/api.py."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from serenity.framework.logs import NoLog
 from serenity.framework.service import AmbiguousName, Framework, NoSuchJob
 from serenity.framework.settings import is_loopback
 from serenity.framework.store import StoreError
-from serenity.wire import api
-from serenity.wire.http import HttpError, Unreachable
-from serenity.wire.sandbox import Output
+from serenity.wire.messages import api
+from serenity.wire.messages.sandbox import Output
+from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from serenity.framework.jobs import ALIVE, Attempt, Job, Key
 from serenity.framework.rows import attempt_key
 from serenity.framework.store import Changes, Snapshot
 from serenity.framework.views import attempt_text, concluded, job_view, one_line, record_json
-from serenity.wire import api
-from serenity.wire.api import AttemptState, EventType
-from serenity.wire.corrections import Outcome
+from serenity.wire.messages import api
+from serenity.wire.messages.api import AttemptState, EventType
+from serenity.wire.messages.corrections import Outcome
 
 _CONCLUDED = 1000
 

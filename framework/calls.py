@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,11 @@ from serenity.framework.store import Changes, Snapshot
 from serenity.framework.task_info import ExecutorTemplate, task_info
 from serenity.framework.updates import Update, decode
 from serenity.framework.views import correction_text
-from serenity.wire import api, corrections
-from serenity.wire.api import AttemptState, EventType
-from serenity.wire.corrections import Correction, CorrectionError, Outcome
-from serenity.wire.reasons import Reason
-from serenity.wire.resources import Json, ResourceError
+from serenity.wire.mesos.resources import Json, ResourceError
+from serenity.wire.messages import api, corrections
+from serenity.wire.messages.api import AttemptState, EventType
+from serenity.wire.messages.corrections import Correction, CorrectionError, Outcome
+from serenity.wire.messages.reasons import Reason
 
 logger = logging.getLogger(__name__)
 

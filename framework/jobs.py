@@ -26,10 +26,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from serenity.wire.api import AttemptState, JobRequest, JobState
-from serenity.wire.kill_record import KillRecord, Retry
-from serenity.wire.reasons import Payer, Reason
-from serenity.wire.task_end import TaskEnd
+from serenity.wire.messages.api import AttemptState, JobRequest, JobState
+from serenity.wire.messages.kill_record import KillRecord, Retry
+from serenity.wire.messages.reasons import Payer, Reason
+from serenity.wire.messages.task_end import TaskEnd
 
 _STORY_LINES = 20
 _STEADY_S = 600.0

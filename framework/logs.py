@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from serenity.framework.jobs import Attempt
-from serenity.wire import api
-from serenity.wire.access import Access
-from serenity.wire.http import Endpoint, HttpError, get_json, request
-from serenity.wire.sandbox import Output, rotated_offset, task_folder
+from serenity.wire.messages import api
+from serenity.wire.messages.sandbox import Output, rotated_offset, task_folder
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.http import Endpoint, HttpError, get_json, request
 
 # Mesos itself gives no more at once: 16 pages.
 _PIECE_BYTES = 64 * 1024

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from serenity.wire import api
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
+from serenity.wire.messages import api
 
 
 def nodes(agents: Sequence[Json], tasks_on: Mapping[str, int]) -> api.Nodes:

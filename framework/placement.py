@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from serenity.framework.jobs import Key
 from serenity.framework.task_info import ExecutorTemplate
-from serenity.wire.endpoint import Endpoint
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
+from serenity.wire.transport.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import msgspec
 from serenity.framework.cooldowns import Cooldown
 from serenity.framework.jobs import Attempt, Ending, Job, Place
 from serenity.framework.placement import Executor
-from serenity.wire import api
-from serenity.wire.kill_record import KillRecord, Retry
-from serenity.wire.reasons import Reason
-from serenity.wire.task_end import TaskEnd
+from serenity.wire.messages import api
+from serenity.wire.messages.kill_record import KillRecord, Retry
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.messages.task_end import TaskEnd
 
 Row = dict[str, Any]
 

@@ -12,8 +12,8 @@ from serenity.daemon.metrics import MetricsTable
 from serenity.framework.calls import Accept, Acknowledge, Call, Decline, Kill, Reconcile, Revive, Suppress
 from serenity.framework.loop import Loop
 from serenity.framework.settings import FrameworkSettings
-from serenity.wire.resources import Json
-from serenity.wire.scheduler import CallRefused, Disconnected, SchedulerDriver
+from serenity.wire.mesos.resources import Json
+from serenity.wire.mesos.scheduler import CallRefused, Disconnected, SchedulerDriver
 
 logger = logging.getLogger(__name__)
 

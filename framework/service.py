@@ -19,11 +19,11 @@ from serenity.framework.store import Changes, Store
 from serenity.framework.store_worker import StoreWorker
 from serenity.framework.views import attempt_view
 from serenity.framework.watchers import Watchers
-from serenity.wire import api
-from serenity.wire.access import access_of
-from serenity.wire.mesos_state import MasterReader
-from serenity.wire.sandbox import Output
-from serenity.wire.scheduler import SchedulerDriver
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.mesos.state import MasterReader
+from serenity.wire.messages import api
+from serenity.wire.messages.sandbox import Output
+from serenity.wire.transport.access import access_of
 
 logger = logging.getLogger(__name__)
 

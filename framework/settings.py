@@ -14,8 +14,8 @@ from msgspec import Meta
 
 from serenity.daemon.settings import SettingsError, default_file, load_toml, variable_text
 from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
-from serenity.wire.leader import leading_master
-from serenity.wire.quantities import parse_duration_s, parse_mem_bytes
+from serenity.wire.mesos.leader import leading_master
+from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
 
 
 def is_loopback(host: str) -> bool:

@@ -24,9 +24,9 @@ from serenity.framework.cooldowns import Cooldown
 from serenity.framework.jobs import Attempt, Job
 from serenity.framework.placement import Executor
 from serenity.framework.views import concluded
-from serenity.wire import api
-from serenity.wire.corrections import Outcome
-from serenity.wire.kill_record import KillRecord
+from serenity.wire.messages import api
+from serenity.wire.messages.corrections import Outcome
+from serenity.wire.messages.kill_record import KillRecord
 
 _ROWS_A_STATEMENT = 500
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from serenity.framework.jobs import Attempt, Job
-from serenity.wire.resources import Json, Resources
-from serenity.wire.scheduler import encode_data
-from serenity.wire.task_spec import TaskSpec
+from serenity.wire.mesos.resources import Json, Resources
+from serenity.wire.mesos.scheduler import encode_data
+from serenity.wire.messages.task_spec import TaskSpec
 
 LABEL_JOB = "serenity.job"
 LABEL_NAME = "serenity.name"

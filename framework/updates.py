@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from serenity.framework.jobs import Ended, Ending, Seen
-from serenity.wire.api import AttemptState
-from serenity.wire.kill_record import LABEL_REASON, KillRecord, RecordError
-from serenity.wire.reasons import Payer, Reason
-from serenity.wire.resources import Json
-from serenity.wire.scheduler import decode_data
-from serenity.wire.task_end import TaskEnd
+from serenity.wire.mesos.resources import Json
+from serenity.wire.mesos.scheduler import decode_data
+from serenity.wire.messages.api import AttemptState
+from serenity.wire.messages.kill_record import LABEL_REASON, KillRecord, RecordError
+from serenity.wire.messages.reasons import Payer, Reason
+from serenity.wire.messages.task_end import TaskEnd
 
 _ALIVE = {
     "TASK_RUNNING": AttemptState.RUNNING,

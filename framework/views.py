@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from serenity.framework.jobs import Attempt, Job, job_state
-from serenity.wire import api
-from serenity.wire.corrections import Correction, Outcome
-from serenity.wire.kill_record import KillRecord
-from serenity.wire.quantities import format_duration
+from serenity.wire.mesos.quantities import format_duration
+from serenity.wire.messages import api
+from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.kill_record import KillRecord
 
 _OUTCOME_CHARACTERS = 200
 

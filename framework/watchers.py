@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from serenity.daemon.metrics import MetricsTable
-from serenity.wire import api
+from serenity.wire.messages import api
 
 _EVENTS_A_READ = 500
 # A client knows by these that we live, and we learn by them that it is gone.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from serenity.framework.cooldowns import Cooldown
 from serenity.framework.jobs import Attempt, Job
 from serenity.framework.views import attempt_text
-from serenity.wire.api import AttemptState
-from serenity.wire.quantities import format_duration, format_mem
-from serenity.wire.resources import Resources
+from serenity.wire.mesos.quantities import format_duration, format_mem
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.messages.api import AttemptState
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from serenity.localmesos.embedded import EmbeddedMesos
 from serenity.localmesos.master.state import MasterSettings
 from serenity.localmesos.resource_flag import parse_resources
 from serenity.localmesos.web.http import listen
-from serenity.wire.resources import ResourceError
+from serenity.wire.mesos.resources import ResourceError
 
 EXIT_USAGE = 2
 EXIT_REFUSED = 4  # As everywhere in `serenity`: it was understood, and cannot be.

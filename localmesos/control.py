@@ -18,7 +18,7 @@ import msgspec
 
 from serenity.localmesos.cluster.options import ClusterError
 from serenity.localmesos.embedded import SUBSCRIBERS, EmbeddedMesos
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 
 class _Command(msgspec.Struct, forbid_unknown_fields=True):

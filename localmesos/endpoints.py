@@ -16,7 +16,7 @@ from serenity.localmesos.master import view as master_view
 from serenity.localmesos.master.master import HEARTBEAT_S, Master
 from serenity.localmesos.messages import CallRefused
 from serenity.localmesos.web.http import Answer, Handler, Request
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 if TYPE_CHECKING:
     from serenity.localmesos.agent.agent import Agent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from serenity.wire.resources import Json, ResourceError, Resources
+from serenity.wire.mesos.resources import Json, ResourceError, Resources
 
 _PART = re.compile(r"(?P<name>[\w-]+)(\((?P<role>[\w*/-]+)\))?:(?P<value>.+)")
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 TERMINAL_STATES = frozenset(
     {

@@ -7,7 +7,7 @@ from typing import Any
 
 from serenity.localmesos.messages import ProviderState
 from serenity.localmesos.tasks import Task
-from serenity.wire.resources import Json, Kind, Resources, Value
+from serenity.wire.mesos.resources import Json, Kind, Resources, Value
 
 # The API spoken is that of this version.  Serenity's own goes into `git_tag`, so that nobody is fooled.
 MESOS_VERSION = "1.11.0"

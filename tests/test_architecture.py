@@ -211,7 +211,7 @@ def test_allowed(path, source):
 @pytest.mark.parametrize(
     ("path", "source", "complaint"),
     [
-        ("wire/recordio.py", "import serenity.daemon", "wire may not import serenity.daemon"),
+        ("wire/transport/recordio.py", "import serenity.daemon", "wire may not import serenity.daemon"),
         ("daemon/http.py", "from ..wire import http", "daemon may not import serenity.wire"),
         ("qos/frame.py", "def f():\n    from serenity import executor", "qos may not import serenity.executor"),
         ("qos/filters/ewma.py", "from ...estimator import slack", "qos may not import serenity.estimator"),

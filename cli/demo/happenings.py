@@ -9,8 +9,8 @@ import msgspec
 
 from serenity.cli.client import Framework
 from serenity.cli.events import parse
-from serenity.wire import api
-from serenity.wire.http import HttpError, Stream, Unreachable, open_stream
+from serenity.wire.messages import api
+from serenity.wire.transport.http import HttpError, Stream, Unreachable, open_stream
 
 
 class Happenings:

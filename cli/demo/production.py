@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from serenity.wire.resources import Resources
-from serenity.wire.scheduler import Disconnected, SchedulerDriver
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.scheduler import Disconnected, SchedulerDriver
 
 _TERMINAL = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE"}
 

@@ -27,9 +27,9 @@ from serenity.cli.demo.progress import Progress
 from serenity.cli.demo.report import JUDGED_S, Correction, Figures, Measurements, Phase, Second
 from serenity.cli.stack import Stack, StackOptions, agent_resources, can_isolate_by_cgroups, free_agent_port
 from serenity.localmesos.cluster.cluster import ClusterOptions
-from serenity.wire import api, node
-from serenity.wire.api import MIB
-from serenity.wire.reasons import Reason
+from serenity.wire.messages import api, node
+from serenity.wire.messages.api import MIB
+from serenity.wire.messages.reasons import Reason
 
 # The demo confines itself to so many CPUs, so that one client process can load them.
 _CPUS = 2

@@ -53,7 +53,7 @@ from serenity.localmesos.messages import (
     UpdateStatus,
 )
 from serenity.localmesos.tasks import Task
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 logger = logging.getLogger(__name__)
 

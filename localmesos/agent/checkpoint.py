@@ -24,7 +24,7 @@ from serenity.localmesos.agent.state import Executor, Framework
 from serenity.localmesos.agent.updates import StatusUpdates
 from serenity.localmesos.messages import Checkpoint, Forget, Outbox
 from serenity.localmesos.tasks import Task
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 _AGENT = "agent.json"
 _PROVIDERS = "resource_providers.json"

@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from serenity.localmesos.containers import processes
-from serenity.wire import http, recordio
-from serenity.wire.quantities import parse_mesos_duration_s
+from serenity.wire.mesos.quantities import parse_mesos_duration_s
+from serenity.wire.transport import http, recordio
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from serenity.localmesos import tasks
 from serenity.localmesos.agent import task_launch
 from serenity.localmesos.agent.state import AgentState, Executor, ExecutorState, Framework
 from serenity.localmesos.messages import CallRefused, Close, MessageToFramework, Send
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 if TYPE_CHECKING:
     from serenity.localmesos.agent.agent import Agent

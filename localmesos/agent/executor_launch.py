@@ -14,7 +14,7 @@ from typing import Any
 
 from serenity.localmesos.agent.state import Executor
 from serenity.localmesos.messages import LaunchContainer
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 COMMAND_EXECUTOR_CPUS = 0.1
 COMMAND_EXECUTOR_MEM_MB = 32

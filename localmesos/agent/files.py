@@ -15,7 +15,7 @@ from pathlib import Path
 
 from serenity.localmesos.agent.state import Executor
 from serenity.localmesos.web.http import Answer
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 # What one answer of /files/read holds at most, in Mesos: 16 pages.
 MAX_READ_BYTES = 16 * 4096

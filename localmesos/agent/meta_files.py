@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 
 class MetaFiles:

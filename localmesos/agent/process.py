@@ -30,7 +30,7 @@ from serenity.localmesos.messages import (
     UpdateContainer,
 )
 from serenity.localmesos.web.port import Port
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 
 class AgentProcess:

@@ -16,7 +16,7 @@ from typing import Any
 from serenity.localmesos.agent.checkpoint import Checkpoints
 from serenity.localmesos.messages import CallRefused, Close, Outbox, ProviderState, Send
 from serenity.localmesos.tasks import new_uuid
-from serenity.wire.resources import Json, ResourceError, Resources
+from serenity.wire.mesos.resources import Json, ResourceError, Resources
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serenity.localmesos.tasks import Task, capabilities_of
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 MAX_COMPLETED_EXECUTORS = 150  # --max_completed_executors_per_framework
 MAX_COMPLETED_TASKS = 200  # Per executor.

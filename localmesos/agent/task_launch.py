@@ -14,7 +14,7 @@ from serenity.localmesos.agent.provider import Publication
 from serenity.localmesos.agent.state import AgentState, Executor, ExecutorState, Framework, Termination, living
 from serenity.localmesos.messages import ExecutorExited, RunTask, UpdateContainer
 from serenity.localmesos.tasks import Task
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 if TYPE_CHECKING:
     from serenity.localmesos.agent.agent import Agent

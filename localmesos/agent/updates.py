@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from serenity.localmesos.tasks import TERMINAL_STATES
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 RETRY_MIN_S = 10.0
 RETRY_MAX_S = 600.0

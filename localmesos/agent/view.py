@@ -8,7 +8,7 @@ from serenity.localmesos import view
 from serenity.localmesos.agent.agent import Agent
 from serenity.localmesos.agent.executor_launch import mesos_duration
 from serenity.localmesos.agent.state import Executor, Framework, living
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 
 def flags(agent: Agent, master: str) -> dict[str, str]:

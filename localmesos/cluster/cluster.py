@@ -19,7 +19,7 @@ from typing import Protocol, Self
 from serenity.localmesos.cluster.embedded_process import EmbeddedProcess
 from serenity.localmesos.cluster.options import ClusterError, ClusterOptions
 from serenity.localmesos.cluster.real_mesos import RealMesos
-from serenity.wire import http
+from serenity.wire.transport import http
 
 __all__ = ["Cluster", "ClusterError", "ClusterOptions", "find_mesos"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import serenity
 from serenity.localmesos.cluster.options import ClusterError, ClusterOptions
-from serenity.wire.quantities import parse_mesos_duration_s
+from serenity.wire.mesos.quantities import parse_mesos_duration_s
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0

@@ -15,8 +15,8 @@ from typing import Any
 from serenity.localmesos.cluster.options import ClusterError, ClusterOptions
 from serenity.localmesos.cluster.tether import tethered
 from serenity.localmesos.containers import processes
-from serenity.wire import http
-from serenity.wire.quantities import parse_mesos_duration_s
+from serenity.wire.mesos.quantities import parse_mesos_duration_s
+from serenity.wire.transport import http
 
 _START_TIMEOUT_S = 60.0
 _SHUTDOWN_TIMEOUT_S = 20.0  # Of the agent with its executors.

@@ -23,7 +23,7 @@ from serenity.localmesos.containers import processes
 from serenity.localmesos.containers.cgroups import Cgroups
 from serenity.localmesos.containers.launcher import Launcher
 from serenity.localmesos.messages import LaunchContainer, RecoveredContainer
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 logger = logging.getLogger(__name__)
 

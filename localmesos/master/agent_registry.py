@@ -26,7 +26,7 @@ from serenity.localmesos.messages import (
     UpdateFramework,
 )
 from serenity.localmesos.tasks import Task
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 if TYPE_CHECKING:
     from serenity.localmesos.master.master import Master

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from serenity.wire.resources import Kind, Resources
+from serenity.wire.mesos.resources import Kind, Resources
 
 # Less than this is not offered (--min_allocatable_resources=cpus:0.01|mem:32).
 MIN_CPUS = 0.01

@@ -16,7 +16,7 @@ from serenity.localmesos.master.resource_validation import upgraded, why_invalid
 from serenity.localmesos.master.state import Executor, Framework, Offer
 from serenity.localmesos.master.validation import InvalidTaskError, LaunchContext, validate_task
 from serenity.localmesos.messages import RunTask
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 if TYPE_CHECKING:
     from serenity.localmesos.master.master import Master

@@ -41,7 +41,7 @@ from serenity.localmesos.messages import (
     UpdateProviders,
     UpdateStatus,
 )
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 HEARTBEAT_S = 15.0
 

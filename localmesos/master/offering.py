@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from serenity.localmesos.master.allocator import Candidate, Filter, Supply, allocate
 from serenity.localmesos.master.state import Framework, Offer
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 if TYPE_CHECKING:
     from serenity.localmesos.master.master import Master

@@ -12,7 +12,7 @@ from serenity.localmesos.master.state import MasterSettings
 from serenity.localmesos.messages import Close, Effect, Send
 from serenity.localmesos.view import MESOS_VERSION
 from serenity.localmesos.web.port import Port
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 _CAPABILITIES = ("AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2")
 

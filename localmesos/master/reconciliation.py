@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from serenity.localmesos import tasks
 from serenity.localmesos.master.state import Framework
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 if TYPE_CHECKING:
     from serenity.localmesos.master.master import Master

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serenity.localmesos.master.roles import why_no_role
-from serenity.wire.resources import Json, Kind, Resources
+from serenity.wire.mesos.resources import Json, Kind, Resources
 
 _LEAST_AMOUNT = 0.001 / 2  # What is not zero, and yet is rounded to it, is refused.
 _VALUES = {"SCALAR": "scalar", "RANGES": "ranges", "SET": "set"}

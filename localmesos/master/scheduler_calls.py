@@ -22,7 +22,7 @@ from serenity.localmesos.messages import (
     ShutdownExecutor,
     UpdateFramework,
 )
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 if TYPE_CHECKING:
     from serenity.localmesos.master.master import Master

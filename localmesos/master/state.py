@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from serenity.localmesos.master.allocator import Filter, remaining
 from serenity.localmesos.messages import ProviderState
 from serenity.localmesos.tasks import Task, capabilities_of, roles_of
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 MAX_COMPLETED_TASKS = 1000  # --max_completed_tasks_per_framework
 MAX_COMPLETED_FRAMEWORKS = 50

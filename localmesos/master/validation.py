@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serenity.localmesos.master.resource_validation import all_text, role_of, text
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 
 class InvalidTaskError(ValueError):

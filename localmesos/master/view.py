@@ -9,7 +9,7 @@ from serenity.localmesos.agent.executor_launch import mesos_duration
 from serenity.localmesos.master import offering
 from serenity.localmesos.master.master import Master
 from serenity.localmesos.master.state import AgentRecord, Executor, Framework, Offer
-from serenity.wire.resources import Json, Resources
+from serenity.wire.mesos.resources import Json, Resources
 
 _NS_PER_S = 10**9
 

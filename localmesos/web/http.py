@@ -17,7 +17,7 @@ from gevent import pywsgi
 from serenity.localmesos.messages import CallRefused
 from serenity.localmesos.web import protobuf_json
 from serenity.localmesos.web.streams import EventStream
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from gevent import pywsgi
 
 from serenity.localmesos.web.http import Application, Handler, serve
 from serenity.localmesos.web.streams import EventStream
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 _STOP_TIMEOUT_S = 1.0
 

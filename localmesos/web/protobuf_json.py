@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serenity.localmesos.web.schema import ENUMERATIONS, MESSAGES
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
 
 _FIELD = re.compile(r"(?P<name>\w+)(?P<label>!|\*|\{\})?:(?P<type>\w+)(=(?P<default>.+))?")
 _INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}

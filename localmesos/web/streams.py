@@ -12,8 +12,8 @@ import gevent
 import gevent.queue
 import gevent.socket
 
-from serenity.wire import recordio
-from serenity.wire.resources import Json
+from serenity.wire.mesos.resources import Json
+from serenity.wire.transport import recordio
 
 _STILL_THERE_S = 0.2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serenity.wire.http import Endpoint, HttpError, Unreachable, get_json
+from serenity.wire.transport.http import Endpoint, HttpError, Unreachable, get_json
 
 SOCKET = Path("/var/run/docker.sock")
 _TIMEOUT_S = 2.0

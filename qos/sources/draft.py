@@ -17,7 +17,7 @@ from serenity.qos.sources.processes import ProcessTable
 
 if TYPE_CHECKING:
     from serenity.qos.sources.indicator import Declaration
-    from serenity.wire.mesos_state import PerfSample
+    from serenity.wire.mesos.state import PerfSample
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from serenity.qos.frame import Indicator
 from serenity.qos.sources import json_document, memcached, prometheus
-from serenity.wire.mesos_state import RunningTask
+from serenity.wire.mesos.state import RunningTask
 
 _PREFIX = "serenity.sli."
 _KEYS = ("kind", "address", "path", "metric", "as", "better", "unit", "objective")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from serenity.daemon.clock import Clock
 from serenity.qos.sources import docker
-from serenity.wire.http import HttpError, Unreachable
-from serenity.wire.mesos_state import AgentIdentity, AgentReader, Container
+from serenity.wire.mesos.state import AgentIdentity, AgentReader, Container
+from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.roster import Look, Roster
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.usage import Usage
-from serenity.wire.mesos_state import Container
-from serenity.wire.node import TaskOnNode
+from serenity.wire.mesos.state import Container
+from serenity.wire.messages.node import TaskOnNode
 
 # More than nothing: of 0 gevent makes a turn for who is ready already, without a look at sockets.
 _TURN_S = 1e-6

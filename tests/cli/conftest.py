@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from serenity.localmesos.cluster.cluster import Cluster
-from serenity.wire import http
-from serenity.wire.http import Endpoint, Unreachable
-from serenity.wire.provider import ProviderDriver, new_version, slack
+from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
+from serenity.wire.transport import http
+from serenity.wire.transport.http import Endpoint, Unreachable
 from tests.polling import eventually
 
 

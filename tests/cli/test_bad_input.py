@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from serenity.cli.stack import can_isolate_by_cgroups
-from serenity.wire import runtime_file
-from serenity.wire.http import Endpoint, Unreachable, open_stream
+from serenity.wire.messages import runtime_file
+from serenity.wire.transport.http import Endpoint, Unreachable, open_stream
 
 
 def last_line(ran):

@@ -18,7 +18,7 @@ import pytest
 
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, node_from_json
 from serenity.qos.trace import read_trace
-from serenity.wire import node
+from serenity.wire.messages import node
 from tests.polling import eventually
 
 STATE = {

@@ -9,8 +9,8 @@ import threading
 import msgspec
 
 from serenity.cli.main import main
-from serenity.wire import api
-from serenity.wire.kill_record import Agent, Candidate, Killed, KillRecord, Selection, TaskResources
+from serenity.wire.messages import api
+from serenity.wire.messages.kill_record import Agent, Candidate, Killed, KillRecord, Selection, TaskResources
 
 RECORD = KillRecord(
     id="k1",

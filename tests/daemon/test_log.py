@@ -8,8 +8,8 @@ PROGRAM = """
 import logging, sys
 from serenity.daemon.log import set_up
 set_up(verbose="verbose" in sys.argv)
-logging.getLogger("serenity.executor.ladder").info("throttled %s", "t1")
-logging.getLogger("serenity.executor.ladder").debug("looked")
+logging.getLogger("serenity.executor.guarding.ladder").info("throttled %s", "t1")
+logging.getLogger("serenity.executor.guarding.ladder").debug("looked")
 logging.getLogger("kazoo").info("chatter")
 """
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} %s serenity\.executor\.ladder: %s"

@@ -9,7 +9,7 @@ from gevent import monkey
 monkey.patch_all()
 import sys
 from serenity.daemon.serving import CannotListen, serve
-from serenity.wire.http import Endpoint, request
+from serenity.wire.transport.http import Endpoint, request
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])

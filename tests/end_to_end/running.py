@@ -22,7 +22,7 @@ import pytest
 from serenity.cli.demo.production import Production, Service
 from serenity.cli.stack import Daemon, Stack, StackOptions, agent_resources
 from serenity.localmesos.cluster.cluster import Cluster
-from serenity.wire.http import Endpoint, Stream, Unreachable, get_json, open_stream, request
+from serenity.wire.transport.http import Endpoint, Stream, Unreachable, get_json, open_stream, request
 from tests.clusters import cluster_options, last_words
 from tests.end_to_end.left_over import RUNS, left_over
 from tests.end_to_end.line import LinedCluster

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from serenity.wire.mesos_state import AgentReader
+from serenity.wire.mesos.state import AgentReader
 from tests.end_to_end.running import Running
 from tests.polling import eventually
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from serenity.wire.http import Endpoint, get_json, request
+from serenity.wire.transport.http import Endpoint, get_json, request
 from tests.end_to_end.running import Running
 from tests.end_to_end.witness import Witness
 from tests.polling import eventually

@@ -16,8 +16,8 @@ import pytest
 from serenity.cli.demo.production import Service, sli_labels
 from serenity.cli.demo.report import complete
 from serenity.cli.stack import free_agent_port
-from serenity.wire.http import Endpoint, request
-from serenity.wire.node import qos_off_file
+from serenity.wire.messages.node import qos_off_file
+from serenity.wire.transport.http import Endpoint, request
 from tests.clusters import KINDS_AND_CGROUPS
 from tests.end_to_end.running import CPUS, MEM_MB, QUICK, Running, running_stack
 from tests.polling import eventually

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Self
 
-from serenity.wire import node
+from serenity.wire.messages import node
 
 _HOLDER = "test"
 

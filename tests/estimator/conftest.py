@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
-from serenity.wire.resources import Resources
-from serenity.wire.scheduler import Disconnected, SchedulerDriver
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.scheduler import Disconnected, SchedulerDriver
 from tests.polling import eventually
 
 TIMEOUT_S = 25.0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from serenity.estimator.agent_check import AgentUnfit, check
-from serenity.wire.http import HttpError
+from serenity.wire.transport.http import HttpError
 
 
 class Agent:

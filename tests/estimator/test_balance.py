@@ -11,7 +11,7 @@ from serenity.estimator.report import Amount, Report, ReportParameters, next_rep
 from serenity.estimator.slack import Slack
 from serenity.estimator.ticks import Ticks
 from serenity.estimator.valve import LeaseError, Valve
-from serenity.wire import node
+from serenity.wire.messages import node
 
 MIB = 1 << 20
 PARAMETERS = ReportParameters(rise_s=5.0, dead_band_cpus=0.1, dead_band_mem_mb=64.0)

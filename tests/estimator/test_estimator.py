@@ -16,7 +16,7 @@ import pytest
 
 from serenity.estimator import command
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
-from serenity.wire import node
+from serenity.wire.messages import node
 from tests.estimator.conftest import PIPELINE
 from tests.polling import eventually
 

@@ -11,15 +11,15 @@ import pytest
 
 from serenity.daemon.clock import ManualClock
 from serenity.estimator.left_over import LeftOver
-from serenity.wire.node import originals_folder
+from serenity.wire.messages.node import originals_folder
 from tests.polling import eventually
 
 # Says that it lives, as an executor does, and waits to be killed.
 LIVES = """
 import sys, time
 from pathlib import Path
-from serenity.executor.kernel_files import KernelFiles
-from serenity.executor.originals import Originals
+from serenity.executor.corrections.kernel_files import KernelFiles
+from serenity.executor.corrections.originals import Originals
 originals = Originals(Path(sys.argv[1]), "c1", KernelFiles())
 originals.begin()
 print("up", flush=True)

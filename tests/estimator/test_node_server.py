@@ -16,8 +16,8 @@ import pytest
 from serenity.daemon.lock import Taken
 from serenity.estimator.node_server import NodeServer
 from serenity.estimator.provider_id import ProviderIdFile
-from serenity.wire import node
-from serenity.wire.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
+from serenity.wire.messages import node
+from serenity.wire.messages.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
 from tests.polling import eventually
 
 HELLO = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=1)

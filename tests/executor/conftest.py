@@ -27,11 +27,12 @@ from typing import Any
 
 import pytest
 
-from serenity.executor import processes
+from serenity.executor.tasks import processes
 from serenity.qos.frame import Frame
-from serenity.wire import corrections, node, recordio
-from serenity.wire.corrections import Correction, Outcome
-from serenity.wire.task_spec import TaskSpec
+from serenity.wire.messages import corrections, node
+from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.task_spec import TaskSpec
+from serenity.wire.transport import recordio
 from tests.polling import eventually
 
 AGENT_ID = "agent-S0"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from serenity.daemon.clock import ManualClock
-from serenity.executor.actions import Action, Concluded, Evict, Freeze, Release, TaskView, Throttle
-from serenity.executor.guard import Guard, GuardParameters
+from serenity.executor.guarding.actions import Action, Concluded, Evict, Freeze, Release, TaskView, Throttle
+from serenity.executor.guarding.guard import Guard, GuardParameters
 from serenity.qos.contention import Cause, Contention, Evidence, Finding, Suspect
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container
 

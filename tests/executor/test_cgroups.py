@@ -7,8 +7,15 @@ import time
 
 import pytest
 
-from serenity.executor import cgroups
-from serenity.executor.cgroups import CGROUP_PREFIX, Hierarchies, OwnedCgroup, TaskCgroups, find_hierarchies, sweep
+from serenity.executor.tasks import cgroups
+from serenity.executor.tasks.cgroups import (
+    CGROUP_PREFIX,
+    Hierarchies,
+    OwnedCgroup,
+    TaskCgroups,
+    find_hierarchies,
+    sweep,
+)
 from serenity.qos.sources.cgroups import V2, Mounts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.executor.disk_watch import kept_for_s
+from serenity.executor.tasks.disk_watch import kept_for_s
 from tests.polling import eventually
 
 DAY_S = 86400.0

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor import processes
-from serenity.wire.kill_record import KillRecord
+from serenity.executor.tasks import processes
+from serenity.wire.messages.kill_record import KillRecord
 from tests.polling import eventually
 
 STUBBORN = (
@@ -145,7 +145,7 @@ def test_the_guardian_is_not_in_the_cgroups_that_mesos_ends_with_the_container(m
     container = f"guarded-{marker}"
     folders = [Path("/sys/fs/cgroup", controller, container) for controller in ("freezer", "memory")]
     code = (
-        "import sys\nfrom serenity.executor.guardian import Guardian\n"
+        "import sys\nfrom serenity.executor.tasks.guardian import Guardian\n"
         "for each in sys.argv[2:]:\n    open(f'{each}/cgroup.procs', 'w').write('0')\n"
         "guardian = Guardian(sys.argv[1], ())\nprint(guardian.pid, flush=True)\nsys.stdin.read()\nguardian.end()"
     )

@@ -7,15 +7,15 @@ import logging
 import numpy as np
 
 from serenity.daemon.clock import ManualClock
-from serenity.executor.accusations import Accusations
-from serenity.executor.actions import TaskView
-from serenity.executor.decisions import Decisions
 from serenity.executor.frames import Frames
+from serenity.executor.guarding.accusations import Accusations
+from serenity.executor.guarding.actions import TaskView
+from serenity.executor.guarding.decisions import Decisions
+from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
 from serenity.executor.inbox import Decided
-from serenity.executor.overcommitment import MemoryOverrun, SlackLimits
 from serenity.executor.tick import TickLoop
 from serenity.qos.frame import BEST_EFFORT, Container, Frame
-from serenity.wire.node import Overcommitment
+from serenity.wire.messages.node import Overcommitment
 
 
 def frame(t):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor import processes
-from serenity.executor.originals import read_record, record_file
-from serenity.wire.kill_record import KillRecord
+from serenity.executor.corrections.originals import read_record, record_file
+from serenity.executor.tasks import processes
+from serenity.wire.messages.kill_record import KillRecord
 from tests.executor.test_qos import Production
 from tests.executor.test_undo import run_undo
 from tests.polling import eventually

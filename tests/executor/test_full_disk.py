@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from serenity.executor.outputs import OutputFile
-from serenity.wire.kill_record import KillRecord
+from serenity.executor.tasks.outputs import OutputFile
+from serenity.wire.messages.kill_record import KillRecord
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount")]
 KIB = 1024

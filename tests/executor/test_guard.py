@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from serenity.executor.actions import (
+from serenity.executor.guarding.actions import (
     Accuse,
     CloseValve,
     Concluded,
@@ -17,7 +17,7 @@ from serenity.executor.actions import (
     Release,
     Throttle,
 )
-from serenity.executor.guard import GuardParameters
+from serenity.executor.guarding.guard import GuardParameters
 from serenity.executor.settings import ExecutorSettings
 from serenity.qos.frame import PRODUCTION, Container
 from tests.executor.guarded import REQUEST_BYTES, WEB, Node, finding

@@ -7,9 +7,9 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serenity.executor.actions import Accuse, Evict, Freeze, OpenValve, Release, Throttle
-from serenity.executor.guard import GuardParameters
-from serenity.executor.ladder import HIGHEST, Rung, highest_rung
+from serenity.executor.guarding.actions import Accuse, Evict, Freeze, OpenValve, Release, Throttle
+from serenity.executor.guarding.guard import GuardParameters
+from serenity.executor.guarding.ladder import HIGHEST, Rung, highest_rung
 from tests.executor.guarded import Node, finding
 
 TASKS = ("a", "b", "c", "d")

@@ -12,9 +12,9 @@ from serenity.daemon.clock import ManualClock
 from serenity.executor import journal
 from serenity.executor.journal import Journal
 from serenity.executor.outcomes import Outcomes
-from serenity.wire import corrections
-from serenity.wire.corrections import Correction, Outcome
-from serenity.wire.kill_record import Agent, Killed, KillRecord, TaskResources
+from serenity.wire.messages import corrections
+from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
 
 RESOURCES = TaskResources(cpus=0.5, mem_bytes=1 << 20)
 RECORD = KillRecord(

@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from serenity.executor.cgroups import OwnedCgroup, TaskCgroups, find_hierarchies
-from serenity.executor.limits import TaskLimits
-from serenity.wire.kill_record import KillRecord
-from serenity.wire.reasons import Reason
+from serenity.executor.tasks.cgroups import OwnedCgroup, TaskCgroups, find_hierarchies
+from serenity.executor.tasks.limits import TaskLimits
+from serenity.wire.messages.kill_record import KillRecord
+from serenity.wire.messages.reasons import Reason
 from tests.executor.conftest import FakeAgent, OtherUser, RunningExecutor
 from tests.polling import eventually
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from serenity.daemon.clock import SystemClock
-from serenity.executor.accusations import Accusations
+from serenity.executor.guarding.accusations import Accusations
 from serenity.executor.node_client import NodeClient
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
-from serenity.wire.node import Hello, socket_path
+from serenity.wire.messages.node import Hello, socket_path
 from tests.executor.conftest import AGENT_ID
 from tests.polling import eventually
 

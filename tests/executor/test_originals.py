@@ -12,10 +12,10 @@ import subprocess
 import pytest
 
 from serenity.daemon import lock
-from serenity.executor import originals as originals_module
-from serenity.executor.actuators import ActuatorError
-from serenity.executor.kernel_files import Knob
-from serenity.executor.originals import Originals, Untrusted, lock_file, read_record, record_file
+from serenity.executor.corrections import originals as originals_module
+from serenity.executor.corrections.actuators import ActuatorError
+from serenity.executor.corrections.kernel_files import Knob
+from serenity.executor.corrections.originals import Originals, Untrusted, lock_file, read_record, record_file
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, cgroup_v2
 
 

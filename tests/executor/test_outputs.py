@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from serenity.executor import outputs
-from serenity.executor.outputs import OutputFile
-from serenity.wire.sandbox import rotated_offset
+from serenity.executor.tasks import outputs
+from serenity.executor.tasks.outputs import OutputFile
+from serenity.wire.messages.sandbox import rotated_offset
 from tests.polling import eventually
 
 KIB = 1024

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from serenity.daemon.clock import ManualClock
-from serenity.executor.actions import Accuse, Evict, Freeze, Release, TaskView, Throttle
-from serenity.executor.guard import Guard, GuardParameters
-from serenity.executor.overcommitment import MemoryOverrun, SlackLimits
+from serenity.executor.guarding.actions import Accuse, Evict, Freeze, Release, TaskView, Throttle
+from serenity.executor.guarding.guard import Guard, GuardParameters
+from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
 from serenity.qos.frame import Frame
-from serenity.wire.node import Overcommitment
+from serenity.wire.messages.node import Overcommitment
 from tests.executor.guarded import ANOTHER, OURS, REQUEST_BYTES, finding, row
 
 FITS = Overcommitment()

@@ -12,10 +12,10 @@ import time
 import numpy as np
 import pytest
 
-from serenity.executor import processes
+from serenity.executor.tasks import processes
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
-from serenity.wire.kill_record import KillRecord
-from serenity.wire.node import Lease, Overcommitment, Release, qos_off_file
+from serenity.wire.messages.kill_record import KillRecord
+from serenity.wire.messages.node import Lease, Overcommitment, Release, qos_off_file
 from tests.polling import eventually
 
 WEB = Container(

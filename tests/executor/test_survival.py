@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor import processes
-from serenity.wire.kill_record import KillRecord
+from serenity.executor.tasks import processes
+from serenity.wire.messages.kill_record import KillRecord
 from tests.polling import eventually
 
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")

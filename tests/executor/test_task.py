@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from serenity.executor.task import Ending, Exit, Instruction, State, Task
-from serenity.wire.reasons import Reason
-from serenity.wire.task_spec import TaskSpec
+from serenity.executor.tasks.task import Ending, Exit, Instruction, State, Task
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.messages.task_spec import TaskSpec
 
 SAY_RUNNING, SAY_KILLING, TERMINATE, KILL, FINISH = (
     Instruction.SAY_RUNNING,

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from serenity.wire.kill_record import KillRecord
+from serenity.wire.messages.kill_record import KillRecord
 from tests.polling import eventually
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from serenity.daemon.clock import ManualClock
 from serenity.estimator.node_server import NodeServer
-from serenity.executor.accusations import Accusations, accusation
+from serenity.executor.guarding.accusations import Accusations, accusation
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
-from serenity.wire import node
+from serenity.wire.messages import node
 from tests.executor.conftest import AGENT_ID, FakeAgent, RunningExecutor
 from tests.executor.guarded import WEB, finding
 from tests.polling import eventually

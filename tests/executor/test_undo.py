@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor.kernel_files import Knob
-from serenity.executor.originals import Originals, lock_file, record_file
-from serenity.executor.undo import undo_all
+from serenity.executor.corrections.kernel_files import Knob
+from serenity.executor.corrections.originals import Originals, lock_file, record_file
+from serenity.executor.corrections.undo import undo_all
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, MadeUpResctrl, cgroup_v2
 
 

@@ -8,8 +8,8 @@ import pwd
 
 import pytest
 
-from serenity.executor.users import UnusableUser, user_of
-from serenity.wire.reasons import Reason
+from serenity.executor.tasks.users import UnusableUser, user_of
+from serenity.wire.messages.reasons import Reason
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 OWN = pwd.getpwuid(os.geteuid()).pw_name

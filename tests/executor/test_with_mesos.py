@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from serenity.wire import corrections
-from serenity.wire.corrections import CorrectionError
-from serenity.wire.kill_record import KillRecord
-from serenity.wire.resources import Resources
-from serenity.wire.scheduler import SchedulerDriver
-from serenity.wire.task_spec import TaskSpec
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.messages import corrections
+from serenity.wire.messages.corrections import CorrectionError
+from serenity.wire.messages.kill_record import KillRecord
+from serenity.wire.messages.task_spec import TaskSpec
 from tests.polling import eventually
 
 CAPABILITIES = ("REVOCABLE_RESOURCES", "PARTITION_AWARE", "TASK_KILLING_STATE", "MULTI_ROLE", "RESERVATION_REFINEMENT")

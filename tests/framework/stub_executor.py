@@ -13,11 +13,11 @@ import threading
 import time
 from pathlib import Path
 
-from serenity.wire import kill_record
-from serenity.wire.executor import ExecutorDriver
-from serenity.wire.kill_record import LABEL_REASON, KillRecord
-from serenity.wire.sandbox import output_file, task_folder
-from serenity.wire.task_spec import TaskSpec
+from serenity.wire.mesos.executor import ExecutorDriver
+from serenity.wire.messages import kill_record
+from serenity.wire.messages.kill_record import LABEL_REASON, KillRecord
+from serenity.wire.messages.sandbox import output_file, task_folder
+from serenity.wire.messages.task_spec import TaskSpec
 
 
 class StubExecutor:

@@ -13,9 +13,9 @@ from serenity.framework.core import Core, CoreConfig, UnknownJob
 from serenity.framework.pursuit import DOUBT_S
 from serenity.framework.store import Store
 from serenity.framework.views import attempt_view
-from serenity.wire.api import EventType, JobRequest, JobState
-from serenity.wire.corrections import Correction, Outcome
-from serenity.wire.kill_record import LABEL_REASON, Agent, Killed, KillRecord, Step, TaskResources
+from serenity.wire.messages.api import EventType, JobRequest, JobState
+from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.kill_record import LABEL_REASON, Agent, Killed, KillRecord, Step, TaskResources
 
 CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
 

@@ -24,8 +24,8 @@ from serenity.framework.jobs import (
     job_state,
     step,
 )
-from serenity.wire.api import AttemptState, JobRequest, JobState
-from serenity.wire.reasons import Payer, Reason
+from serenity.wire.messages.api import AttemptState, JobRequest, JobState
+from serenity.wire.messages.reasons import Payer, Reason
 
 S = AttemptState
 PLACE = Place("S0", "h7", "http://h7:5051", "serenity-1")

@@ -11,8 +11,8 @@ import pytest
 
 from serenity.framework import logs
 from serenity.framework.jobs import Attempt, Place
-from serenity.wire.access import ANONYMOUS
-from serenity.wire.api import AttemptState
+from serenity.wire.messages.api import AttemptState
+from serenity.wire.transport.access import ANONYMOUS
 
 
 class Agent:

@@ -13,7 +13,7 @@ from serenity.framework import metrics
 from serenity.framework.core import Core, CoreConfig, UnknownJob
 from serenity.framework.loop import Loop
 from serenity.framework.store import Snapshot, StoreBusyError, StoreError
-from serenity.wire.api import JobRequest
+from serenity.wire.messages.api import JobRequest
 
 CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
 REQUEST = JobRequest(command=("true",))

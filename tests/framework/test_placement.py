@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serenity.framework.placement import Offer, Wanted, place
 from serenity.framework.task_info import ExecutorTemplate
-from serenity.wire.resources import Resources
+from serenity.wire.mesos.resources import Resources
 
 TEMPLATE = ExecutorTemplate("F", "serenity executor", {}, cpus=0.1, mem_mb=128)
 PROVIDER = {"provider_id": {"value": "p1"}, "reservations": [{"type": "STATIC", "role": "serenity"}]}

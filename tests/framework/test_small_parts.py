@@ -15,7 +15,7 @@ from serenity.framework.reminders import Reminders
 from serenity.framework.settings import FrameworkSettings, executor_environment
 from serenity.framework.views import one_line
 from serenity.framework.watchers import Watchers
-from serenity.wire import api
+from serenity.wire.messages import api
 
 # -- job ids ---------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from serenity.framework.cooldowns import Cooldown
 from serenity.framework.jobs import Ended, Ending, Job, Launch, Place, first_attempt, step
 from serenity.framework.placement import Executor
 from serenity.framework.store import Changes, Store, StoreBusyError, StoreError
-from serenity.wire.api import AttemptState, JobRequest, JobState
-from serenity.wire.kill_record import Agent, Killed, KillRecord, TaskResources
-from serenity.wire.reasons import Reason
-from serenity.wire.task_end import TaskEnd
+from serenity.wire.messages.api import AttemptState, JobRequest, JobState
+from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.messages.task_end import TaskEnd
 
 RECORD = KillRecord(
     id="k1",

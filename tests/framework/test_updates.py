@@ -9,10 +9,10 @@ import pytest
 from serenity.framework.jobs import Attempt, Ended, Seen
 from serenity.framework.updates import decode
 from serenity.framework.views import kill_line
-from serenity.wire.api import AttemptState
-from serenity.wire.kill_record import LABEL_REASON, Agent, Killed, KillRecord, TaskResources
-from serenity.wire.reasons import Reason
-from serenity.wire.task_end import TaskEnd
+from serenity.wire.messages.api import AttemptState
+from serenity.wire.messages.kill_record import LABEL_REASON, Agent, Killed, KillRecord, TaskResources
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.messages.task_end import TaskEnd
 
 S = AttemptState
 RECORD = KillRecord(

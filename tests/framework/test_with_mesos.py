@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serenity.wire.http import Endpoint, get_json, open_stream, request
+from serenity.wire.transport.http import Endpoint, get_json, open_stream, request
 from tests.polling import eventually
 
 

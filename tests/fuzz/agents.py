@@ -26,7 +26,7 @@ from serenity.localmesos.messages import (
     ToMaster,
 )
 from serenity.localmesos.resource_flag import parse_resources
-from serenity.wire.provider import slack
+from serenity.wire.mesos.provider import slack
 from tests.fuzz.network import Json
 from tests.fuzz.port import Port
 

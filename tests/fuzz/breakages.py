@@ -9,12 +9,12 @@ import pytest
 from serenity.framework import pursuit, updates
 from serenity.framework.jobs import Ended, Ending, Seen
 from serenity.framework.store import Changes, Snapshot
-from serenity.wire import subscription
-from serenity.wire.api import AttemptState
-from serenity.wire.executor import ExecutorDriver
-from serenity.wire.reasons import Reason
-from serenity.wire.recordio import RecordReader
-from serenity.wire.resources import Json
+from serenity.wire.mesos import subscription
+from serenity.wire.mesos.executor import ExecutorDriver
+from serenity.wire.mesos.resources import Json
+from serenity.wire.messages.api import AttemptState
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.transport.recordio import RecordReader
 from tests.fuzz.disk import Disk
 
 

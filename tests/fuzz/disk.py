@@ -9,7 +9,7 @@ from typing import TypeVar
 from serenity.framework import rows
 from serenity.framework.rows import Row
 from serenity.framework.store import Changes, Snapshot, StoreBusyError
-from serenity.wire import api
+from serenity.wire.messages import api
 from tests.fuzz.story import Story
 from tests.fuzz.threads import Threads
 

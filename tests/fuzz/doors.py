@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from serenity.executor import agent_link, runner
+from serenity.executor import agent_link
+from serenity.executor.tasks import runner
 from serenity.framework import loop, service
 from serenity.framework import scheduler as framework_scheduler
-from serenity.wire import executor as executor_driver
-from serenity.wire import scheduler as scheduler_driver
-from serenity.wire import subscription
+from serenity.wire.mesos import executor as executor_driver
+from serenity.wire.mesos import scheduler as scheduler_driver
+from serenity.wire.mesos import subscription
 from tests.fuzz.disk import SimStoreWorker
 from tests.fuzz.threads import SimFuture
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from serenity.executor.inbox import Event
-from serenity.executor.launch import Launched
-from serenity.executor.task import Failure
-from serenity.wire.reasons import Reason
-from serenity.wire.task_spec import TaskSpec
+from serenity.executor.tasks.launch import Launched
+from serenity.executor.tasks.task import Failure
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.messages.task_spec import TaskSpec
 from tests.fuzz.network import Network
 from tests.fuzz.threads import SimThread, Threads
 

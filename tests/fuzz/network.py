@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serenity.wire.http import Endpoint, HttpError, Response, Unreachable
+from serenity.wire.transport.http import Endpoint, HttpError, Response, Unreachable
 from tests.fuzz.streams import SimStream
 from tests.fuzz.threads import Process, SimThread, Threads
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from serenity.executor.actions import Decision, Evict
+from serenity.executor.guarding.actions import Decision, Evict
 from serenity.executor.inbox import Decided
 from serenity.qos.contention import Contention, Evidence, Finding, Suspect
 from serenity.qos.frame import Container, Role
-from serenity.wire.api import JobRequest
-from serenity.wire.kill_record import Step as Rung
+from serenity.wire.messages.api import JobRequest
+from serenity.wire.messages.kill_record import Step as Rung
 from tests.fuzz.agents import SimAgent
 from tests.fuzz.network import Fate
 from tests.fuzz.world import World

@@ -6,8 +6,8 @@ import json
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from serenity.wire import recordio
-from serenity.wire.http import Unreachable
+from serenity.wire.transport import recordio
+from serenity.wire.transport.http import Unreachable
 from tests.fuzz.threads import Process, SimThread
 
 if TYPE_CHECKING:

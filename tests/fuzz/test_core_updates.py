@@ -12,8 +12,8 @@ from serenity.framework.calls import Accept, Acknowledge, Call, Kill
 from serenity.framework.core import Core, CoreConfig
 from serenity.framework.jobs import ENDED
 from serenity.framework.rows import Row
-from serenity.wire.api import JobRequest
-from serenity.wire.kill_record import LABEL_REASON
+from serenity.wire.messages.api import JobRequest
+from serenity.wire.messages.kill_record import LABEL_REASON
 from tests.fuzz.disk import Disk
 from tests.fuzz.examples import examples
 from tests.fuzz.network import Json

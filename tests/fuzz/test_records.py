@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.wire.recordio import RecordIOError, RecordReader, encode
+from serenity.wire.transport.recordio import RecordIOError, RecordReader, encode
 from tests.fuzz.examples import examples
 
 

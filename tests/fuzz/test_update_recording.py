@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serenity.daemon.clock import ManualClock
-from serenity.wire import executor as executor_driver
-from serenity.wire import subscription
-from serenity.wire.executor import ExecutorDriver
+from serenity.wire.mesos import executor as executor_driver
+from serenity.wire.mesos import subscription
+from serenity.wire.mesos.executor import ExecutorDriver
 from tests.fuzz.examples import examples
 from tests.fuzz.network import Answer, Fate, Json, Network
 from tests.fuzz.streams import SimStream

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from serenity.framework.rows import Row
-from serenity.wire import api
-from serenity.wire.api import AttemptState
-from serenity.wire.kill_record import LABEL_REASON
+from serenity.wire.messages import api
+from serenity.wire.messages.api import AttemptState
+from serenity.wire.messages.kill_record import LABEL_REASON
 from tests.fuzz.kernel import Run
 
 if TYPE_CHECKING:

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from serenity.daemon.clock import ManualClock
-from serenity.executor.actuators.stop_and_go import StopAndGo
 from serenity.executor.agent_link import AgentLink
-from serenity.executor.corrector import Corrector
+from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
+from serenity.executor.corrections.corrector import Corrector
 from serenity.executor.executor import Executor
-from serenity.executor.launch import Surroundings
-from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
+from serenity.executor.tasks.launch import Surroundings
+from serenity.executor.tasks.runner import TaskRunner
 from serenity.framework.service import Framework
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.store import StoreError
 from serenity.localmesos.messages import LaunchContainer
-from serenity.wire.api import JobRequest
+from serenity.wire.messages.api import JobRequest
 from tests.fuzz import doors
 from tests.fuzz.agents import ROLE, SimAgent
 from tests.fuzz.disk import Disk

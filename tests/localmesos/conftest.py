@@ -20,9 +20,9 @@ import psutil
 import pytest
 
 from serenity.localmesos.cluster.cluster import Cluster
-from serenity.wire import http
-from serenity.wire.recordio import RecordReader
-from serenity.wire.resources import Resources
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.transport import http
+from serenity.wire.transport.recordio import RecordReader
 from tests.localmesos.machines import UUIDS, World
 
 Json = dict[str, Any]

@@ -25,7 +25,7 @@ from serenity.localmesos.messages import (
 )
 from serenity.localmesos.resource_flag import parse_resources
 from serenity.localmesos.web.protobuf_json import message
-from serenity.wire.resources import Resources
+from serenity.wire.mesos.resources import Resources
 
 INFO = {"id": "m", "ip": 0, "port": 1, "hostname": "h", "pid": "master@h:1", "address": {"ip": "h"}, "capabilities": []}
 CAPABILITIES = [{"type": each} for each in ("REVOCABLE_RESOURCES", "PARTITION_AWARE", "MULTI_ROLE")]

@@ -12,7 +12,7 @@ import pytest
 
 from serenity.localmesos.cluster.cluster import Cluster, ClusterError
 from serenity.localmesos.containers import processes
-from serenity.wire import http
+from serenity.wire.transport import http
 from tests.clusters import KINDS, cluster_options
 
 # An agent that is away for three seconds is unreachable.  Executors have two to come back: with less, a real

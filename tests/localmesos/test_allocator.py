@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serenity.localmesos.master.allocator import Candidate, Filter, Supply, allocate, remaining, share
-from serenity.wire.resources import Resources
+from serenity.wire.mesos.resources import Resources
 
 NOTHING = Resources()
 SLACK = {"provider_id": {"value": "p"}, "revocable": {}}

@@ -14,7 +14,7 @@ import pytest
 
 import serenity
 from serenity.localmesos.cluster.cluster import Cluster, ClusterError, ClusterOptions
-from serenity.wire import http
+from serenity.wire.transport import http
 
 STATE = {"resource_version_uuid": {"value": "dAQTlKiJTZy4NumW1hurZA=="}}
 IMPORTS = str(Path(serenity.__file__).resolve().parent.parent)

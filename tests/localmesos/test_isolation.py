@@ -11,8 +11,8 @@ import pytest
 from serenity.cli.stack import can_isolate_by_cgroups
 from serenity.localmesos.cluster.cluster import Cluster, ClusterError, ClusterOptions
 from serenity.localmesos.containers.cgroups import Cgroups, CgroupsError
-from serenity.wire import http
-from serenity.wire.resources import Resources
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.transport import http
 from tests.clusters import KINDS_AND_CGROUPS, cluster_options
 
 pytestmark = pytest.mark.root

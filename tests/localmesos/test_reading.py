@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.wire import http
+from serenity.wire.transport import http
 
 # What Serenity may read; found in both clusters' answers, and in the recorded transcripts.
 AGENT_STATE = {

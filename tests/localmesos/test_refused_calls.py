@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.wire import http
+from serenity.wire.transport import http
 
 SCHEDULER, EXECUTOR, PROVIDER = "/api/v1/scheduler", "/api/v1/executor", "/api/v1/resource_provider"
 JSON = {"Content-Type": "application/json", "Accept": "application/json"}

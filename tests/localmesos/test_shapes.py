@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from serenity.localmesos.cluster.cluster import Cluster
-from serenity.wire import http
+from serenity.wire.transport import http
 from tests.clusters import cluster_options
 
 Shape = Any  # A dict of shapes by key, a list of one shape or none, or the name of a type.

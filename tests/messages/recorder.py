@@ -12,7 +12,7 @@ from typing import Any
 
 from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.localmesos.cluster.cluster import Cluster
-from serenity.wire.recordio import RecordReader
+from serenity.wire.transport.recordio import RecordReader
 from tests.messages.recording import Recording
 
 _SIDES = {

@@ -23,11 +23,11 @@ from serenity.framework.scheduler import framework_info, make_call
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.task_info import ExecutorTemplate
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
-from serenity.wire.endpoint import Endpoint
-from serenity.wire.http import request
-from serenity.wire.node import qos_off_file
-from serenity.wire.resources import Json, Resources
-from serenity.wire.scheduler import SchedulerDriver, encode_data
+from serenity.wire.mesos.resources import Json, Resources
+from serenity.wire.mesos.scheduler import SchedulerDriver, encode_data
+from serenity.wire.messages.node import qos_off_file
+from serenity.wire.transport.endpoint import Endpoint
+from serenity.wire.transport.http import request
 from tests.end_to_end.running import Running
 from tests.messages.recorder import Recorder
 from tests.messages.recording import Recording

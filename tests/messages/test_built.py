@@ -11,22 +11,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serenity.executor import updates
-from serenity.executor.task import Ending, Exit, Failure, Task
+from serenity.executor.tasks.task import Ending, Exit, Failure, Task
 from serenity.framework.calls import Accept, Acknowledge, Call, Decline, Kill, Reconcile, Revive, Suppress
 from serenity.framework.jobs import Job, first_attempt
 from serenity.framework.scheduler import framework_info, make_call
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.task_info import ExecutorTemplate, task_info
-from serenity.wire import corrections
-from serenity.wire.api import MIB, JobRequest
-from serenity.wire.corrections import Correction, Outcome
-from serenity.wire.executor import ExecutorDriver
-from serenity.wire.kill_record import Agent, Killed, KillRecord, TaskResources
-from serenity.wire.provider import ProviderDriver, new_version, slack
-from serenity.wire.reasons import Reason
-from serenity.wire.resources import Resources
-from serenity.wire.scheduler import SchedulerDriver
-from serenity.wire.task_spec import TaskSpec
+from serenity.wire.mesos.executor import ExecutorDriver
+from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.messages import corrections
+from serenity.wire.messages.api import MIB, JobRequest
+from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.messages.task_spec import TaskSpec
 from tests.messages.conftest import FRAMEWORK, PROVIDER, started_peer
 from tests.messages.schema import Schema
 from tests.messages.transcripts import few_shapes

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from serenity.wire.endpoint import Endpoint
-from serenity.wire.http import get_json
-from serenity.wire.recordio import encode
+from serenity.wire.transport.endpoint import Endpoint
+from serenity.wire.transport.http import get_json
+from serenity.wire.transport.recordio import encode
 from tests.messages.recorder import Recorder
 from tests.polling import eventually
 from tests.wire.conftest import Peer

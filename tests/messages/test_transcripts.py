@@ -9,12 +9,12 @@ import pytest
 
 from serenity.framework.calls import Acknowledge
 from serenity.framework.scheduler import make_call
-from serenity.wire.executor import ExecutorDriver
-from serenity.wire.leader import leading_master
-from serenity.wire.mesos_state import AgentReader, Container, MasterReader
-from serenity.wire.provider import ProviderDriver
-from serenity.wire.resources import Resources
-from serenity.wire.scheduler import SchedulerDriver
+from serenity.wire.mesos.executor import ExecutorDriver
+from serenity.wire.mesos.leader import leading_master
+from serenity.wire.mesos.provider import ProviderDriver
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.mesos.state import AgentReader, Container, MasterReader
 from tests.messages.conftest import FRAMEWORK, PROVIDER
 from tests.messages.schema import Schema
 from tests.messages.transcripts import TRANSCRIPTS, Transcript, few_shapes, whole_session

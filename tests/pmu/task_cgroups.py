@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from serenity.executor.cgroups import OwnedCgroup, TaskCgroups, find_hierarchies
-from serenity.executor.guardian import leave_container
-from serenity.executor.limits import TaskLimits
-from serenity.wire.reasons import Reason
+from serenity.executor.tasks.cgroups import OwnedCgroup, TaskCgroups, find_hierarchies
+from serenity.executor.tasks.guardian import leave_container
+from serenity.executor.tasks.limits import TaskLimits
+from serenity.wire.messages.reasons import Reason
 
 MIB = 1 << 20
 WITHIN_S = 10.0

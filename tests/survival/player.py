@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import psutil
 
-from serenity.wire.http import Unreachable
+from serenity.wire.transport.http import Unreachable
 from tests.end_to_end.running import Running
 from tests.polling import eventually
 from tests.survival.sequence import LINES, Event, Sequence, What
@@ -27,7 +27,7 @@ T = TypeVar("T")
 _USERS_PATIENCE_S = 60.0
 _ASK_AGAIN_S = 0.1
 _RETURN_WITHIN_S = 60.0
-_GUARDIAN = "executor/guardian.py"
+_GUARDIAN = "executor/tasks/guardian.py"
 
 
 class Hands:

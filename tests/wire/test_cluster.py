@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.http import Endpoint, get_json
-from serenity.wire.leader import leading_master
-from serenity.wire.mesos_state import AgentReader, MasterReader
-from serenity.wire.provider import ProviderDriver, new_version, slack
-from serenity.wire.resources import Resources
-from serenity.wire.scheduler import SchedulerDriver
+from serenity.wire.mesos.leader import leading_master
+from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.mesos.state import AgentReader, MasterReader
+from serenity.wire.transport.http import Endpoint, get_json
 
 ROLE = "wire-test"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from serenity.wire import executor
-from serenity.wire.executor import ExecutorDriver, NotUnderMesos
+from serenity.wire.mesos import executor
+from serenity.wire.mesos.executor import ExecutorDriver, NotUnderMesos
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ PROGRAM = """
 from gevent import monkey
 monkey.patch_all()
 import sys, time, gevent
-from serenity.wire.scheduler import Disconnected, SchedulerDriver
+from serenity.wire.mesos.scheduler import Disconnected, SchedulerDriver
 
 class Scheduler:
     def __init__(self):

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.http import Client, Endpoint, HttpError, Stream, Unreachable, get_json, open_stream, request
+from serenity.wire.transport.http import (
+    Client,
+    Endpoint,
+    HttpError,
+    Stream,
+    Unreachable,
+    get_json,
+    open_stream,
+    request,
+)
 
 
 @pytest.fixture

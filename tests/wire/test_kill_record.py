@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from serenity.wire.kill_record import (
+from serenity.wire.messages.kill_record import (
     MAX_BYTES,
     Agent,
     Candidate,
@@ -24,7 +24,7 @@ from serenity.wire.kill_record import (
     TaskResources,
     Window,
 )
-from serenity.wire.reasons import REASON_OF_CAUSE, Payer, Reason
+from serenity.wire.messages.reasons import REASON_OF_CAUSE, Payer, Reason
 
 NOW = 1_800_000_000.0
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.http import HttpError, Unreachable
-from serenity.wire.leader import leading_master
-from serenity.wire.mesos_state import AgentReader, MasterReader, PerfSample, join_containers
+from serenity.wire.mesos.leader import leading_master
+from serenity.wire.mesos.state import AgentReader, MasterReader, PerfSample, join_containers
+from serenity.wire.transport.http import HttpError, Unreachable
 
 MIB = 1 << 20
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.wire import node
-from serenity.wire.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
-from serenity.wire.node import (
+from serenity.wire.messages import node
+from serenity.wire.messages.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
+from serenity.wire.messages.node import (
     Accuse,
     Accused,
     Hello,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from serenity.wire import provider as module
-from serenity.wire.http import HttpError, Unreachable
-from serenity.wire.provider import ProviderDriver, new_version, slack
-from serenity.wire.resources import Resources
-from serenity.wire.subscription import Backoff
+from serenity.wire.mesos import provider as module
+from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.subscription import Backoff
+from serenity.wire.transport.http import HttpError, Unreachable
 
 INFO = {"type": "org.serenity.slack", "name": "slack"}
 

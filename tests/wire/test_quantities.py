@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.wire.quantities import (
+from serenity.wire.mesos.quantities import (
     format_duration,
     format_mem,
     parse_duration_s,

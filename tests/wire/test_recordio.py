@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.wire.recordio import MAX_RECORD_BYTES, RecordIOError, RecordReader, encode
+from serenity.wire.transport.recordio import MAX_RECORD_BYTES, RecordIOError, RecordReader, encode
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20), st.lists(st.integers(1, 40), min_size=1, max_size=60))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.wire.resources import ResourceError, Resources
+from serenity.wire.mesos.resources import ResourceError, Resources
 
 KINDS: list[dict[str, Any]] = [
     {},

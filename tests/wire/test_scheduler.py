@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.scheduler import CallRefused, Disconnected, SchedulerDriver, decode_data, encode_data
-from serenity.wire.subscription import Backoff
+from serenity.wire.mesos.scheduler import CallRefused, Disconnected, SchedulerDriver, decode_data, encode_data
+from serenity.wire.mesos.subscription import Backoff
 
 FRAMEWORK = {"user": "nobody", "name": "test", "roles": ["be"], "capabilities": [{"type": "REVOCABLE_RESOURCES"}]}
 QUICK = Backoff(first_s=0.01, max_s=0.05)

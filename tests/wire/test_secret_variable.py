@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-from serenity.wire.secret_variable import take_secret
+from serenity.wire.transport.secret_variable import take_secret
 
 PROGRAM = """
 import os, pathlib, subprocess
-from serenity.wire.secret_variable import take_secret
+from serenity.wire.transport.secret_variable import take_secret
 assert b"geheim" in pathlib.Path("/proc/self/environ").read_bytes()
 assert take_secret(os.environ, "TOKEN") == "geheim" and take_secret(os.environ, "TOKEN") is None
 seen = pathlib.Path("/proc/self/environ").read_bytes()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.http import Endpoint, Stream, open_stream
-from serenity.wire.subscription import Backoff, Event, FinalError, Subscription
+from serenity.wire.mesos.subscription import Backoff, Event, FinalError, Subscription
+from serenity.wire.transport.http import Endpoint, Stream, open_stream
 
 QUICK = Backoff(first_s=0.01, max_s=0.05)
 

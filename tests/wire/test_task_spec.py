@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from serenity.wire.task_spec import TaskSpec, TaskSpecError
+from serenity.wire.messages.task_spec import TaskSpec, TaskSpecError
 
 SPEC = TaskSpec(
     job_id="j1", job_name="hello", instance=0, attempt=1, argv=("sh", "-c", "echo hi"), cpus=0.5, mem_bytes=1 << 20

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor import processes
-from serenity.executor.cgroups import OwnedCgroup, TaskCgroups, find_hierarchies
-from serenity.executor.kernel_files import KernelFiles
-from serenity.executor.originals import Originals
-from serenity.executor.trees import Trees
+from serenity.executor.corrections.kernel_files import KernelFiles
+from serenity.executor.corrections.originals import Originals
+from serenity.executor.tasks import processes
+from serenity.executor.tasks.cgroups import OwnedCgroup, TaskCgroups, find_hierarchies
+from serenity.executor.tasks.trees import Trees
 from tests.polling import eventually
 
 BURN = "while True: pass"

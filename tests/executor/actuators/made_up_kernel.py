@@ -11,8 +11,8 @@ import errno
 import os
 from pathlib import Path
 
-from serenity.executor.cgroups import OwnedCgroup
-from serenity.executor.kernel_files import KernelFiles
+from serenity.executor.corrections.kernel_files import KernelFiles
+from serenity.executor.tasks.cgroups import OwnedCgroup
 
 
 class MadeUpKernel(KernelFiles):

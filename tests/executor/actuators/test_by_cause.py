@@ -9,11 +9,11 @@ import time
 import pytest
 
 from serenity.daemon.clock import ManualClock
-from serenity.executor.actuators import Allowance, Target
-from serenity.executor.actuators.by_cause import actuators_by_cause
-from serenity.executor.actuators.stop_and_go import StopAndGo
-from serenity.executor.corrector import Corrector
-from serenity.executor.originals import record_file
+from serenity.executor.corrections.actuators import Allowance, Target
+from serenity.executor.corrections.actuators.by_cause import actuators_by_cause
+from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
+from serenity.executor.corrections.corrector import Corrector
+from serenity.executor.corrections.originals import record_file
 from tests.executor.actuators.conftest import NAME, cores_used, states
 
 QUARTER = Allowance(0.2, 0.8)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor.actuators import ActuatorError, Allowance, Target
-from serenity.executor.actuators.cpu_quota import CpuQuota
-from serenity.executor.actuators.cpuset import Cpuset, parsed, written
-from serenity.executor.actuators.duty_cycle import DutyCycle
-from serenity.executor.actuators.stop_and_go import StopAndGo
-from serenity.executor.cgroups import OwnedCgroup
-from serenity.executor.originals import Originals
+from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
+from serenity.executor.corrections.actuators.cpu_quota import CpuQuota
+from serenity.executor.corrections.actuators.cpuset import Cpuset, parsed, written
+from serenity.executor.corrections.actuators.duty_cycle import DutyCycle
+from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
+from serenity.executor.corrections.originals import Originals
+from serenity.executor.tasks.cgroups import OwnedCgroup
 from tests.executor.actuators.conftest import cores_used, states
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, cgroup_v2
 from tests.polling import eventually

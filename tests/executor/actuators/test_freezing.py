@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor import processes
-from serenity.executor.actuators import ActuatorError, Allowance, Target
-from serenity.executor.actuators.duty_cycle import DutyCycle
-from serenity.executor.actuators.freezer import Freezer
-from serenity.executor.actuators.stop_and_go import StopAndGo
-from serenity.executor.actuators.stopped_tree import StoppedTree
-from serenity.executor.cgroups import OwnedCgroup
-from serenity.executor.originals import Originals
+from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
+from serenity.executor.corrections.actuators.duty_cycle import DutyCycle
+from serenity.executor.corrections.actuators.freezer import Freezer
+from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
+from serenity.executor.corrections.actuators.stopped_tree import StoppedTree
+from serenity.executor.corrections.originals import Originals
+from serenity.executor.tasks import processes
+from serenity.executor.tasks.cgroups import OwnedCgroup
 from serenity.qos.sources.cgroups import V2, Mounts
 from tests.executor.actuators.conftest import NAME, cores_used, states
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, cgroup_v2

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from serenity.executor.actuators import ActuatorError, Allowance, Target
-from serenity.executor.actuators.io_limit import IoLimit, parsed_io_stat, parsed_service_bytes
-from serenity.executor.originals import Originals
+from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
+from serenity.executor.corrections.actuators.io_limit import IoLimit, parsed_io_stat, parsed_service_bytes
+from serenity.executor.corrections.originals import Originals
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, cgroup_v2
 from tests.polling import eventually
 

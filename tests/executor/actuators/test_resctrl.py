@@ -6,12 +6,12 @@ import errno
 
 import pytest
 
-from serenity.executor.actuators import ActuatorError, Allowance, Target
-from serenity.executor.actuators.cache_ways import CacheWays, lowest_run, taken
-from serenity.executor.actuators.memory_bandwidth import MemoryBandwidth
-from serenity.executor.actuators.resctrl_class import ResctrlClass
-from serenity.executor.kernel_files import Knob
-from serenity.executor.originals import Originals, read_record, record_file
+from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
+from serenity.executor.corrections.actuators.cache_ways import CacheWays, lowest_run, taken
+from serenity.executor.corrections.actuators.memory_bandwidth import MemoryBandwidth
+from serenity.executor.corrections.actuators.resctrl_class import ResctrlClass
+from serenity.executor.corrections.kernel_files import Knob
+from serenity.executor.corrections.originals import Originals, read_record, record_file
 from tests.executor.actuators.made_up_kernel import MadeUpResctrl
 
 T1, T2 = Target("t1"), Target("t2")

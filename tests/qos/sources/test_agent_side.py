@@ -19,7 +19,7 @@ from serenity.qos.sources.draft import Draft, Row
 from serenity.qos.sources.processes import ProcessTable
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
-from serenity.wire.mesos_state import AgentReader, PerfSample
+from serenity.wire.mesos.state import AgentReader, PerfSample
 
 PERF = {"timestamp": 1000.0, "duration": 10.0, "cycles": 3e10, "instructions": 6e10, "cache_misses": 5e6}
 

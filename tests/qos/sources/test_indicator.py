@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serenity.qos.sources.indicator import Declaration, Indicator, IndicatorError, Rule, declaration, reach
-from serenity.wire.mesos_state import RunningTask
+from serenity.wire.mesos.state import RunningTask
 
 LABELS = {
     "serenity.sli.kind": "memcached",

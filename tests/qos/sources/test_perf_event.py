@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from serenity.daemon.clock import SystemClock
-from serenity.executor.cgroups import TaskCgroups, find_hierarchies
+from serenity.executor.tasks.cgroups import TaskCgroups, find_hierarchies
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container
 from serenity.qos.sources.cgroups import V2
 from serenity.qos.sources.counters import Counters

@@ -27,9 +27,9 @@ from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.sampler import Sampler
-from serenity.wire.http import HttpError
-from serenity.wire.mesos_state import AgentReader
-from serenity.wire.node import TaskOnNode
+from serenity.wire.mesos.state import AgentReader
+from serenity.wire.messages.node import TaskOnNode
+from serenity.wire.transport.http import HttpError
 
 BURN = "while True: pass"
 MIB = 1 << 20

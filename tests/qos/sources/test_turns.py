@@ -16,7 +16,7 @@ from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.sampler import Sampler
 from serenity.qos.sources.usage import Usage
-from serenity.wire.mesos_state import AgentReader
+from serenity.wire.mesos.state import AgentReader
 
 agent, ours = socket.socketpair()
 done = []

@@ -67,7 +67,8 @@ class Plain:
 
 class Serenity:
     def __init__(self) -> None:
-        from serenity.wire import access, credentials, executor, scheduler
+        from serenity.wire.mesos import executor, scheduler
+        from serenity.wire.transport import access, credentials
 
         self._access, self._credentials = access, credentials
         self._executor, self._scheduler = executor, scheduler

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from serenity.wire.access import Access
-from serenity.wire.tls import client_context
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.tls import client_context
 from tests.wire.security.fronts import Front
 
 

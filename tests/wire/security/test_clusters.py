@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from serenity.localmesos.cluster.cluster import Cluster
-from serenity.wire.access import ANONYMOUS, Access
-from serenity.wire.credentials import Credential, read_credential
-from serenity.wire.http import HttpError
-from serenity.wire.mesos_state import AgentReader, MasterReader
-from serenity.wire.provider import ProviderDriver, new_version, slack
-from serenity.wire.scheduler import SchedulerDriver
+from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.mesos.state import AgentReader, MasterReader
+from serenity.wire.transport.access import ANONYMOUS, Access
+from serenity.wire.transport.credentials import Credential, read_credential
+from serenity.wire.transport.http import HttpError
 from tests.wire.security.conftest import Authority
 from tests.wire.security.fronts import Front
 from tests.wire.security.guarded import PRINCIPAL, SECRET, guarded_options, secret_file

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.access import access_of
-from serenity.wire.credentials import Credential, read_credential
-from serenity.wire.http import Client, Endpoint, get_json, open_stream
-from serenity.wire.trust_files import UnusableFile
+from serenity.wire.transport.access import access_of
+from serenity.wire.transport.credentials import Credential, read_credential
+from serenity.wire.transport.http import Client, Endpoint, get_json, open_stream
+from serenity.wire.transport.trust_files import UnusableFile
 
 SECRET = "s3cr3t of ours: ä"
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.access import ANONYMOUS, Access
-from serenity.wire.executor import ExecutorDriver
-from serenity.wire.libprocess import agent_access, agent_endpoint
-from serenity.wire.mesos_state import AgentReader
-from serenity.wire.trust_files import UnusableFile
+from serenity.wire.mesos.executor import ExecutorDriver
+from serenity.wire.mesos.state import AgentReader
+from serenity.wire.transport.access import ANONYMOUS, Access
+from serenity.wire.transport.libprocess import agent_access, agent_endpoint
+from serenity.wire.transport.trust_files import UnusableFile
 from tests.wire.security.conftest import Authority
 from tests.wire.security.fronts import Front
 

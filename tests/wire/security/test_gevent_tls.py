@@ -13,10 +13,10 @@ PROGRAM = """
 from gevent import monkey
 monkey.patch_all()
 import sys, time, gevent
-from serenity.wire.access import Access
-from serenity.wire.http import Client, Endpoint
-from serenity.wire.scheduler import SchedulerDriver
-from serenity.wire.tls import client_context
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.http import Client, Endpoint
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.transport.tls import client_context
 
 class Scheduler:
     def __init__(self):

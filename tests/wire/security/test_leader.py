@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.access import Access
-from serenity.wire.http import Endpoint, HttpError, Unreachable, get_json
-from serenity.wire.leader import at_the_leader, leading_master, redirected
-from serenity.wire.mesos_state import MasterReader
-from serenity.wire.scheduler import SchedulerDriver
-from serenity.wire.subscription import Backoff
+from serenity.wire.mesos.leader import at_the_leader, leading_master, redirected
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.mesos.state import MasterReader
+from serenity.wire.mesos.subscription import Backoff
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.http import Endpoint, HttpError, Unreachable, get_json
 from tests.wire.security.conftest import Authority
 from tests.wire.security.fronts import Front
 

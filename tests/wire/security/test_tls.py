@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from serenity.wire.access import Access
-from serenity.wire.http import Client, Endpoint, Unreachable, get_json, open_stream, request
-from serenity.wire.tls import client_context
-from serenity.wire.trust_files import UnusableFile
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.http import Client, Endpoint, Unreachable, get_json, open_stream, request
+from serenity.wire.transport.tls import client_context
+from serenity.wire.transport.trust_files import UnusableFile
 from tests.wire.security.conftest import Authority
 from tests.wire.security.fronts import Front
 

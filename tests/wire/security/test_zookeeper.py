@@ -14,14 +14,14 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.security import make_digest_acl
 
-from serenity.wire.access import Access
-from serenity.wire.endpoint import Endpoint
-from serenity.wire.http import Unreachable
-from serenity.wire.leader import LeadingMaster, leading_master
-from serenity.wire.mesos_state import MasterReader
-from serenity.wire.scheduler import SchedulerDriver
-from serenity.wire.subscription import Backoff
-from serenity.wire.zookeeper import leading_member, master_address
+from serenity.wire.mesos.leader import LeadingMaster, leading_master
+from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.mesos.state import MasterReader
+from serenity.wire.mesos.subscription import Backoff
+from serenity.wire.mesos.zookeeper import leading_member, master_address
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.endpoint import Endpoint
+from serenity.wire.transport.http import Unreachable
 from tests.wire.security.conftest import Authority
 from tests.wire.security.zookeeper_server import Registration, ZooKeeperServer, find, master_info
 
@@ -232,7 +232,7 @@ PROGRAM = """
 from gevent import monkey
 monkey.patch_all()
 import sys, time, gevent
-from serenity.wire.scheduler import SchedulerDriver
+from serenity.wire.mesos.scheduler import SchedulerDriver
 
 class Scheduler:
     def __init__(self):

@@ -1,0 +1,75 @@
+"""From frames to actions: the pipeline, what other executors say, the guard, and what the slack holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from serenity.executor.guarding.accusations import Accusations
+from serenity.executor.guarding.actions import Accuse, Action, Hint, OpenValve, Relearn, TaskView
+from serenity.executor.guarding.guard import Guard
+from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
+from serenity.qos.frame import Frame
+from serenity.qos.pipeline import Pipeline
+from serenity.wire.messages.node import Overcommitment
+
+
+class Decisions:
+    """One thread's, the tick's; no I/O."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        guard: Guard,
+        accusations: Accusations,
+        memory: MemoryOverrun,
+        limits: SlackLimits,
+    ) -> None:
+        self._pipeline = pipeline
+        self._guard = guard
+        self._accusations = accusations
+        self._memory = memory
+        self._limits = limits
+        self._accused: dict[str, Accuse] = {}  # At the last tick, by task.
+        self._hinted: set[str] = set()
+
+    def observe(self, frame: Frame) -> None:
+        """A frame of the past: learnt from, and nothing else."""
+        self._pipeline.step(frame)
+        self._memory.observe(frame)
+
+    def decide(self, frame: Frame, over: Overcommitment, tasks: Mapping[str, TaskView]) -> list[Action]:
+        """`tasks`: all of ours that run."""
+        findings = self._accusations.with_own(self._pipeline.step(frame), tasks)
+        use = {row: cores for row, cores in _column(frame, "cpu").items() if row in tasks}
+        actions = self._guard.decide(findings, use, tasks, _column(frame, "rss_bytes"))
+        actions += self._memory.decide(over, frame, lambda finding: self._guard.make_room(finding, tasks))
+        actions = self._limits.bound(actions, over, frame, tasks)
+        for each in actions:
+            if isinstance(each, Relearn):
+                self._pipeline.relearn(each.container_id)
+                self._accusations.absolved(each.container_id)
+        return actions + self._hints(actions)
+
+    def stand_down(self, frame: Frame) -> list[Action]:
+        """Corrections are off: lets go of everything; signals and baselines are followed all the same."""
+        self.observe(frame)
+        return self._guard.stand_down() + self._limits.stand_down()
+
+    def _hints(self, actions: list[Action]) -> list[Action]:
+        """Whoever was accused in vain at the last tick, once a contention."""
+        unowned = self._accusations.take_unowned() - self._hinted
+        hints: list[Action] = [
+            Hint(each.suspect, each.finding) for task, each in self._accused.items() if task in unowned
+        ]
+        self._accused = {each.suspect.id: each for each in actions if isinstance(each, Accuse)}
+        self._hinted |= unowned
+        if any(isinstance(each, OpenValve) for each in actions):
+            self._hinted.clear()
+        return hints
+
+
+def _column(frame: Frame, name: str) -> dict[str, float]:
+    """What was measured, by row."""
+    values = frame.column(name)
+    return {each.id: float(values[i]) for i, each in enumerate(frame.containers) if not math.isnan(values[i])}

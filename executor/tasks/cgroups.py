@@ -1,0 +1,237 @@
+"""Cgroups: where this process is in them, and a cgroup of its own for each task.
+
+v1: below the cgroups of the executor's container, in every hierarchy, where Mesos leaves
+children alone that are not called ``mesos``.  v2: Mesos takes anything below its containers
+for a nested one, so they stand beside it, at the top; they leave the container's memory limit
+with it, and for that each must have one of its own (`limits.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serenity.executor.tasks.guardian import CGROUP_PREFIX
+from serenity.qos.sources.cgroups import V2, Mounts, memberships
+
+logger = logging.getLogger(__name__)
+
+# v1 controllers in which a task has a cgroup of its own, where they are mounted.  Without the first there is none.
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "freezer", "perf_event")
+_PERIOD_US = 100_000
+_LEAST_QUOTA_US = 1_000  # The kernel's own minimum.
+# v2, beside a container: what it would have inside, 10 shares a revocable cpu.
+_SHARES_IN_CONTAINER = 10
+# A younger empty cgroup may be one that its executor is just about to fill.
+_SWEEP_AGE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchies:
+    """Where this process is.  Paths are those of /proc/PID/cgroup."""
+
+    mounts: Mounts
+    own: Mapping[str, str]  # This process' cgroup by v1 controller, ``cpu`` among them; or `V2` alone.
+
+    @property
+    def v2(self) -> bool:
+        return V2 in self.own
+
+    @property
+    def cpu(self) -> str:
+        """The hierarchy in which CPU is distributed."""
+        return V2 if self.v2 else "cpu"
+
+    def top(self, hierarchy: str) -> str:
+        """The uppermost cgroup that we can see."""
+        return self.mounts.points[hierarchy][1]
+
+    def folder(self, hierarchy: str, path: str) -> Path:
+        folder = self.mounts.folder(hierarchy, path)
+        assert folder is not None  # `find_hierarchies` has looked, and all of ours are below or beside `own`.
+        return folder
+
+
+def find_hierarchies(proc: Path = Path("/proc")) -> Hierarchies | None:
+    """Those with the cpu controller, v1 before v2; None where there are none that we see."""
+    mounts = Mounts.read(proc)
+    paths = memberships((proc / "self/cgroup").read_text())
+    own = {hierarchy: path for hierarchy, path in paths.items() if mounts.folder(hierarchy, path) is not None}
+    if "cpu" in own:
+        return Hierarchies(mounts, {each: own[each] for each in CONTROLLERS if each in own})
+    if V2 in own:
+        controllers = mounts.points[V2][0] / "cgroup.controllers"
+        if controllers.exists() and "cpu" in controllers.read_text().split():
+            return Hierarchies(mounts, {V2: own[V2]})
+    return None
+
+
+class OwnedCgroup:
+    """One cgroup that we made: a folder in each v1 hierarchy, or the one of v2.
+
+    Methods raise OSError when the kernel refuses.
+    """
+
+    def __init__(self, path: str, folders: Mapping[str, Path], v2: bool) -> None:
+        """`path`: in the hierarchy of cpu.  `folders`: by controller, ``cpu`` among them; on v2 all are one folder."""
+        self.path = path
+        self.folders = folders
+        self.v2 = v2
+        self.folder = folders["cpu"]
+        self._distinct = list(dict.fromkeys(folders.values()))
+
+    def make(self) -> None:
+        for folder in self._distinct:
+            folder.mkdir(exist_ok=True)
+        if not self.v2 and "cpuset" in self.folders:
+            # A new one has no cpus and no memory nodes, and takes no process.
+            cpuset = self.folders["cpuset"]
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                (cpuset / name).write_text((cpuset.parent / name).read_text())
+
+    @property
+    def procs_files(self) -> list[str]:
+        """A process that writes "0" into each of these is in the cgroup."""
+        return [str(folder / "cgroup.procs") for folder in self._distinct]
+
+    def set_shares(self, shares: int) -> None:
+        """v1's scale, where 1024 is the default."""
+        if self.v2:
+            (self.folder / "cpu.weight").write_text(str(max(1, round(shares * 100 / 1024))))
+        else:
+            (self.folder / "cpu.shares").write_text(str(shares))
+
+    def set_quota(self, cores: float | None) -> None:
+        """At most that much CPU time per time, in all its processes together; None: no limit."""
+        quota_us = None if cores is None else max(_LEAST_QUOTA_US, round(cores * _PERIOD_US))
+        if self.v2:
+            (self.folder / "cpu.max").write_text(f"{'max' if quota_us is None else quota_us} {_PERIOD_US}")
+            return
+        (self.folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
+        (self.folder / "cpu.cfs_quota_us").write_text(str(-1 if quota_us is None else quota_us))
+
+    def quota(self) -> float | None:
+        """Cores, as the kernel says; None: no limit."""
+        if self.v2:
+            quota, period = (self.folder / "cpu.max").read_text().split()
+        else:
+            quota = (self.folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (self.folder / "cpu.cfs_period_us").read_text()
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+
+    def thaw(self) -> None:
+        """Whoever has frozen it: what is frozen does not even die, on v1."""
+        freezer = self.folders.get("freezer")
+        if freezer is not None:
+            name, thawed = ("cgroup.freeze", "0") if self.v2 else ("freezer.state", "THAWED")
+            (freezer / name).write_text(thawed)
+
+    def remove(self) -> bool:
+        """False while something is still in it."""
+        for folder in self._distinct:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass  # It is gone already, which is what was wanted.
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                    raise
+                return False
+        return True
+
+
+def task_folders(hierarchies: Hierarchies, container_id: str, name: str) -> tuple[str, dict[str, Path]]:
+    """Where a task's own cgroup of that name goes: its path, and its folders by controller.
+
+    Raises:
+        OSError: not with these hierarchies; says why.
+    """
+    if not hierarchies.v2:
+        own = {each: posixpath.join(path, name) for each, path in hierarchies.own.items()}
+        return own["cpu"], {each: hierarchies.folder(each, path) for each, path in own.items()}
+    top = hierarchies.folder(V2, hierarchies.top(V2))
+    handed_down = (top / "cgroup.subtree_control").read_text().split()
+    needed = ("cpu", "memory") if container_id in hierarchies.own[V2] else ("cpu",)
+    missing = [each for each in needed if each not in handed_down]
+    if missing:
+        raise OSError(f"{top} hands no {' and no '.join(missing)} controller down (cgroup.subtree_control)")
+    path = posixpath.join(hierarchies.top(V2), name)
+    return path, dict.fromkeys([*handed_down, "freezer"], hierarchies.folder(V2, path))
+
+
+def parents(hierarchies: Hierarchies) -> set[Path]:
+    """All folders below which an executor here makes cgroups."""
+    return {
+        hierarchies.folder(each, path) for each, own in hierarchies.own.items() for path in (hierarchies.top(each), own)
+    }
+
+
+def sweep(hierarchies: Hierarchies, now: float) -> None:
+    """Removes the empty cgroups that executors left which were killed.  `now`: seconds since the epoch."""
+    for folder in (folder for parent in parents(hierarchies) for folder in parent.glob(f"{CGROUP_PREFIX}*")):
+        try:
+            if now - folder.stat().st_mtime > _SWEEP_AGE_S:
+                folder.rmdir()
+                logger.info("removed %s, which a killed executor had left", folder)
+        except OSError:
+            continue  # Not empty: another executor's, in use.  Or not ours to remove.
+
+
+class TaskCgroups:
+    """Makes the cgroups of one executor's tasks.  `unavailable` says why there are none."""
+
+    def __init__(self, hierarchies: Hierarchies | None, container_id: str) -> None:
+        self._hierarchies = hierarchies
+        self._container_id = container_id
+        self._made = 0
+        self._unusable: set[str] = set()  # v1 controllers.
+        self.unavailable: str | None = "no cpu cgroups on this machine"
+        if hierarchies is not None:
+            self.unavailable = self._try(hierarchies)
+
+    def make(self) -> OwnedCgroup | None:
+        """A cgroup for one more task; None where they are not available."""
+        if self._hierarchies is None or self.unavailable is not None:
+            return None
+        self._made += 1
+        cgroup = self._cgroup(self._hierarchies, self._made)
+        try:
+            cgroup.make()
+            if cgroup.v2 and self._container_id in self._hierarchies.own[V2]:
+                cgroup.set_shares(_SHARES_IN_CONTAINER)
+        except OSError as error:
+            logger.warning("no cgroup for a task: %s", error)
+            cgroup.remove()
+            return None
+        return cgroup
+
+    def _cgroup(self, hierarchies: Hierarchies, number: int) -> OwnedCgroup:
+        name = f"{CGROUP_PREFIX}{self._container_id}-{number}"
+        path, folders = task_folders(hierarchies, self._container_id, name)
+        usable = {each: folder for each, folder in folders.items() if each not in self._unusable}
+        return OwnedCgroup(path, usable, hierarchies.v2)
+
+    def _try(self, hierarchies: Hierarchies) -> str | None:
+        """Why there can be none.  Makes one and removes it: rights and kernel options show only so."""
+        try:
+            whole = self._cgroup(hierarchies, 0)
+        except OSError as error:
+            return str(error)
+        for controller in ("cpu",) if hierarchies.v2 else whole.folders:
+            trial = OwnedCgroup(whole.path, {each: whole.folders[each] for each in ("cpu", controller)}, whole.v2)
+            try:
+                try:
+                    trial.make()
+                    trial.set_quota(1.0)
+                finally:
+                    trial.remove()
+            except OSError as error:
+                if controller == "cpu":
+                    return str(error)
+                logger.info("tasks have no %s cgroups of their own: %s", controller, error)
+                self._unusable.add(controller)
+        return None

@@ -1,0 +1,175 @@
+"""Starts a task's command: its sandbox, environment, user; then `child` takes over in a process of its own."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from serenity.executor.tasks.child import cut
+from serenity.executor.tasks.environment import environment
+from serenity.executor.tasks.task import Failure
+from serenity.executor.tasks.users import UnusableUser, User, user_of
+from serenity.wire.messages.reasons import Reason
+from serenity.wire.messages.sandbox import output_file, task_folder
+from serenity.wire.messages.task_spec import TaskSpec
+
+_CHILD = Path(__file__).with_name("child.py")
+# A folder without read permission still lets a user through to the task folder that is its own.
+_TASKS_MODE = 0o711
+_FAILURE_BYTES = 64 * 1024  # Two words of `child`, each character of them escaped.
+# The agent lacks something that another one, or this one later, may have.
+_AGENT_LACKS = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN")
+)
+
+
+class LaunchError(Exception):
+    """The command could not be started."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.failure = Failure(reason, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `child` does, in this order, to become the command."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    cgroups: tuple[str, ...]  # ``cgroup.procs`` files to write itself into.
+    nice: int
+    lowest_priority: bool
+    user: User | None
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """`report` is a pipe: it ends without a word when the command runs, and says what is wrong when it does not."""
+
+    pid: int
+    report: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is the same for all tasks of this executor."""
+
+    container_id: str
+    sandbox: Path  # The executor's own.
+    environment: Mapping[str, str]  # What tasks inherit of it.
+    nice: int
+    lowest_priority: bool  # Rung 0.
+    task_user: str | None
+    allow_root: bool
+    pids: int  # The most processes and threads of one task.
+    outside: tuple[str, ...] = ()  # ``cgroup.procs`` files for tasks that have no cgroup of their own.
+
+
+def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence[str]) -> Launched:
+    """Must be called in the main thread: the child dies when the thread that made it ends.
+
+    Raises:
+        LaunchError
+    """
+    try:
+        user = user_of(spec.user, around.task_user, around.allow_root)
+        folder = _make_sandbox(around.sandbox, task_id, user)
+        plan = Plan(
+            argv=spec.argv,
+            env=environment(task_id, spec, folder, around.container_id, around.environment, user),
+            cwd=str(folder),
+            cgroups=tuple(cgroups),
+            nice=around.nice,
+            lowest_priority=around.lowest_priority,
+            user=user,
+            parent=os.getpid(),
+        )
+        return _spawn(plan, around.sandbox, task_id, user)
+    except UnusableUser as error:
+        raise LaunchError(error.reason, str(error)) from None
+    except OSError as error:
+        reason = Reason.LAUNCH_REFUSED if error.errno in _AGENT_LACKS else Reason.LAUNCH_FAILED
+        raise LaunchError(reason, f"the task could not be started: {error}") from error
+
+
+def read_report(report: int, argv: Sequence[str]) -> Failure | None:
+    """What went wrong; None when the command runs.  Closes the pipe.  Blocks until there is an answer."""
+    with os.fdopen(report, "rb") as pipe:
+        text = pipe.read(_FAILURE_BYTES)
+    if not text:
+        return None
+    failure, command = json.loads(text), cut(argv[0])
+    if failure["doing"] == "run" and failure["errno"] == errno.ENOENT and "/" not in command:
+        return Failure(Reason.LAUNCH_FAILED, f"command not found: {command}")
+    if failure["doing"] == "run" and failure["errno"] == errno.EACCES:
+        return Failure(Reason.LAUNCH_FAILED, f"cannot run {command}: not executable ({failure['text']})")
+    about = command if failure["file"] in (None, command) else f"{command} ({failure['file']})"
+    # Whatever comes before the command is the agent's.
+    reason = Reason.LAUNCH_REFUSED if failure["doing"] == "prepare" else Reason.LAUNCH_FAILED
+    return Failure(reason, f"cannot {failure['doing']} {about}: {failure['text']}")
+
+
+def _make_sandbox(executor_sandbox: Path, task_id: str, user: User | None) -> Path:
+    if task_id in ("", ".", "..") or "/" in task_id or "\0" in task_id:
+        raise LaunchError(Reason.LAUNCH_FAILED, f"{task_id!r} is no name for a sandbox")
+    folder = executor_sandbox / task_folder(task_id)
+    if not folder.parent.exists():
+        folder.parent.mkdir()
+        folder.parent.chmod(_TASKS_MODE)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise LaunchError(Reason.LAUNCH_REFUSED, f"{task_id} has run here before; it is not run twice") from None
+    if user is not None:
+        # Mesos closes an executor's sandbox to others.  Through it they must get, but not see what is in it.
+        executor_sandbox.chmod(stat.S_IMODE(executor_sandbox.stat().st_mode) | stat.S_IXOTH)
+        os.chown(folder, user.uid, user.gid)
+    return folder
+
+
+def _spawn(plan: Plan, sandbox: Path, task_id: str, user: User | None) -> Launched:
+    opened: list[int] = []
+    try:
+        plan_file = os.memfd_create("plan")  # Not on disk, and not in the command line: the environment may be secret.
+        opened.append(plan_file)
+        os.write(plan_file, json.dumps(asdict(plan)).encode())
+        os.lseek(plan_file, 0, os.SEEK_SET)
+        outputs = []
+        for name in ("stdout", "stderr"):
+            path = sandbox / output_file(task_id, name)
+            outputs.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644))
+            opened.append(outputs[-1])
+            if user is not None:
+                os.fchown(outputs[-1], user.uid, user.gid)
+        report, failure = os.pipe()
+        opened.append(failure)
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-X", "utf8", str(_CHILD)],
+                {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, source, target)
+                    for target, source in enumerate((plan_file, outputs[0], outputs[1], failure))
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+            )
+        except OSError:
+            os.close(report)
+            raise
+        return Launched(pid, report)
+    finally:
+        for each in opened:
+            os.close(each)

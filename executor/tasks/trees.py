@@ -1,0 +1,111 @@
+"""Which processes belong to which task, also those that left its session or lost their parent.
+
+The executor is a child subreaper, so every process of every task is its descendant, always:
+below a task's leader, or, when its own parent has ended, directly below the executor.
+Such an orphan is told by what was seen of it before, by its session, and by its environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Container
+
+from serenity.executor.tasks import processes
+from serenity.executor.tasks.processes import Process, Status
+
+logger = logging.getLogger(__name__)
+
+# In the environment of every task; what an orphan inherited says whose it is.
+TASK_VARIABLE = "SERENITY_TASK"
+# A tree that forks faster than we stop it is met again at the next deadline.
+_STOP_ROUNDS = 20
+
+
+class Trees:
+    """`owner` is the subreaper's pid; children of it in `not_tasks` are left alone."""
+
+    def __init__(self, owner: int | None = None, not_tasks: Container[int] = ()) -> None:
+        self._owner = owner if owner is not None else os.getpid()
+        self._leaders: dict[int, str] = {}  # By pid; until they are reaped, for then it can be another's.
+        self._sessions: dict[int, str] = {}  # A session keeps its number as long as it has a member.
+        self._known: dict[Process, str] = {}
+        self._not_tasks = not_tasks
+
+    def add(self, task_id: str, leader: int) -> None:
+        """`leader` leads a session of its own."""
+        self._leaders[leader] = self._sessions[leader] = task_id
+
+    def reaped(self, pid: int) -> None:
+        """From now on the pid may be anybody's."""
+        self._leaders.pop(pid, None)
+
+    def remove(self, task_id: str) -> None:
+        for table in (self._leaders, self._sessions):
+            for pid in [pid for pid, each in table.items() if each == task_id]:
+                del table[pid]
+
+    def scan(self) -> dict[str | None, list[Status]]:
+        """All living processes below the executor by task id; None has those that no task owns."""
+        found: dict[str | None, list[Status]] = {}
+        for child in processes.children(self._owner):
+            if child in self._not_tasks:
+                continue
+            members = processes.with_descendants(child)
+            if members:
+                found.setdefault(self._task_of(child, members[0]), []).extend(members)
+        # Rebuilt, not added to: what is gone is forgotten.
+        self._known = {each.process: task for task, members in found.items() if task is not None for each in members}
+        sessions = {each.session for members in found.values() for each in members}
+        self._sessions = {pid: each for pid, each in self._sessions.items() if pid in self._leaders or pid in sessions}
+        return found
+
+    def members(self, task_id: str) -> list[Status]:
+        return self.scan().get(task_id, [])
+
+    def signal(self, task_id: str, *signals: signal.Signals) -> None:
+        """Sends each signal to every process of the task."""
+        for member in self.members(task_id):
+            for each in signals:
+                _send(member.process, each)
+
+    def kill(self, task_id: str) -> None:
+        """SIGKILL for the task's whole tree."""
+        self._kill(lambda: self.members(task_id))
+
+    def kill_everything(self) -> bool:
+        """SIGKILL for whatever runs below the executor; whether there was anything."""
+        return self._kill(lambda: [each for members in self.scan().values() for each in members])
+
+    def _kill(self, look: Callable[[], list[Status]]) -> bool:
+        """Stopped first: what is stopped cannot fork away from us."""
+        stopped: set[Process] = set()
+        for _ in range(_STOP_ROUNDS):
+            new = [each.process for each in look() if each.process not in stopped]
+            if not new:
+                break
+            for process in new:
+                _send(process, signal.SIGSTOP)
+            stopped.update(new)
+        for process in stopped:
+            _send(process, signal.SIGKILL)
+        return bool(stopped)
+
+    def _task_of(self, child: int, status: Status) -> str | None:
+        for task in (
+            self._leaders.get(child),
+            self._known.get(status.process),
+            self._sessions.get(status.session),
+            processes.variable(child, TASK_VARIABLE),
+        ):
+            if task is not None:
+                return task
+        return None
+
+
+def _send(process: Process, signum: signal.Signals) -> None:
+    try:
+        processes.send(process, signum)
+    except PermissionError:
+        logger.error("process %d has become another user's; it takes no %s from us", process.pid, signum.name)

@@ -1,0 +1,236 @@
+"""The resource provider driver: how slack reaches a stock Mesos agent.
+
+Source: Mesos ``docs/resource-provider.md``, ``src/resource_provider/manager.cpp``, and what
+a real agent was seen to do (docs/mesos.md).  Three rules keep the agent and everybody's
+tasks alive:
+
+* ``PUBLISH_RESOURCES`` is answered OK, at once and always.  FAILED, or a connection that
+  dies with an answer pending, makes the agent destroy the whole executor container.
+* Two live streams with one provider id abort the agent.  The old stream is closed, and the
+  agent given time to notice, before the next is opened: whoever ran the old one.
+* Without its id a provider that comes back is another provider, and the slack is offered
+  twice.  The caller keeps the id on disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import threading
+import time
+import uuid
+from typing import Any, Protocol
+
+from serenity.wire.mesos.resources import Json, Resources
+from serenity.wire.mesos.subscription import Backoff, Event, FinalError, Subscription
+from serenity.wire.transport.access import ANONYMOUS, Access
+from serenity.wire.transport.http import Client, Endpoint, HttpError, Stream, Unreachable, open_stream, request
+
+logger = logging.getLogger(__name__)
+
+PATH = "/api/v1/resource_provider"
+# The agent notices a closed stream when its event loop comes to it; measured below 10 ms.
+_NOTICE_S = 0.25
+# A SUBSCRIBE that we give up stays in a hanging agent's queue, before the next one: wait long.
+_SUBSCRIBE_TIMEOUT_S = 60.0
+# An agent that starts listens before it has its routes (seen: 13 ms of 404); with the pauses
+# of the backoff this many in a row take half a minute, and then it has none for us.
+_NOT_FOUND_MAX = 10
+_PUBLISH_ATTEMPTS = 3
+
+
+class Provider(Protocol):
+    """The callbacks; all come in the driver's one thread."""
+
+    def subscribed(self, provider_id: str) -> None:
+        """The agent knows us: keep the id, and report the total (nothing is offered before)."""
+
+    def published(self, held: Resources) -> None:
+        """A launch is on its way; `held` is the agent's whole use of this provider, that launch included."""
+
+    def unsubscribed(self, reason: str) -> None: ...
+
+    def failed(self, reason: str) -> None:
+        """No further attempt makes sense; the text says what to do."""
+
+
+class ProviderDriver:
+    """One local resource provider on one agent.
+
+    `info` is the ResourceProviderInfo without its id; `provider_id` is what an earlier life
+    of this provider was given, if any.
+
+    Raises:
+        ValueError: `agent` is no address.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        agent: str,
+        info: Json,
+        provider_id: str | None = None,
+        access: Access = ANONYMOUS,
+    ) -> None:
+        self._provider = provider
+        self._access = access
+        self._agent = Endpoint.parse(agent, 5051)
+        self._info = dict(info)
+        self._id = provider_id
+        self._stream: Stream | None = None  # The last one opened.
+        self._stream_id: str | None = None  # From SUBSCRIBED to the end of the stream.
+        self._not_found = 0  # Answers of 404 in a row.
+        self._calls: Client | None = None
+        self._calls_lock = threading.Lock()
+        self._subscription = Subscription(self, Backoff(first_s=_NOTICE_S * 2, max_s=5.0), "provider stream")
+
+    @property
+    def provider_id(self) -> str | None:
+        return self._id
+
+    @property
+    def subscribed(self) -> bool:
+        return self._stream_id is not None and not self._subscription.stopping
+
+    def start(self) -> None:
+        self._subscription.start()
+
+    def stop(self) -> None:
+        """Closes the stream: the slack leaves the offers at once, running tasks go on.
+
+        A launch whose publish was not answered yet fails, and its executor's other tasks with
+        it: lower the total first, and let what is under way arrive.
+        """
+        self._subscription.stop()
+        self._drop()
+
+    def reopen(self) -> None:
+        self._subscription.reopen()
+
+    # -- calls ------------------------------------------------------------------------------
+
+    def update_state(self, total: Resources, version: bytes) -> None:
+        """Replaces the provider's total, what is held included.
+
+        A new `version` (16 bytes) rescinds the outstanding offers that hold provider
+        resources even when the total is the same; keep it unless that is wanted.
+
+        Raises:
+            Unreachable: not subscribed just now.  HttpError: the agent refused it.
+        """
+        resources = [{**each, "provider_id": {"value": self._id}} for each in total.to_json()]
+        uuid_text = base64.b64encode(version).decode("ascii")
+        self._call(
+            "UPDATE_STATE",
+            update_state={"resources": resources, "resource_version_uuid": {"value": uuid_text}},
+        )
+
+    def _call(self, call: str, **body: Any) -> None:
+        with self._calls_lock:
+            stream_id = self._stream_id
+            if stream_id is None or self._subscription.stopping:
+                raise Unreachable(f"{call} was not sent: not subscribed to the agent at {self._agent}")
+            if self._calls is None:
+                self._calls = Client(self._agent, access=self._access)
+            answer = self._calls.request(
+                "POST",
+                PATH,
+                {"type": call, "resource_provider_id": {"value": self._id}, **body},
+                {"Mesos-Stream-Id": stream_id},
+            )
+        if not 200 <= answer.status < 300:
+            raise HttpError(answer.status, answer.body, call)
+
+    def _drop(self) -> None:
+        with self._calls_lock:
+            self._stream_id = None
+            if self._calls is not None:
+                self._calls.close()
+                self._calls = None
+
+    # -- the subscription ---------------------------------------------------------------------
+
+    def open(self) -> Stream:
+        self._stream = None
+        info = dict(self._info)
+        if self._id is not None:
+            info["id"] = {"value": self._id}
+            self._let_agent_notice()
+        body = {"type": "SUBSCRIBE", "subscribe": {"resource_provider_info": info}}
+        try:
+            self._stream = open_stream(
+                self._agent, "POST", PATH, body, timeout_s=_SUBSCRIBE_TIMEOUT_S, access=self._access
+            )
+        except HttpError as error:
+            self._not_found = self._not_found + 1 if error.status == 404 else 0
+            if error.status in (401, 403):
+                raise FinalError(
+                    f"{error}. Check the principal, its secret, and what it may do on the agent"
+                ) from error
+            if self._not_found >= _NOT_FOUND_MAX:
+                raise FinalError(f"{error}. The agent must be Mesos 1.8 or newer") from error
+            raise
+        self._not_found = 0
+        return self._stream
+
+    def _let_agent_notice(self) -> None:
+        """Returns when an earlier stream with our id, whose end lies before this call, is no more in the agent."""
+        request(self._agent, "GET", "/version", access=self._access)  # Any answer will do: the agent is awake.
+        time.sleep(_NOTICE_S)
+
+    def event(self, event: Event) -> None:
+        if event["type"] == "SUBSCRIBED":
+            self._id = provider_id = str(event["subscribed"]["provider_id"]["value"])
+            self._stream_id = self._stream.headers.get("mesos-stream-id", "") if self._stream is not None else ""
+            self._provider.subscribed(provider_id)
+        elif event["type"] == "PUBLISH_RESOURCES":
+            self._publish(event["publish_resources"])
+        elif event["type"] not in ("ACKNOWLEDGE_OPERATION_STATUS", "RECONCILE_OPERATIONS", "HEARTBEAT"):
+            logger.warning("the agent sent a %s event, which slack has no use for", event["type"])
+
+    def _publish(self, publish: Json) -> None:
+        # Answered before anything else is done: the launch waits for it.
+        status = {"uuid": publish["uuid"], "status": "OK"}
+        for attempt in range(1, _PUBLISH_ATTEMPTS + 1):
+            try:
+                self._call("UPDATE_PUBLISH_RESOURCES_STATUS", update_publish_resources_status=status)
+                break
+            except Unreachable as error:
+                logger.warning("a publish is not answered yet (attempt %d): %s", attempt, error)
+            except HttpError as error:
+                logger.error("the agent does not take the answer to a publish, whose launch will hang: %s", error)
+                break
+        self._provider.published(Resources.from_json(publish.get("resources", [])))
+
+    def closed(self, reason: str) -> None:
+        refused = self._stream is not None and self._stream.ended_by_peer and self._stream_id is None
+        if refused and self._id is not None:
+            # 200 and an orderly end without an event: the agent does not know this id (its work
+            # directory is new).  Only a subscription afresh will do.  An agent that dies at this
+            # very moment cuts the stream off instead, and keeps the id.
+            logger.warning("the agent does not know resource provider %s; subscribing afresh", self._id)
+            self._id = None
+        self._drop()
+        self._provider.unsubscribed(reason)
+
+    def failed(self, error: FinalError) -> None:
+        self._drop()
+        self._provider.failed(str(error))
+
+
+def new_version() -> bytes:
+    """A resource version that no other report has."""
+    return uuid.uuid4().bytes
+
+
+def slack(role: str | None, **scalars: float) -> Resources:
+    """Revocable scalars, reserved to `role` (None: for every framework that takes revocable ones)."""
+    fields: Json = {"revocable": {}}
+    if role is not None:
+        # STATIC: with DYNAMIC the agent reports and the master offers them, but then refuses every
+        # launch ("Dynamically reserved resource … cannot be created from revocable resources").
+        fields["reservations"] = [{"type": "STATIC", "role": role}]
+    total = Resources()
+    for name, amount in scalars.items():
+        total += Resources.scalar(name, amount, **fields)
+    return total

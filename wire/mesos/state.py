@@ -1,0 +1,276 @@
+"""Reads what an agent and a master say of themselves: who runs where, with which resources.
+
+The agent's ``/containers`` has no allocation and no revocability, its ``/state`` no pids:
+`AgentReader.containers` joins the two on framework, executor and container id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from serenity.wire.mesos.leader import LeadingMaster, at_the_leader
+from serenity.wire.mesos.resources import Json
+from serenity.wire.transport.access import ANONYMOUS, Access
+from serenity.wire.transport.http import Endpoint, HttpError, Response, get
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """`addresses` are what its executor reports as its own; the agent's own address where that reports none.
+
+    `docker`: the Docker daemon runs it, in a cgroup that is not named for the Mesos container.
+    """
+
+    task_id: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[tuple[int, int], ...] = ()  # Allocated to it: ranges, both ends included.
+    addresses: tuple[str, ...] = ()
+    docker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PerfSample:
+    """What the agent's ``cgroups/perf_event`` isolator counted from `began_at` (since the epoch) for `duration_s`."""
+
+    began_at: float
+    duration_s: float
+    counts: Mapping[str, float]  # By the names of Mesos' ``PerfStatistics``.
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One executor's container on an agent.
+
+    `cpus`, `mem_bytes` are its whole allocation: executor and tasks, regular and revocable.
+    `revocable` says whether any of its cpus or memory is.  `pid` is the executor's, None
+    while the container is being launched.
+    """
+
+    container_id: str
+    framework_id: str
+    framework_name: str
+    executor_id: str
+    pid: int | None
+    cpus: float
+    mem_bytes: int
+    revocable: bool
+    tasks: tuple[RunningTask, ...] = ()
+    perf: PerfSample | None = None
+
+    @property
+    def docker(self) -> bool:
+        return any(task.docker for task in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    agent_id: str
+    hostname: str
+    version: str
+    cpus: float  # Regular ones, as configured or detected.
+    mem_bytes: int
+    ip: str = ""  # That the agent is bound to; "" where it does not say.
+    samples_perf: bool = False  # It counts hardware events by itself (``--perf_events``).
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLook:
+    """An agent and all that runs on it, at one moment."""
+
+    identity: AgentIdentity
+    containers: tuple[Container, ...]
+    requests: int = field(default=1, compare=False)  # That it took.
+
+
+class AgentReader:
+    """Read endpoints of one agent.  Every method raises Unreachable, or HttpError also for JSON that makes no sense."""
+
+    def __init__(self, agent: str, timeout_s: float = 5.0, access: Access = ANONYMOUS) -> None:
+        self.endpoint = Endpoint.parse(agent, 5051)
+        self._timeout_s = timeout_s
+        self._access = access
+        self._last: tuple[bytes, AgentLook] | None = None  # The last look, and the ``/state`` that it is of.
+
+    def _get(self, path: str) -> Any:
+        return _read(self.endpoint, path, self._timeout_s, self._access).json()
+
+    def identity(self) -> AgentIdentity:
+        with _making_sense_of(self.endpoint):
+            return self._identity(self._get("/state"))
+
+    def flags(self) -> dict[str, str]:
+        with _making_sense_of(self.endpoint):
+            return dict(self._get("/flags")["flags"])
+
+    def version(self) -> str:
+        with _making_sense_of(self.endpoint):
+            return str(self._get("/version")["version"])
+
+    def containers(self) -> list[Container]:
+        """Everything that runs on the agent just now, production and best-effort."""
+        with _making_sense_of(self.endpoint):
+            return join_containers(self._get("/state"), self._get("/containers"))
+
+    def look(self, before: Iterable[Container] = (), statistics: bool = False) -> AgentLook:
+        """Identity and containers from one reading of ``/state``.
+
+        ``/containers`` makes the agent collect the statistics of every container.  It is read
+        where `statistics` are wanted, and for pids that `before`, what an earlier look saw,
+        does not know.  A ``/state`` that is the same as the last time, as it mostly is, is not
+        taken apart again.
+        """
+        known = {each.container_id: each for each in before}
+        with _making_sense_of(self.endpoint):
+            answer = _read(self.endpoint, "/state", self._timeout_s, self._access)
+            if self._last is not None and self._last[0] == answer.body and not statistics:
+                last = self._last[1]
+                if all(_is_as_seen(known.get(each.container_id), each) for each in last.containers):
+                    return AgentLook(last.identity, tuple(known[each.container_id] for each in last.containers))
+            look = self._look(answer.json(), known, statistics)
+            self._last = (answer.body, look)
+            return look
+
+    def _look(self, state: Json, known: dict[str, Container], statistics: bool) -> AgentLook:
+        seen = join_containers(state, [])
+        without_pid = any(not each.docker and known.get(each.container_id, each).pid is None for each in seen)
+        if statistics or without_pid:
+            joined = join_containers(state, self._get("/containers"))
+            known |= {each.container_id: each for each in joined if each.pid is not None}
+        found = (known.get(each.container_id, each) for each in seen)
+        return AgentLook(
+            self._identity(state),
+            tuple(replace(each, pid=of.pid, perf=of.perf) for each, of in zip(seen, found, strict=True)),
+            requests=2 if statistics or without_pid else 1,
+        )
+
+    def _identity(self, state: Json) -> AgentIdentity:
+        resources = state["resources"]  # Reserved ones included, revocable ones under names of their own.
+        return AgentIdentity(
+            agent_id=state["id"],
+            hostname=state.get("hostname", str(self.endpoint)),
+            version=state.get("version", ""),
+            cpus=float(resources.get("cpus", 0.0)),
+            mem_bytes=_mib(resources.get("mem", 0.0)),
+            ip=state.get("pid", "").rpartition("@")[2].rpartition(":")[0].strip("[]"),  # Of "slave(1)@10.0.0.7:5051".
+            samples_perf=bool(state.get("flags", {}).get("perf_events")),
+        )
+
+
+class MasterReader:
+    """Read endpoints of the leading master.  Every method raises as those of `AgentReader` do."""
+
+    def __init__(self, leading: LeadingMaster, timeout_s: float = 10.0, access: Access = ANONYMOUS) -> None:
+        self._leading = leading
+        self._timeout_s = timeout_s
+        self._access = access
+
+    def agents(self) -> list[Json]:
+        with _making_sense_of(self._leading):
+            return list(self._get("/slaves")["slaves"])
+
+    def version(self) -> str:
+        with _making_sense_of(self._leading):
+            return str(self._get("/version")["version"])
+
+    def _get(self, path: str) -> Any:
+        return at_the_leader(self._leading, lambda found: _read(found, path, self._timeout_s, self._access).json())[0]
+
+
+def join_containers(state: Json, containers: list[Json]) -> list[Container]:
+    """Joins the agent's ``/state`` and ``/containers``.
+
+    An executor that only one of the two knows is taken as far as it goes: one that just
+    started has no pid yet, and its allocation counts nevertheless.
+    """
+    known = {
+        # By the container id as well: an executor that was started again under its old id is another process.
+        (each["framework_id"], each["executor_id"], each["container_id"]): each
+        for each in containers
+    }
+    return [
+        Container(
+            container_id=executor["container"],
+            framework_id=framework["id"],
+            framework_name=framework.get("name", ""),
+            executor_id=executor["id"],
+            pid=(of.get("status") or {}).get("executor_pid"),
+            cpus=_either(executor["resources"], "cpus"),
+            mem_bytes=_mib(_either(executor["resources"], "mem")),
+            revocable=any(executor["resources"].get(f"{name}_revocable", 0) > 0 for name in ("cpus", "mem")),
+            tasks=tuple(_task(each) for each in executor.get("tasks", [])),
+            perf=_perf((of.get("statistics") or {}).get("perf")),
+        )
+        for framework in state.get("frameworks", [])
+        for executor in framework.get("executors", [])
+        for of in [known.get((framework["id"], executor["id"], executor["container"]), {})]
+    ]
+
+
+def _is_as_seen(known: Container | None, seen: Container) -> bool:
+    """Whether that is what an earlier look saw, or that with the pid that only Docker tells."""
+    if known is seen:
+        return seen.docker or seen.pid is not None
+    return known is not None and seen.docker and replace(known, pid=seen.pid) == seen
+
+
+def _read(endpoint: Endpoint, path: str, timeout_s: float, access: Access) -> Response:
+    try:
+        return get(endpoint, path, timeout_s, access)
+    except HttpError as error:
+        if error.status == 401:
+            what = f"GET {endpoint}{path}, asked by {access.principal or 'nobody'}: check principal and secret_file"
+            raise HttpError(401, error.body, what, error.headers) from error
+        raise
+
+
+@contextlib.contextmanager
+def _making_sense_of(peer: Endpoint | LeadingMaster) -> Iterator[None]:
+    """JSON of another shape than Mesos' is the peer's fault, not ours."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise HttpError(200, repr(error).encode(), f"{peer} does not answer as Mesos does") from error
+
+
+def _task(task: Json) -> RunningTask:
+    labels = {each["key"]: each.get("value", "") for each in task.get("labels", [])}
+    status: Json = max(task.get("statuses", []), key=lambda each: each.get("timestamp", 0.0), default={})
+    return RunningTask(
+        task_id=task["id"],
+        name=task.get("name", ""),
+        labels=labels,
+        ports=_ranges(task.get("resources", {}).get("ports", "[]")),
+        addresses=tuple(
+            address["ip_address"]
+            for network in status.get("container_status", {}).get("network_infos", [])
+            for address in network.get("ip_addresses", [])
+            if "ip_address" in address
+        ),
+        docker=task.get("container", {}).get("type") == "DOCKER",
+    )
+
+
+def _ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """Reads ``[31000-31002, 31005-31005]``."""
+    parts = (part.partition("-") for part in text.strip("[]").split(",") if part.strip())
+    return tuple((int(begin), int(end or begin)) for begin, _, end in parts)
+
+
+def _perf(perf: Json | None) -> PerfSample | None:
+    if not perf or not perf.get("duration"):
+        return None
+    counts = {name: float(value) for name, value in perf.items() if name not in ("timestamp", "duration")}
+    return PerfSample(float(perf["timestamp"]), float(perf["duration"]), counts)
+
+
+def _either(resources: Json, name: str) -> float:
+    """Regular and revocable together; one executor never mixes them."""
+    return float(resources.get(name, 0.0)) + float(resources.get(f"{name}_revocable", 0.0))
+
+
+def _mib(amount: float) -> int:
+    return round(float(amount) * (1 << 20))

@@ -1,0 +1,208 @@
+"""The shapes of the framework's HTTP API: what the command line, the dashboard and other clients exchange with it.
+
+    POST /v1/jobs                JobRequest → Job (201)
+    GET  /v1/jobs                → Jobs; ?state=active|ended|all&limit=N
+    GET  /v1/jobs/JOB            → JobDetail
+    POST /v1/jobs/JOB/kill       → Job (202)
+    GET  /v1/jobs/JOB/why        → Why
+    GET  /v1/jobs/JOB/logs       → Log; ?instance=0&attempt=N&output=stdout|stderr&offset=N|lines=N
+    GET  /v1/jobs/JOB/events     → server-sent events, each one an Event; so does GET /v1/events
+    GET  /v1/nodes               → Nodes
+    GET  /health                 → Health
+    GET  /metrics                → Prometheus text
+
+JOB is a job's id, or its name where only one job has it.  Times are seconds since the epoch.
+Any other status than 2xx carries a `Problem`: 400 no such shape, 404 not found, 409 ambiguous
+name, 410 a sandbox is gone, 422 refused, 502 an agent or the master does not answer, 503 not
+ready.  Clients ignore fields that they do not know.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from serenity.wire.messages.kill_record import Retry
+from serenity.wire.messages.task_end import TaskEnd
+
+MIB = 1 << 20
+
+
+class AttemptState(enum.StrEnum):
+    """Of one attempt to run one instance; the transitions are in framework/jobs.py."""
+
+    PENDING = "pending"
+    LAUNCHING = "launching"
+    RUNNING = "running"
+    KILLING = "killing"
+    UNREACHABLE = "unreachable"
+    FINISHED = "finished"
+    FAILED = "failed"
+    KILLED = "killed"
+    LOST = "lost"
+
+
+class JobState(enum.StrEnum):
+    """Derived from the current attempts of all instances."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    KILLING = "killing"
+    FINISHED = "finished"
+    FAILED = "failed"
+    KILLED = "killed"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.FINISHED, JobState.FAILED, JobState.KILLED)
+
+
+# The bounds are there to catch a slip of the pen, not to be a policy.
+_Text = Annotated[str, Meta(min_length=1, max_length=128 * 1024)]
+_Key = Annotated[str, Meta(min_length=1, max_length=256)]
+_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a user wants to run.  `command` is an argv, not a shell line."""
+
+    command: Annotated[tuple[Annotated[str, Meta(max_length=128 * 1024)], ...], Meta(min_length=1, max_length=4096)]
+    name: _Name | None = None
+    cpus: Annotated[float, Meta(ge=0.01, le=1024)] = 0.5
+    mem_bytes: Annotated[int, Meta(ge=MIB, le=16 * 1024 * 1024 * MIB)] = 512 * MIB
+    instances: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    max_retries: Annotated[int, Meta(ge=0, le=1000)] = 3
+    max_runtime_s: Annotated[float, Meta(gt=0, le=366 * 86400)] | None = None
+    grace_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    user: _Key | None = None
+    env: dict[_Key, Annotated[str, Meta(max_length=128 * 1024)]] = {}
+    labels: dict[_Key, Annotated[str, Meta(max_length=4096)]] = {}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One job as lists show it.  `counts`: how many instances are in which `AttemptState`."""
+
+    id: str
+    name: str
+    state: JobState
+    request: JobRequest
+    counts: dict[str, int]
+    submitted_at: float
+    ended_at: float | None = None
+    kill_requested_at: float | None = None
+    kills: int = 0  # Attempts that were `killed`.
+
+
+class Jobs(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest first."""
+
+    jobs: tuple[Job, ...]
+    more: bool = False  # Whether `limit` cut some off.
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to run one instance of a job.
+
+    `reason` is a code of `wire.reasons.Reason`; None where nobody has said one, which is
+    shown as such.  `record` is the kill record as it came, with the retry filled in.
+    """
+
+    task: str
+    instance: int
+    attempt: int
+    state: AttemptState
+    created_at: float
+    not_before: float
+    agent: str | None = None
+    hostname: str | None = None
+    launched_at: float | None = None
+    running_at: float | None = None
+    ended_at: float | None = None
+    reason: str | None = None
+    message: str = ""
+    killed: bool = False  # Ended for another reason than its own exit, and not on request.
+    line: str | None = None  # The kill, in one line for people.
+    retry: Retry | None = None
+    record: dict[str, Any] | None = None
+    measured: TaskEnd | None = None  # How it ended and what it has used, as far as its executor said.
+
+
+class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
+    job: Job
+    attempts: tuple[Attempt, ...]  # By instance, then attempt.
+
+
+class EventType(enum.StrEnum):
+    JOB = "job"  # Submitted, its kill requested, or its state changed.
+    ATTEMPT = "attempt"
+    KILL = "kill"  # An attempt ended for another reason than its own exit, and not on request.
+    CORRECTION = "correction"  # What an executor did to a task, or undid.
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened; `id` grows by one with each, and is what ``Last-Event-ID`` resumes from."""
+
+    id: int
+    at: float
+    type: EventType
+    job: str | None = None
+    name: str | None = None
+    task: str | None = None
+    state: str | None = None  # The job's or the attempt's.
+    hostname: str | None = None
+    reason: str | None = None
+    text: str = ""  # One line for people.
+    body: dict[str, Any] | None = None  # A kill's record; a correction as its executor sent it.
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job is not running, or what became of it: a sentence each."""
+
+    job: Job
+    lines: tuple[str, ...]
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a task's output; ask on with ``offset=next_offset``."""
+
+    task: str
+    text: str
+    next_offset: int
+    ended: bool  # Whether the attempt has ended: nothing more will come.
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent.  Slack is what the agent says of its revocable resources, `held` what best-effort has of it."""
+
+    id: str
+    hostname: str
+    active: bool
+    slack_cpus: float
+    slack_mem_bytes: int
+    held_cpus: float
+    held_mem_bytes: int
+    tasks: int  # Ours, on it just now.
+
+
+class Nodes(msgspec.Struct, frozen=True, kw_only=True):
+    nodes: tuple[Node, ...]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    version: str
+    framework_id: str | None
+    master: str
+    subscribed: bool
+    jobs: int  # Not ended.
+    trouble: str | None = None  # Why it is not subscribed.
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was not done, and what to do next; `matches` are the jobs of an ambiguous name."""
+
+    error: str
+    matches: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""How bytes travel: addresses, TLS, credentials, HTTP, RecordIO."""

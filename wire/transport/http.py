@@ -1,0 +1,281 @@
+"""HTTP to Mesos, to the framework and over Unix sockets: one-shot requests and event streams.
+
+`Access` says how each server is spoken to: its TLS, and who we are.
+
+Blocking code on the standard library's client, so that it runs in the executor's threads
+and, monkey-patched, in gevent's greenlets alike.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serenity.wire.transport.access import ANONYMOUS, Access
+from serenity.wire.transport.connection import closed_by_peer, connect, explain, shut
+from serenity.wire.transport.endpoint import Endpoint
+
+__all__ = [
+    "Client",
+    "Endpoint",
+    "HttpError",
+    "Response",
+    "Stream",
+    "Unreachable",
+    "get",
+    "get_json",
+    "open_stream",
+    "request",
+]
+
+REQUEST_TIMEOUT_S = 10.0
+# A body that is read whole; a master's /state of 10,000 agents is some 100 MB.
+MAX_BODY_BYTES = 512 * 1024 * 1024
+
+
+class HttpError(Exception):
+    """The peer answered, but not with what was asked for.  `status` is the HTTP status."""
+
+    def __init__(self, status: int, body: bytes, what: str, headers: Mapping[str, str] | None = None) -> None:
+        text = body[:500].decode("utf-8", "replace").strip()
+        super().__init__(f"{what}: HTTP {status}" + (f": {text}" if text else ""))
+        self.status = status
+        self.body = body
+        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
+
+
+class Unreachable(Exception):  # noqa: N818 - reads as what it says
+    """No answer: refused, timed out, name not found, or cut off in the middle.
+
+    `may_have_arrived` says whether the request had been sent: the peer may have carried it out.
+    """
+
+    def __init__(self, message: str, may_have_arrived: bool = False) -> None:
+        super().__init__(message)
+        self.may_have_arrived = may_have_arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    headers: Mapping[str, str] = field(repr=False)  # Names in lower case.
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """Raises HttpError when the body is no JSON: the peer is not what it should be."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise HttpError(self.status, self.body, "the answer is no JSON") from None
+
+
+class Client:
+    """Requests to one endpoint over one kept-alive connection.  Not thread-safe: lock around it.
+
+    A kept connection that the peer has closed meanwhile is opened anew.  No request is ever
+    sent twice: a launch that is repeated would be refused, under a task id that runs.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> None:
+        self.endpoint = endpoint
+        self._access = access
+        self._timeout_s = timeout_s
+        self._connection: http.client.HTTPConnection | None = None
+        self._ended = False
+
+    def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
+        """Sends `body` as JSON (or as it is, if bytes) and reads the whole answer, whatever its status.
+
+        Raises:
+            Unreachable: no answer.
+        """
+        data, sent_headers = _encode(body, headers, self._access)
+        if self._connection is not None and closed_by_peer(self._connection):
+            self.close()
+        first = self._connection is None
+        try:
+            if self._connection is None:
+                self._connection = connect(self.endpoint, self._access, self._timeout_s)
+            if self._ended:
+                raise ConnectionAbortedError("ended by us")
+            self._connection.request(method, self.endpoint.prefix + path, body=data, headers=sent_headers)
+            answer = self._connection.getresponse()
+            content = _read_whole(answer)
+        except (OSError, http.client.HTTPException) as error:
+            may_have_arrived = self._connection is not None
+            self.close()
+            raise Unreachable(explain(self.endpoint, error, first), may_have_arrived) from error
+        if answer.will_close:
+            self.close()
+        return Response(answer.status, _lower(answer), content)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def end(self) -> None:
+        """From any thread: the request that is under way fails, and so does every later one."""
+        self._ended = True
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            shut(connection.sock)
+
+
+def request(
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+    access: Access = ANONYMOUS,
+) -> Response:
+    """One request on a connection of its own.  Any status is an answer; raises Unreachable for none."""
+    client = Client(endpoint, timeout_s, access)
+    try:
+        return client.request(method, path, body, headers)
+    finally:
+        client.close()
+
+
+def get(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> Response:
+    """Raises Unreachable, or HttpError for any status but 200."""
+    answer = request(endpoint, "GET", path, timeout_s=timeout_s, access=access)
+    if answer.status != 200:
+        raise HttpError(answer.status, answer.body, f"GET {endpoint}{path}", answer.headers)
+    return answer
+
+
+def get_json(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> Any:
+    """GET, decoded.  Raises as `get`, and HttpError for what is no JSON."""
+    return get(endpoint, path, timeout_s, access).json()
+
+
+class Stream:
+    """An answer that never ends: `chunks` until the peer closes, or `close` from any thread."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, sock: socket.socket, answer: http.client.HTTPResponse
+    ) -> None:
+        self._connection = connection
+        # Kept apart: with "Connection: close" http.client forgets the socket once the answer has begun.
+        self._socket = sock
+        self._answer = answer
+        self.headers: Mapping[str, str] = _lower(answer)
+        self.ended_by_peer = False  # In order, with the last chunk: neither cut off nor closed by us.
+        self._closed = False
+        self._reading = False
+        self._lock = threading.Lock()
+
+    def chunks(self) -> Generator[bytes, None, None]:
+        """Yields what arrives, as it arrives; ends when the peer ends the stream.  To be called once.
+
+        Raises:
+            Unreachable: cut off, or silent for longer than the stream's timeout.
+        """
+        with self._lock:
+            self._reading = True
+        try:
+            while True:
+                try:
+                    chunk = self._answer.read1(65536)
+                except TimeoutError as error:
+                    raise Unreachable("the stream was silent for too long") from error
+                except (OSError, http.client.HTTPException) as error:
+                    if self._closed:
+                        return
+                    raise Unreachable(f"the stream was cut off: {error or type(error).__name__}") from error
+                if not chunk:
+                    self.ended_by_peer = not self._closed
+                    return
+                yield chunk
+        finally:
+            self._free()
+
+    def expect_within(self, silence_s: float) -> None:
+        """From now on a longer pause ends the stream.  Between two chunks, by the thread that reads them."""
+        self._socket.settimeout(silence_s)
+
+    def close(self) -> None:
+        """Ends the stream; a thread blocked in `chunks` returns.  May be called twice."""
+        with self._lock:
+            self._closed = True
+            being_read = self._reading
+        shut(self._socket)
+        if not being_read:
+            self._free()
+
+    def _free(self) -> None:
+        # Never while another greenlet reads: its buffer refuses that ("reentrant call").
+        self._answer.close()
+        self._connection.close()
+        self._socket.close()
+
+
+def open_stream(
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    silence_s: float | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+    access: Access = ANONYMOUS,
+) -> Stream:
+    """Opens a stream.  `timeout_s` bounds the answer's beginning, `silence_s` any pause afterwards.
+
+    Raises:
+        HttpError: any status but 200.
+        Unreachable: no answer.
+    """
+    data, sent_headers = _encode(body, headers, access)
+    connection = None
+    try:
+        connection = connect(endpoint, access, timeout_s)
+        connection.request(method, endpoint.prefix + path, body=data, headers=sent_headers)
+        sock = connection.sock
+        answer = connection.getresponse()
+        if answer.status != 200:
+            content = answer.read(1 << 20)
+            answer.close()
+            connection.close()
+            raise HttpError(answer.status, content, f"{method} {endpoint}{path}", _lower(answer))
+        sock.settimeout(silence_s)
+    except (OSError, http.client.HTTPException) as error:
+        if connection is not None:
+            connection.close()
+        raise Unreachable(explain(endpoint, error, first=True), may_have_arrived=connection is not None) from error
+    return Stream(connection, sock, answer)
+
+
+def _read_whole(answer: http.client.HTTPResponse) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := answer.read(1 << 20):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise http.client.HTTPException(f"an answer of more than {MAX_BODY_BYTES} bytes")
+    if answer.length:  # `read` with a size does not say that the peer cut the body short.
+        raise http.client.IncompleteRead(b"", answer.length)
+    return b"".join(pieces)
+
+
+def _encode(body: Any, headers: Mapping[str, str] | None, access: Access) -> tuple[bytes | None, dict[str, str]]:
+    sent = {"Accept": "application/json", **(headers or {})}
+    if access.authorization is not None:
+        sent["Authorization"] = access.authorization
+    if body is None or isinstance(body, bytes):
+        return body, sent
+    sent.setdefault("Content-Type", "application/json")
+    return json.dumps(body, separators=(",", ":")).encode(), sent
+
+
+def _lower(answer: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.getheaders()}
