@@ -24,7 +24,7 @@ _SPAN = 128  # Samples kept of every production row.
 _AGES = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 60])
 _NOW = np.array([1, 2, 3])
 _OLDEST_S = 60.0  # What has not told by then is slower than any baseline is steady.
-_HICCUP_S = 1.5  # What is over sooner is no contention: one sample of a second proves nothing, two may.
+_HICCUP_S = 1.5  # One sample of a second proves nothing: the mean of two must still be enough.
 _BESIDE = 3  # Samples by which noise makes a change seem older or younger: as often as not, hence the half below.
 _LEAST_BEFORE = 20  # Samples of the baseline, however far apart: its error is then a fifth of a sample's.
 _SETTLES_S = 10.0  # After it was noticed, more evidence may change cause and suspects.
@@ -77,13 +77,14 @@ class Interference:
     signals together; of a phase of the program, which moves counters freely, at its likeliest moment.
     e: how unusual best-effort's rise on that resource was at τ, on this node; a: at most 1, less for who
     holds less than a tenth of the cache or bandwidth.  N: samples in `false_alarm_days`.  Fires when the
-    odds of some mechanism and τ reach 1.  L is a martingale where nothing changes, so that by
-    Ville's inequality noise gets there at most about once in `false_alarm_days`.
+    odds of some mechanism and τ reach 1, with τ two samples ago or more (or 1.5 s).  L is a martingale where nothing changes, so
+    that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a neighbour is
+    known to suffer by the same mechanism since τ, the odds are L(mechanism) / (1000 + L(phase)).
 
     It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
     onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
     rows that use less than `min_cpu` are not trusted.  A change that is not interference is the new
-    baseline after 20 s.
+    baseline after 40 s and 8 samples.
 
     Sources: Page, Continuous inspection schemes, 1954, and Lai, Sequential change-point detection by generalised
     likelihood ratios, 1998 (bank of moments and sizes); Robbins, 1970 (mixtures); Box and Tiao, 1975 (a step in

@@ -178,6 +178,26 @@ def test_waiting_that_begins_with_a_task_is(made):
     assert not service.seconds(20, burning=0.05)[8:], "it ends once the waiting does"
 
 
+def test_one_sample_that_the_one_beside_it_does_not_bear_out_is_none(made):
+    service = Service(made)
+    assert not service.seconds(300, burning=0.05)
+    assert not service.seconds(1, waits=0.1, burning=3.0) and not service.seconds(20, burning=0.05)
+
+
+@pytest.mark.parametrize("neighbour_waits, found", [(1.0, {"web", "api"}), (0.0, set())])
+def test_who_waits_a_little_is_believed_where_a_neighbour_waits_since_the_same_moment(made, neighbour_waits, found):
+    luck, detector, seen = np.random.default_rng(8), Interference(InterferenceParameters()), set()
+    for t in range(260):
+        longer = {"web": neighbour_waits, "api": 0.03} if t >= 240 else {"web": 0.0, "api": 0.0}
+        services = [
+            made.production(name, None, cpu=1.0, run_delay=0.02 * luck.lognormal(0.0, 0.4) + more)
+            for name, more in longer.items()
+        ]
+        task = made.best_effort("b", cpu=(4.0 if t >= 240 else 0.1) * luck.lognormal(0.0, 0.1))
+        seen |= {each.protected.id for each in detector.step(made.frame(float(t), *services, task, node=NODE))}
+    assert seen == found
+
+
 def test_what_was_not_measured_is_counted(made):
     service = Service(made)
     service.seconds(150, burning=0.05)
