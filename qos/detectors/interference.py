@@ -77,9 +77,9 @@ class Interference:
     signals together; of a phase of the program, which moves counters freely, at its likeliest moment.
     e: how unusual best-effort's rise on that resource was at τ, on this node; a: at most 1, less for who
     holds less than a tenth of the cache or bandwidth.  N: samples in `false_alarm_days`.  Fires when the
-    odds of some mechanism and τ reach 1, with τ two samples ago or more (or 1.5 s).  L is a martingale where nothing changes, so
-    that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a neighbour is
-    known to suffer by the same mechanism since τ, the odds are L(mechanism) / (1000 + L(phase)).
+    odds of some mechanism and τ reach 1, with τ two samples or 1.5 s ago.  L is a martingale where nothing
+    changes, so that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a
+    neighbour is known to suffer by the same mechanism since τ, the odds are L(mechanism) / (1000 + L(phase)).
 
     It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
     onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
