@@ -12,7 +12,7 @@ logging.getLogger("serenity.executor.guarding.ladder").info("throttled %s", "t1"
 logging.getLogger("serenity.executor.guarding.ladder").debug("looked")
 logging.getLogger("kazoo").info("chatter")
 """
-LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} %s serenity\.executor\.ladder: %s"
+LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} %s serenity\.executor\.guarding\.ladder: %s"
 
 
 def run(*arguments: str) -> tuple[str, list[str]]:
