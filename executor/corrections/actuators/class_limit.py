@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import logging
 
 from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
@@ -11,7 +12,7 @@ from serenity.executor.corrections.kernel_files import Knob
 logger = logging.getLogger(__name__)
 
 
-class ClassLimit:
+class ClassLimit(abc.ABC):
     """Derived ones say what the class is to have, from the shares that its tasks are left."""
 
     name: str
@@ -52,9 +53,9 @@ class ClassLimit:
         except ActuatorError as error:
             return str(error)
 
+    @abc.abstractmethod
     def _values(self) -> tuple[dict[Knob, str], str]:
         """For `_shares`, which is not empty: the knobs' values, and in words.  Raises ActuatorError."""
-        raise NotImplementedError
 
     def _write(self) -> str:
         if not self._shares:
