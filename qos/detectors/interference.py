@@ -306,7 +306,9 @@ class Interference:
     def _settle(self, episode: Episode, place: int, age: int, interval_s: float) -> None:
         ages = np.array([age])
         seen = shifts(self._past(np.array([place]), ages, interval_s), ages, self._before(interval_s))
-        score, slowdown = self._score(seen, self._prior(ages, interval_s), self._together(ages, interval_s), interval_s)
+        # Neighbours have no say in the cause: it would be one of theirs, and that one of ours.
+        prior = self._prior(ages, interval_s)
+        score, slowdown = self._score(seen, prior, np.full_like(prior, -np.inf), interval_s)
         m = int(np.argmax(score[:, 0, 0]))
         if score[m, 0, 0] > score[episode.mechanism, 0, 0] + 1.0:
             episode.mechanism = m
