@@ -62,11 +62,19 @@ def next_status(scheduler, task):
     return status
 
 
-def give_back(scheduler):
-    """For another framework."""
+def give_back(scheduler, tools):
+    """For another framework.  An offer that was on its way when offers were suppressed would be kept for ever."""
+
+    def nothing_is_held():
+        while not scheduler.silent("OFFERS", 0.001):
+            pass
+        for offer in list(scheduler.offers):
+            scheduler.decline(offer, 0.0)
+        frameworks = tools.get(scheduler.cluster.master, "/state")["frameworks"]
+        return not next(each["offers"] for each in frameworks if each["id"] == scheduler.id)
+
     scheduler.call("SUPPRESS")
-    for offer in list(scheduler.offers):
-        scheduler.decline(offer, 0.0)
+    tools.eventually(nothing_is_held)
 
 
 def agents(tools, cluster):
@@ -247,7 +255,7 @@ def loss(patient, restart, module_tools):
     seen.scheduler = tools.scheduler(patient)
     (seen.task,) = launch(seen.scheduler, tools, "run")
     seen.pid = pid_of(seen.scheduler, seen.task)
-    give_back(seen.scheduler)
+    give_back(seen.scheduler, tools)
     seen.unaware = tools.scheduler(patient, capabilities=("MULTI_ROLE",))
     (seen.unaware_task,) = launch(seen.unaware, tools, "run")
     pid_of(seen.unaware, seen.unaware_task)
