@@ -39,7 +39,10 @@ _AGGRESSOR_MEM_BYTES = 160 * MIB
 _HARMLESS_CPUS = 0.05
 # Of the protected phase: how long what is throttled is held before it is given back.  With the default's half a minute
 # nobody would see who hurts again, and is evicted.
-_HOLD_SHARE = 0.1
+_HOLD_SHARE = 0.2
+_STEP_SHARE = 0.5
+# Of the slack, what the aggressors ask for.
+_AGGRESSORS_SHARE = 0.75
 _EXECUTOR_CPUS = 0.1
 _AGENT_MEM_MB = 4096
 _MEMCACHED_THREADS = 4
@@ -96,6 +99,7 @@ class Demo:
         settings = {
             "SERENITY_EXECUTOR_RUNG0": "false",
             "SERENITY_EXECUTOR_HOLD_S": f"{self._hold_s:g}",
+            "SERENITY_EXECUTOR_STEP_SHARE": f"{_STEP_SHARE:g}",
             "SERENITY_EXECUTOR_RELAPSES": "1",
         }
         options = StackOptions(cluster, self._options.run_dir, environment=settings)
@@ -352,7 +356,8 @@ def _harmless() -> api.JobRequest:
 
 def _aggressors(slack_cpus: float) -> api.JobRequest:
     """As many cpus as the slack has, so that Mesos' own shares favour them as much as they ever would."""
-    each_cpus = max(0.05, int((slack_cpus - _HARMLESS_CPUS - _EXECUTOR_CPUS) / _AGGRESSORS * 100) / 100)
+    cpus = _AGGRESSORS_SHARE * slack_cpus - _HARMLESS_CPUS - _EXECUTOR_CPUS
+    each_cpus = max(0.05, int(cpus / _AGGRESSORS * 100) / 100)
     return api.JobRequest(
         name="aggressor",
         command=(sys.executable, "-P", "-m", "serenity.cli.demo.aggressor", "--processes", str(2 * _CPUS)),

@@ -20,9 +20,10 @@ Who is frozen in vain stays so, and it is the next suspect's turn.
 
 What is held is given back after a while: the frozen are thawed to their deepest throttle, and
 everybody gets a tenth of the allocation a step.  Contention that comes back takes it back at
-once.  Who hurts as soon as it is thawed, or for the `relapses`-th time, is evicted: here it
-would only crawl.  When all that is suspected is frozen and production does not recover,
-best-effort is not the cause: all is let go, and the baseline learnt anew.
+once; from the suspects, also what was released in the last `hold_s`.  Who hurts as soon as it
+is thawed, or for the `relapses`-th time, is evicted: here it would only crawl.  When all that
+is suspected is frozen and production does not recover, best-effort is not the cause: all is
+let go, and the baseline learnt anew.
 
 Who was suspected rightly before is remembered by job, in the ranking (strategies/combined.py,
 part ``history``) and not here; `Relearn` tells it of those who were suspected wrongly.
@@ -106,6 +107,7 @@ class Guard:
         self._watch_s = parameters.watch_s - min(_EARLY_S, _EARLY_SHARE * parameters.watch_s)
         self._episode: _Episode | None = None
         self._held: dict[str, Held] = {}
+        self._released: dict[str, tuple[float, Held]] = {}  # When, within the last `hold_s`.
         self._evicted: set[str] = set()  # In this episode, and still there.
         self._budget = Budget(parameters.evictions, parameters.eviction_window_s)
         self._outcomes = Pending()
@@ -125,6 +127,8 @@ class Guard:
         seen = self._seen(use, tasks, rss_bytes or {})
         for task in [each for each in self._held if each not in tasks or tasks[each].being_ended]:
             del self._held[task]
+        since_s = seen.now_s - self._parameters.hold_s
+        self._released = {task: at for task, at in self._released.items() if task in tasks and at[0] > since_s}
         self._evicted &= tasks.keys()
         return self._contended(findings, seen) if findings else self._quiet(seen)
 
@@ -151,6 +155,7 @@ class Guard:
         if self._episode is not None:
             actions.append(OpenValve())
         self._held.clear()
+        self._released.clear()
         self._outcomes.forget()
         self._outcomes_of_room.forget()
         self._end_episode()
@@ -268,6 +273,9 @@ class Guard:
 
     def _take_back(self, finding: Finding, verdict: Verdict, seen: Seen, episode: _Episode) -> list[Action]:
         """The contention is back: what was being given back is taken down again to what had helped."""
+        for each in verdict.guilty:
+            if each.container.id in self._released:
+                self._held[each.container.id] = self._released.pop(each.container.id)[1]
         if self._held:
             self._hold_factor = min(_LONGEST_HOLD, self._hold_factor * 2)
         loosened = {task: held for task, held in self._held.items() if held.loosened}
@@ -324,7 +332,8 @@ class Guard:
 
     def _give_back(self, seen: Seen) -> list[Action]:
         if not self._held:
-            self._hold_factor = 1
+            if not self._released:
+                self._hold_factor = 1
             return []
         if seen.now_s < max(self._hold_until_s, self._next_step_s):
             return []
@@ -341,7 +350,7 @@ class Guard:
             held.loosen(cores, seen.at)
             if cores >= max(held.use_cores, cpus):
                 actions += [self._conclude(task, held, "released", seen), Release(task, "released")]
-                del self._held[task]
+                self._released[task] = seen.now_s, self._held.pop(task)
             else:
                 actions.append(Throttle(task, cores, held.use_cores, held.finding, easing=True))
         return actions

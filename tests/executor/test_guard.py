@@ -224,6 +224,33 @@ def test_who_hurts_at_every_release_is_evicted():
     assert ("give back", "contention came back") in node.outcomes("a")
 
 
+def released(relapses):
+    """Two tasks of which one was throttled, and given all back just now."""
+    node = Node({"a": 0.5, "b": 0.5}, GuardParameters(hold_s=10.0, relapses=relapses))
+    node.tick(finding(("a", 1.0)))
+    for _ in range(40):
+        if not node.of(Release):
+            node.tick()
+    assert [task for _, task in node.of(Release)] == ["a"]
+    return node
+
+
+@pytest.mark.parametrize(("relapses", "expected"), [(1, Evict), (2, Throttle)])
+def test_who_hurts_right_after_its_release_is_known_again(relapses, expected):
+    node = released(relapses)
+    done = [each for each in node.tick(finding(("a", 1.0), ("b", 0.9))) if isinstance(each, Evict | Throttle)]
+    assert [(type(each), each.task) for each in done] == [(expected, "a")]
+    assert node.outcomes("a")[-1] == ("give back", "contention came back")
+
+
+def test_a_release_of_long_ago_is_forgotten():
+    node = released(relapses=1)
+    for _ in range(10):
+        node.tick()
+    node.tick(finding(("a", 1.0)))
+    assert not node.of(Evict)
+
+
 def test_memory_is_not_compressible_and_who_has_the_most_beyond_its_request_goes_first():
     node = Node({"a": 0.01, "b": 0.0, "c": 0.0})
     node.rss_bytes = {"a": REQUEST_BYTES, "b": 1.5 * REQUEST_BYTES, "c": 3 * REQUEST_BYTES}
