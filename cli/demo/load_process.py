@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from serenity.cli.demo.production import Service
 from serenity.cli.demo.report import Second
 
 
@@ -19,11 +20,17 @@ def _command(address: str, rate: float) -> Sequence[str]:
     return [sys.executable, "-P", "-m", "serenity.cli.demo.load", "--address", address, "--rate", f"{rate:.0f}"]
 
 
-def measure_capacity(address: str) -> float:
-    """Operations a second that the service answers at most.  Raises LoadFailed."""
-    done = subprocess.run(
-        _command(address, 0), stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True
-    )
+def capacity_of(service: Service, address: str) -> float:
+    """Operations a second that an instance of the service, started for this, answers at most.  Raises LoadFailed."""
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(service.argv, stdin=nothing, stdout=nothing, stderr=nothing)
+    try:
+        done = subprocess.run(
+            _command(address, 0), stdin=nothing, capture_output=True, text=True, start_new_session=True
+        )
+    finally:
+        process.terminate()
+        process.wait()
     if done.returncode != 0:
         raise LoadFailed(done.stderr.strip() or f"the load exited with {done.returncode}")
     return float(json.loads(done.stdout)["capacity_ops_per_s"])

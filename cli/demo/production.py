@@ -6,6 +6,9 @@ All that it does for Serenity is to label its service with where its indicator i
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from typing import Any
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.scheduler import Disconnected, SchedulerDriver
 
+_MEMCACHED_THREADS = 4
 _TERMINAL = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE"}
 
 
@@ -41,6 +45,26 @@ class Service:
             "command": {"shell": False, "value": self.argv[0], "arguments": list(self.argv)},
             "labels": {"labels": [{"key": k, "value": v} for k, v in self.labels.items()]},
         }
+
+
+def key_value_service(port: int, cpus: int) -> tuple[Service, str]:
+    """What is protected, on a machine of `cpus`: memcached where there is one; and what it is in words."""
+    address = f"127.0.0.1:{port}"
+    memcached = shutil.which("memcached")
+    if memcached is not None:
+        argv = [memcached, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", str(_MEMCACHED_THREADS), "-m", "64"]
+        if os.geteuid() == 0:
+            argv += ["-u", "nobody"]
+        words = "memcached"
+    else:
+        argv = [sys.executable, "-P", "-m", "serenity.cli.demo.kv_service", "--port", str(port)]
+        words = "the built-in key-value service (no memcached on PATH)"
+    return Service("memcached" if memcached else "kv", tuple(argv), cpus * 0.25, 512, sli_labels(address), port), words
+
+
+def standby(cpus: int, mem_mb: float) -> Service:
+    """Idle, so that its allocation, most of the machine's, is the slack."""
+    return Service("standby", ("sleep", "86400"), cpus * 0.65, mem_mb * 0.6)
 
 
 def sli_labels(address: str) -> dict[str, str]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +19,8 @@ from typing import Any
 
 from serenity.cli.client import Framework, job_path
 from serenity.cli.demo.happenings import Happenings
-from serenity.cli.demo.load_process import LoadProcess, measure_capacity
-from serenity.cli.demo.production import Production, Service, sli_labels
+from serenity.cli.demo.load_process import LoadProcess, capacity_of
+from serenity.cli.demo.production import Production, Service, key_value_service, standby
 from serenity.cli.demo.progress import Progress
 from serenity.cli.demo.report import JUDGED_S, Correction, Figures, Measurements, Phase, Second
 from serenity.cli.stack import Stack, StackOptions, agent_resources, can_isolate_by_cgroups, free_agent_port
@@ -37,15 +35,15 @@ _LOAD_SHARE = 0.6
 _AGGRESSORS = 6
 _AGGRESSOR_MEM_BYTES = 160 * MIB
 _HARMLESS_CPUS = 0.05
-# Of the protected phase: how long what is throttled is held before it is given back.  With the default's half a minute
-# nobody would see who hurts again, and is evicted.
+# Of the slack, what the aggressors ask for: when production catches up after the second phase it uses more than ever
+# before, the slack shrinks by that, and aggressors who had all of it would be held to what is left, and hurt nobody.
+_AGGRESSORS_SHARE = 0.75
+# Of the protected phase: how long what is throttled is held before it is given back; and of its allocation, how much a
+# second.  With the defaults, half a minute and a tenth, nobody would see who hurts again, and is evicted.
 _HOLD_SHARE = 0.2
 _STEP_SHARE = 0.5
-# Of the slack, what the aggressors ask for.
-_AGGRESSORS_SHARE = 0.75
 _EXECUTOR_CPUS = 0.1
 _AGENT_MEM_MB = 4096
-_MEMCACHED_THREADS = 4
 _START_TIMEOUT_S = 45.0
 _END_TIMEOUT_S = 20.0
 _SETTLE_TIMEOUT_S = 15.0
@@ -86,8 +84,8 @@ class Demo:
         cpus = _confine_to(_CPUS)
         cgroups = self._options.cgroups
         port = free_agent_port()
-        service, self._setting["service"] = _service(port, cpus)
-        production = [service, Service("standby", ("sleep", "86400"), cpus * 0.65, _AGENT_MEM_MB * 0.6)]
+        service, self._setting["service"] = key_value_service(port, cpus)
+        production = [service, standby(cpus, _AGENT_MEM_MB)]
         cluster = ClusterOptions(
             work_dir=self._options.work_dir,
             mesos_bin=self._options.mesos_bin,
@@ -134,9 +132,8 @@ class Demo:
             self._progress.say("the agent runs with --no-revocable_cpu_low_priority, or nothing would ever be hurt")
         self._progress.say(f"production: {self._setting['service']}, and an idle standby whose allocation is the slack")
         self._progress.say("best-effort starts without rung 0 (lowest priority), so that the loop has work")
-        self._progress.say(
-            f"what is throttled is held for {self._hold_s:.0f} s, not 30, and evicted the first time it hurts again"
-        )
+        self._progress.say(f"what is throttled is held for {self._hold_s:.0f} s, not 30, and given back faster")
+        self._progress.say("who hurts again as it is given back is evicted the first time")
         self._progress.say(f"logs: {self._options.work_dir}")
 
     def _load_rate(self, service: Service, address: str) -> float:
@@ -145,14 +142,7 @@ class Demo:
         Measured on an instance of its own, outside Mesos: Serenity would remember the
         saturation as production's peak, and rightly hold back the slack for it.
         """
-        process = subprocess.Popen(
-            service.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            capacity = measure_capacity(address)
-        finally:
-            process.terminate()
-            process.wait()
+        capacity = capacity_of(service, address)
         rate = _LOAD_SHARE * capacity
         self._setting |= {"capacity_ops_per_s": capacity, "rate_ops_per_s": rate}
         self._progress.say(f"the service can take {capacity:,.0f} ops/s; the load is {rate:,.0f} ops/s, open-loop")
@@ -325,21 +315,6 @@ def _qos_off(run_dir: Path) -> Iterator[Callable[[], None]]:
         path.unlink(missing_ok=True)
 
 
-def _service(port: int, cpus: int) -> tuple[Service, str]:
-    """The production service, and what it is in words."""
-    address = f"127.0.0.1:{port}"
-    memcached = shutil.which("memcached")
-    if memcached is not None:
-        argv = [memcached, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", str(_MEMCACHED_THREADS), "-m", "64"]
-        if os.geteuid() == 0:
-            argv += ["-u", "nobody"]
-        words = "memcached"
-    else:
-        argv = [sys.executable, "-P", "-m", "serenity.cli.demo.kv_service", "--port", str(port)]
-        words = "the built-in key-value service (no memcached on PATH)"
-    return Service("memcached" if memcached else "kv", tuple(argv), cpus * 0.25, 512, sli_labels(address), port), words
-
-
 def _submit(client: Framework, request: api.JobRequest) -> str:
     return client.post("/v1/jobs", request, api.Job).id
 
@@ -355,7 +330,7 @@ def _harmless() -> api.JobRequest:
 
 
 def _aggressors(slack_cpus: float) -> api.JobRequest:
-    """As many cpus as the slack has, so that Mesos' own shares favour them as much as they ever would."""
+    """As many cpus as can be, so that Mesos' own shares favour them as much as they ever would."""
     cpus = _AGGRESSORS_SHARE * slack_cpus - _HARMLESS_CPUS - _EXECUTOR_CPUS
     each_cpus = max(0.05, int(cpus / _AGGRESSORS * 100) / 100)
     return api.JobRequest(

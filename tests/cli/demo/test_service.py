@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from serenity.cli.demo import production
 from serenity.cli.demo.kv_service import Service
 from serenity.cli.demo.load import percentile_ms
-from serenity.cli.demo.load_process import LoadFailed, LoadProcess, measure_capacity
+from serenity.cli.demo.load_process import LoadFailed, LoadProcess, capacity_of
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_the_load_sends_what_is_due_and_reports_every_second(address: str) -> No
 
 def test_a_load_without_a_service_says_so() -> None:
     with pytest.raises(LoadFailed, match="refused"):
-        measure_capacity("127.0.0.1:1")
+        capacity_of(production.Service("nobody", ("sleep", "60"), 1, 64), "127.0.0.1:1")
 
 
 def test_the_percentile_is_by_requests() -> None:
