@@ -71,7 +71,7 @@ def cpu_s_of_spinners() -> float:
 
 def slack_cpus(estimator: str) -> float:
     answer = http.request(http.Endpoint.parse(estimator), "GET", "/slack")
-    return float(json.loads(answer.body)["total"]["cpus"])
+    return float(json.loads(answer.body)["cpus"])
 
 
 def until(ready: Callable[[], bool], what: str) -> None:

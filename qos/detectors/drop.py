@@ -98,6 +98,10 @@ class Drop:
         if frame.containers is not self._containers:
             self._follow(frame)
         t, psi_cpu = frame.t, frame.readings.get("psi_cpu", math.nan)
+        if not self._watched:
+            self._psi_cpu.learn(t, np.array([psi_cpu]))
+            self._last_t = t
+            return []
         signal = frame.column(self._parameters.signal)[self._places]
         granted = frame.column("cpu_granted")[self._places]
         node = _Node(_best_effort_cpu(frame), psi_cpu, self._psi_cpu.value(t, 0))

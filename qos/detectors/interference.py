@@ -22,7 +22,7 @@ _COUNT = len(signals.SIGNALS)
 _SPAN = 128  # Samples kept of every production row.
 # How many samples ago the change may have begun: finer where it is recent, an eighth to a quarter of the age.
 _AGES = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 60])
-_NOW = np.array([1, 2, 3])
+_NOW = 3  # The first of them: what has begun with one of the newest samples.
 _OLDEST_S = 60.0  # What has not told by then is slower than any baseline is steady.
 _HICCUP_S = 1.5  # One sample of a second proves nothing: the mean of two must still be enough.
 _BESIDE = 3  # Samples by which noise makes a change seem older or younger: as often as not, hence the half below.
@@ -131,14 +131,16 @@ class Interference:
         self._ring.push(frame.t, x)
         held = np.zeros(len(containers), dtype=np.bool_)
         held[[self._rows.places[name] for name in self._episodes]] = True
+        last = self._noise.means[0].copy()
         self._noise.learn(x[:_COUNT], dt_s, held)
         self._pressure.observe(frame)
         onsets = [each.onset for each in self._episodes.values()]
         self._coincidence.observe(self._pressure, frame.t, interval_s, onsets)
         self._watch(frame, interval_s, containers)
-        flagged = self._screen(frame.t, held, interval_s)
+        worth = self._coincidence.evidence(_AGES, interval_s)
+        flagged = self._screen(frame.t, held, last, worth[:_NOW], interval_s)
         if len(flagged):
-            self._judge(frame, flagged, interval_s, containers)
+            self._judge(frame, flagged, worth, interval_s, containers)
         return [each.contention(frame.t, self.name, self._told) for each in self._episodes.values()]
 
     def _follow(self, frame: Frame) -> None:
@@ -160,17 +162,26 @@ class Interference:
 
     # -- onset ---
 
-    def _screen(self, t: float, held: Bools, interval_s: float) -> Ints:
-        """Rows where the innovations' running means leave it possible that `_judge` finds something."""
-        self._lately.append(self._coincidence.evidence(_NOW, interval_s).max(axis=0))
+    def _screen(self, t: float, held: Bools, last: Floats, worth_now: Floats, interval_s: float) -> Ints:
+        """Rows where the innovations' running means leave it possible that `_judge` finds something.
+
+        `last`: the innovations of the sample before.
+        """
+        self._lately.append(worth_now.max(axis=0))
         helps = np.log(np.maximum.reduce(list(self._lately)))[_RESOURCE_OF]
         z = np.maximum(self._noise.means, 0.0)
+        if interval_s < _HICCUP_S:  # One sample is not judged, and of two the first tells most (shifts.py).
+            q = 1.0 - self._noise.phi
+            np.maximum((last + q * self._noise.means[0]) / np.sqrt(1.0 + q * q), 0.0, out=z[0])
         z *= z
         z /= np.maximum(self._noise.inflation, 1.0)
-        size = z.max(axis=0) / 2.0
-        bound = (SIGNALS_OF @ size + helps[:, None]).max(axis=0) if size.size else np.zeros(0)
+        # What interferes moves its signals at one moment, so that one scale is the best for all of them.
+        size = (SIGNALS_OF @ z).max(axis=0) / 2.0
         young = any(t - each.onset <= _OLDEST_S for each in self._episodes.values())
         limit = math.log(_COMPANIONS) if young else self._threshold(interval_s)
+        if not young:  # Who suffers beside others needs nobody's rise.
+            helps += self._able()
+        bound = (size + helps[:, None]).max(axis=0)
         possible = (bound >= _SCREEN * limit) | (self._near > 0.0)
         return np.flatnonzero(possible & ~held)
 
@@ -197,25 +208,18 @@ class Interference:
     def _before(self, interval_s: float) -> int:
         return min(_SPAN // 2, max(_LEAST_BEFORE, round(self._parameters.before_s / interval_s)))
 
-    def _prior(self, ages: Ints, interval_s: float) -> Floats:
-        """Of each mechanism at each age, in logs; (mechanisms, ages, 1)."""
-        share = self._pressure.now.max(axis=1) if self._pressure.rows.ids else np.zeros(5)
-        with np.errstate(divide="ignore"):
-            able = np.where(
-                _BY_CAPACITY,
-                np.minimum(0.0, np.log(share[_RESOURCE_OF] / _CAN_HURT)),
-                np.where(share[_RESOURCE_OF] > _USES, 0.0, -np.inf),
-            )
-        coincident = self._about(ages, interval_s).max(axis=1)
-        prior: Floats = np.log(coincident)[:, _RESOURCE_OF].T + able[:, None] - math.log(len(MECHANISMS))
+    def _prior(self, ages: Ints, worth: Floats) -> Floats:
+        """Of each mechanism at each age, in logs; (mechanisms, ages, 1).  `worth`: of the rises at these ages."""
+        coincident = _about(ages, worth).max(axis=1)
+        prior: Floats = np.log(coincident)[:, _RESOURCE_OF].T + self._able()[:, None] - math.log(len(MECHANISMS))
         return prior[:, :, None]
 
-    def _about(self, ages: Ints, interval_s: float) -> Floats:
-        """Worth of the rises at each age for a change at each other; (ages of changes, ages of rises, resources)."""
-        apart = np.abs(ages[:, None] - ages)
-        weight = np.where(apart == 0, 1.0, np.where(apart <= _BESIDE, 0.5, 0.0))
-        worth: Floats = weight[:, :, None] * self._coincidence.evidence(ages, interval_s)
-        return worth
+    def _able(self) -> Floats:
+        """Of each mechanism, in logs: whether anybody has enough of its resource to do harm; (mechanisms,)."""
+        share = self._pressure.now.max(axis=1, initial=0.0)[_RESOURCE_OF]
+        with np.errstate(divide="ignore"):
+            by_capacity = np.minimum(0.0, np.log(share / _CAN_HURT))
+        return np.where(_BY_CAPACITY, by_capacity, np.where(share > _USES, 0.0, -np.inf))
 
     def _together(self, ages: Ints, interval_s: float) -> Floats:
         """0 where a neighbour is known to suffer by that mechanism since that moment, else -inf; as `_prior`."""
@@ -233,13 +237,15 @@ class Interference:
         alone = prior - np.logaddexp(self._threshold(interval_s), math.log(self._parameters.phase_odds) + phase)
         return likely + np.maximum(alone, together - np.logaddexp(math.log(_COMPANIONS), phase)), slowdown
 
-    def _judge(self, frame: Frame, rows: Ints, interval_s: float, containers: list[Container]) -> None:
+    def _judge(self, frame: Frame, rows: Ints, worth: Floats, interval_s: float, containers: list[Container]) -> None:
+        """`worth`: of the rises at _AGES."""
         oldest = max(6, round(_OLDEST_S / interval_s))
-        ages = _AGES[(oldest >= _AGES) & (len(self._ring) > _AGES) & (_AGES * interval_s >= _HICCUP_S)]
+        usable = (oldest >= _AGES) & (len(self._ring) > _AGES) & (_AGES * interval_s >= _HICCUP_S)
+        ages, worth = _AGES[usable], worth[usable]
         if not len(ages):
             return
         seen = shifts(self._past(rows, ages, interval_s), ages, self._before(interval_s))
-        prior, threshold = self._prior(ages, interval_s), self._threshold(interval_s)
+        prior, threshold = self._prior(ages, worth), self._threshold(interval_s)
         together = self._together(ages, interval_s)
         expected = np.maximum(prior, together + threshold - math.log(_COMPANIONS))
         worth_it = (mechanisms.at_most(seen) + expected).max(axis=(0, 1)) >= 0.5 * threshold
@@ -251,7 +257,7 @@ class Interference:
         self._near[rows] = best >= -0.5 * threshold
         for i in np.flatnonzero(best >= 0.0):
             m, a = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
-            a = self._about(ages, interval_s)[a, :, _RESOURCE_OF[m]].argmax()  # It began with what it coincides with.
+            a = _about(ages, worth)[a, :, _RESOURCE_OF[m]].argmax()  # It began with what it coincides with.
             container, age = containers[rows[i]], int(ages[a])
             onset = float(self._ring.times(age)[0])
             episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
@@ -307,7 +313,7 @@ class Interference:
         ages = np.array([age])
         seen = shifts(self._past(np.array([place]), ages, interval_s), ages, self._before(interval_s))
         # Neighbours have no say in the cause: it would be one of theirs, and that one of ours.
-        prior = self._prior(ages, interval_s)
+        prior = self._prior(ages, self._coincidence.evidence(ages, interval_s))
         score, slowdown = self._score(seen, prior, np.full_like(prior, -np.inf), interval_s)
         m = int(np.argmax(score[:, 0, 0]))
         if score[m, 0, 0] > score[episode.mechanism, 0, 0] + 1.0:
@@ -338,3 +344,11 @@ class Interference:
             (now[at[name]] if name in at else 0.0) < before + 0.5 * (then - before)
             for name, (before, then) in episode.culprits.items()
         )
+
+
+def _about(ages: Ints, worth: Floats) -> Floats:
+    """Worth of the rises at each age for a change at each other; (ages of changes, ages of rises, resources)."""
+    apart = np.abs(ages[:, None] - ages)
+    weight = np.where(apart == 0, 1.0, np.where(apart <= _BESIDE, 0.5, 0.0))
+    about: Floats = weight[:, :, None] * worth
+    return about
