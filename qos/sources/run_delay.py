@@ -29,13 +29,14 @@ class _Reader(Protocol):
 
 
 class RunDelay:
-    """Fills ``run_delay``: how long a container's threads were ready to run and did not, per second.
+    """Fills ``run_delay`` of production: how long its threads were ready to run and did not, per second.
+
+    It costs more than all else of a sample, and how long best-effort waits is of no use to anybody.
 
     Source: taskstats, one question a process, where this process may ask it; else the second
     field of ``/proc/TID/schedstat`` (Linux ``Documentation/scheduler/sched-stats.rst``), which
     is a file to read for each thread.  At most `max_readings` of either are made a sample:
-    production first, and who was left out comes first the next time, with a rate over the
-    longer time.  A container that needs more than that is never measured, which is said.
+    who was left out comes first the next time, with a rate over the longer time.  A container that needs more than that is never measured, which is said.
     """
 
     def __init__(
@@ -68,8 +69,8 @@ class RunDelay:
             return
         reader = self._reader = self._reader or self._best_reader()
         order = sorted(
-            (i for i, row in enumerate(draft.rows) if row.pid is not None),
-            key=lambda i: (draft.rows[i].container.role != PRODUCTION, draft.rows[i].id not in self._left_out),
+            (i for i, row in enumerate(draft.rows) if row.pid is not None and row.container.role == PRODUCTION),
+            key=lambda i: draft.rows[i].id not in self._left_out,
         )
         left, self._left_out = self._max_readings, set()
         for i in order:
