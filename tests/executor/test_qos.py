@@ -86,23 +86,30 @@ def test_a_noisy_task_goes_down_the_ladder_and_is_evicted_with_a_complete_record
 
     killed = agent.wait_for("noisy", "TASK_KILLED")
     record = KillRecord.decode(base64.b64decode(killed["data"]))
-    assert killed["reason"] == "REASON_CONTAINER_PREEMPTED"
-    assert killed["message"] == record.line()
-    assert killed["message"].startswith("killed by QoS on h7: prod/web.1 ops 40 vs 100 baseline")
+    assert (killed["reason"], killed["message"]) == ("REASON_CONTAINER_PREEMPTED", record.line())
+    assert record.line().startswith("killed by QoS on h7: prod/web.1 ops 40 vs 100 baseline")
     assert labels(killed).items() >= {
         ("serenity.kill.id", record.id),
         ("serenity.kill.cause", "cpu"),
         ("serenity.reason", "QOS_CPU"),
     }
+    check_that_it_says_who_and_why(record)
+    check_that_it_says_what_was_tried(record)
+    check_what_the_framework_was_told(agent, record)
+    check_the_journal(executor.sandbox / "journal.jsonl", record, agent)
+    eventually(lambda: any(isinstance(each, Release) for each in estimator.heard), "the valve is let go")
+    assert any(isinstance(each, Lease) for each in estimator.heard)
+    assert [each["state"] for each in agent.updates("harmless")] == ["TASK_RUNNING"]
+
+
+def check_that_it_says_who_and_why(record):
     assert (record.agent.id, record.agent.hostname) == ("agent-S0", "h7")
     assert (record.killed.task, record.killed.job, record.killed.attempt) == ("noisy", "crunch", 3)
     assert (record.killed.resources.cpus, record.killed.resources.mem_bytes) == (0.5, 1 << 26)
+    assert record.killed.ran_for_s > 0 and record.decided_at > 0
     assert (record.reason, record.cause) == ("QOS_CPU", "cpu")
-    assert (record.protected.framework, record.protected.task, record.protected.container) == (
-        "prod",
-        "web.1",
-        "web-c1",
-    )
+    protected = record.protected
+    assert (protected.framework, protected.task, protected.container) == ("prod", "web.1", "web-c1")
     assert (record.signal.name, record.signal.observed, record.signal.baseline) == ("ops", 40.0, pytest.approx(100.0))
     assert record.signal.deviation == pytest.approx(-0.6)
     assert record.window.samples >= 2 and record.window.end > record.window.start
@@ -112,6 +119,9 @@ def test_a_noisy_task_goes_down_the_ladder_and_is_evicted_with_a_complete_record
     assert first.task == "noisy"
     assert first.parts.keys() == {"onset", "present", "history"}
     assert sum(first.parts.values()) == pytest.approx(first.score, abs=1e-3)
+
+
+def check_that_it_says_what_was_tried(record):
     assert [step.action for step in record.ladder] == [
         "throttle to 0.45 cores",
         "throttle to 0.11 cores",
@@ -124,8 +134,9 @@ def test_a_noisy_task_goes_down_the_ladder_and_is_evicted_with_a_complete_record
     assert "recovered after" in record.ladder[2].outcome and "contention came back" in record.ladder[3].outcome
     assert record.ladder[4].outcome == "ended on SIGTERM"
     assert (record.graceful, record.exit.code) == (True, 0)
-    assert record.killed.ran_for_s > 0 and record.decided_at > 0
 
+
+def check_what_the_framework_was_told(agent, record):
     told = [each for each in agent.corrections() if each.task == "noisy"]
     assert [each.action for each in told] == ["throttle", "throttle", "freeze", "throttle", "evict"]
     assert {(each.protected, each.cause) for each in told} == {("web.1", "cpu")}
@@ -133,18 +144,17 @@ def test_a_noisy_task_goes_down_the_ladder_and_is_evicted_with_a_complete_record
     assert (outcome.task, outcome.record, outcome.action) == ("noisy", record.id, "evict")
     assert outcome.outcome.startswith("recovered after")
 
-    def journal(kind):
-        lines = (executor.sandbox / "journal.jsonl").read_text().splitlines(keepends=True)
-        written = [json.loads(each) for each in lines if each.endswith("\n")]
+
+def check_the_journal(path, record, agent):
+    def lines(kind):
+        written = [json.loads(each) for each in path.read_text().splitlines(keepends=True) if each.endswith("\n")]
         return [each for each in written if each["type"] == kind]
 
     steps = [each.action for each in record.ladder]
-    eventually(lambda: [each["action"] for each in journal("outcome")] == steps, "each step's outcome is written")
-    assert [each["action"] for each in journal("correction")] == [each.action for each in told]
-    assert [each["record"]["id"] for each in journal("kill")] == [record.id]
-    eventually(lambda: any(isinstance(each, Release) for each in estimator.heard), "the valve is let go")
-    assert any(isinstance(each, Lease) for each in estimator.heard)
-    assert [each["state"] for each in agent.updates("harmless")] == ["TASK_RUNNING"]
+    eventually(lambda: [each["action"] for each in lines("outcome")] == steps, "each step's outcome is written")
+    told = [each.action for each in agent.corrections() if each.task == "noisy"]
+    assert [each["action"] for each in lines("correction")] == told
+    assert [each["record"]["id"] for each in lines("kill")] == [record.id]
 
 
 def test_words_of_others_however_long_do_not_keep_a_record_from_being_made(
