@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -110,7 +110,7 @@ class BestEffort:
 
 
 class NodeAgent:
-    """An agent that tells of `containers`, and of one best-effort executor."""
+    """An agent that tells of `containers`, and of one best-effort executor; `launch` as one would."""
 
     def __init__(self, agent_id: str, containers: list[Production], best_effort: BestEffort) -> None:
         answers = {
@@ -120,7 +120,9 @@ class NodeAgent:
             "/containers": _pids(containers, best_effort),
         }
         self._stopping = threading.Event()
-        handler = type("Handler", (_Handler,), {"answers": answers, "stopping": self._stopping})
+        self._provider = _ProviderStream()
+        shared = {"answers": answers, "stopping": self._stopping, "provider": self._provider}
+        handler = type("Handler", (_Handler,), shared)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
@@ -130,16 +132,50 @@ class NodeAgent:
     def address(self) -> str:
         return f"127.0.0.1:{self._server.server_port}"
 
+    def launch_s(self, timeout_s: float = 30.0) -> float:
+        """How long the estimator takes to let a launch on its slack go on."""
+        return self._provider.publish_s(timeout_s)
+
     def stop(self) -> None:
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
 
 
+class _ProviderStream:
+    """The events of the resource provider that has subscribed."""
+
+    def __init__(self) -> None:
+        self._write: Callable[[bytes], object] | None = None
+        self._answered: dict[str, threading.Event] = {}
+
+    def subscribed(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self.event({"type": "SUBSCRIBED", "subscribed": {"provider_id": {"value": str(uuid.uuid4())}}})
+
+    def event(self, event: Mapping[str, object]) -> None:
+        assert self._write is not None, "nobody has subscribed"
+        self._write(recordio.encode(json.dumps(event).encode()))
+
+    def publish_s(self, timeout_s: float) -> float:
+        name = str(uuid.uuid4())
+        answered = self._answered[name] = threading.Event()
+        before_s = time.monotonic()
+        self.event({"type": "PUBLISH_RESOURCES", "publish_resources": {"uuid": {"value": name}, "resources": []}})
+        if not answered.wait(timeout_s):
+            raise TimeoutError(f"a launch was not answered within {timeout_s:.0f} s")
+        return time.monotonic() - before_s
+
+    def answered(self, status: Mapping[str, Any]) -> None:
+        assert status["status"] == "OK", status
+        self._answered.pop(status["uuid"]["value"]).set()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     answers: Mapping[str, Any]
     stopping: threading.Event
+    provider: _ProviderStream
 
     def do_GET(self) -> None:
         answer = self.answers.get(self.path)
@@ -152,6 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if call["type"] == "UPDATE_PUBLISH_RESOURCES_STATUS":
+            self.provider.answered(call["update_publish_resources_status"])
         if call["type"] != "SUBSCRIBE":
             self.send_response(202)
             self.send_header("Content-Length", "0")
@@ -161,8 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Mesos-Stream-Id", "1")
         self.end_headers()
-        subscribed = {"type": "SUBSCRIBED", "subscribed": {"provider_id": {"value": str(uuid.uuid4())}}}
-        self.wfile.write(recordio.encode(json.dumps(subscribed).encode()))
+        self.provider.subscribed(self.wfile.write)
         self.close_connection = True
         self.stopping.wait()
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
+from serenity.estimator.growth import Growth
 from serenity.estimator.held import Held
 from serenity.estimator.report import Amount, Report, ReportParameters, next_report
 from serenity.estimator.slack import Slack
-from serenity.estimator.valve import Valve
-from serenity.wire.messages.node import Overcommitment
+from serenity.estimator.valve import ActiveLease, Valve
+from serenity.wire.messages.node import HeldLease, Overcommitment
 
 logger = logging.getLogger(__name__)
 
@@ -22,23 +23,34 @@ logger = logging.getLogger(__name__)
 class Balance:
     """Calls `tell` whenever the agent must know another total: at an estimate, and at once when the valve moves.
 
-    Estimates come from the sampling, launches from the agent's stream, leases from executors:
-    each in a thread of its own.
+    Estimates come from the sampling, launches from the agent's stream, leases from executors and
+    operators: each in a thread of its own.  `leases` held the valve before this process began; `keep` is called
+    with all of them whenever they have changed.
     """
 
     def __init__(
-        self, parameters: ReportParameters, clock: Clock, table: MetricsTable, tell: Callable[[Report], None]
+        self,
+        parameters: ReportParameters,
+        clock: Clock,
+        table: MetricsTable,
+        tell: Callable[[Report], None],
+        leases: Iterable[ActiveLease] = (),
+        keep: Callable[[tuple[ActiveLease, ...]], None] = lambda _: None,
     ) -> None:
         self._parameters = parameters
         self._clock = clock
         self._metrics = table
         self._tell = tell
-        self._valve = Valve(clock)
+        self._keep = keep
+        self._growth = Growth(parameters.grow_s)
+        self._valve = Valve(clock, leases)
         self._held = Held()
         self._slack = Slack(fresh=False, why=("nothing was sampled yet",))
         self._told: Amount | None = None
         self._told_closed = False
         self._lock = threading.Lock()
+        for each in self._valve.leases:
+            self._valve_moved("held", f"{each.holder} held it before ({each.reason})")
 
     def estimated(self, slack: Slack, looked_at_s: float | None, state: Amount) -> Overcommitment:
         """A new estimate; `state` is what the agent, asked at `looked_at_s`, says is held (None: it said nothing)."""
@@ -46,7 +58,7 @@ class Balance:
             if looked_at_s is not None:
                 self._held.looked(looked_at_s, state)
             for lease in self._valve.expire():
-                self._valve_moved(f"the lease of {lease.holder} ran out ({lease.reason})")
+                self._valve_moved("ran_out", f"the lease of {lease.holder} ran out ({lease.reason})")
             self._slack = slack
             self._report()
             over = self._overcommitment()
@@ -59,17 +71,30 @@ class Balance:
             self._held.published(self._clock.monotonic_s(), use)
 
     def hold(self, holder: str, reason: str, ttl_s: float) -> None:
-        """Raises LeaseError."""
+        """Takes or prolongs a lease.  Raises LeaseError."""
         with self._lock:
             if self._valve.hold(holder, reason, ttl_s):
-                self._valve_moved(f"{holder} holds it for {ttl_s:g} s ({reason})")
+                self._valve_moved("held", f"{holder} holds it for {ttl_s:g} s ({reason})")
                 self._report()
+            else:
+                self._keep(self._valve.leases)
 
-    def release(self, holder: str) -> None:
+    def release(self, holder: str) -> bool:
+        """Whether that holder had a lease."""
         with self._lock:
-            if self._valve.release(holder):
-                self._valve_moved(f"{holder} released it")
-                self._report()
+            if not self._valve.release(holder):
+                return False
+            self._valve_moved("released", f"{holder} released it")
+            self._report()
+            return True
+
+    @property
+    def leases(self) -> tuple[HeldLease, ...]:
+        now_s = self._clock.monotonic_s()
+        return tuple(
+            HeldLease(holder=each.holder, reason=each.reason, ends_in_s=round(max(0.0, each.until_s - now_s), 1))
+            for each in self._valve.leases
+        )
 
     @property
     def held(self) -> Amount:
@@ -86,7 +111,7 @@ class Balance:
     def to_json(self) -> dict[str, Any]:
         """For ``GET /slack``."""
         with self._lock:
-            total, held, now_s = self._total, self._held.now, self._clock.monotonic_s()
+            total, held = self._total, self._held.now
             return {
                 "cpus": total.cpus,
                 "mem_bytes": total.mem_bytes,
@@ -96,13 +121,7 @@ class Balance:
                 "held": held,
                 "free": (self._told or Amount()).beyond(held),
                 "overcommitment": self._overcommitment(),
-                "valve": {
-                    "closed": self._valve.closed,
-                    "leases": [
-                        {"holder": each.holder, "reason": each.reason, "ends_in_s": round(each.until_s - now_s, 1)}
-                        for each in self._valve.leases
-                    ],
-                },
+                "valve": {"closed": self._valve.closed, "leases": self.leases},
             }
 
     # -- the lock is held in all of these --------------------------------------------------------
@@ -112,11 +131,16 @@ class Balance:
         return Amount.floor(self._slack.cpus, self._slack.mem_bytes)
 
     def _report(self) -> None:
-        closed = self._valve.closed
-        report = next_report(self._told, self._told_closed, self._slack, self._held.now, closed, self._parameters)
+        closed, now_s, slack = self._valve.closed, self._clock.monotonic_s(), self._slack
+        capped = closed or not slack.fresh
+        if not capped:
+            slack = self._growth.let_through(slack, now_s)
+        report = next_report(self._told, self._told_closed, slack, self._held.now, closed, self._parameters)
         if report is not None:
             self._tell(report)
             self._told = report.total
+        if capped and self._told is not None:
+            self._growth.held_back(self._told, now_s)
         self._told_closed = closed
 
     def _overcommitment(self) -> Overcommitment:
@@ -126,9 +150,12 @@ class Balance:
         beyond = self._held.now.beyond(self._total)
         return Overcommitment(cpus=beyond.cpus, mem_bytes=beyond.mem_bytes)
 
-    def _valve_moved(self, why: str) -> None:
-        closed = self._valve.closed
+    def _valve_moved(self, how: str, why: str) -> None:
+        closed, leases = self._valve.closed, self._valve.leases
         logger.info("valve %s: %s", "closed" if closed else "open", why)
+        self._keep(leases)
+        self._metrics.set(metrics.LEASES, len(leases))
+        self._metrics.add(metrics.LEASE_CHANGES, how=how)
         if closed != bool(self._metrics.value(metrics.VALVE_CLOSED)):
             self._metrics.set(metrics.VALVE_CLOSED, closed)
             self._metrics.add(metrics.VALVE_CHANGES, to="closed" if closed else "open")

@@ -67,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = DaemonArguments(
-        prog="serenity estimator", description="Reports this node's slack to its Mesos agent, and samples the node."
+        prog="serenity estimator",
+        description="Reports this node's slack to its Mesos agent, and samples the node.",
+        epilog="`serenity estimator hold` closes the valve of the one that runs here, `release` opens it, `leases`"
+        " shows who holds it; each has a --help.",
     )
     defaults = EstimatorSettings()
     parser.add_argument("--agent", metavar="HOST:PORT", help=f"the agent on this node (default {defaults.agent})")
@@ -81,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "--interval", dest="interval_s", type=float, metavar="SECONDS", help="between samples (default 1)"
     )
     parser.add_argument("--pipeline", metavar="FILE", help="a pipeline file; its table [slack] is used")
+    parser.add_argument("--reserve", metavar="cpus=N,mem=SIZE", help="what is never given of this node's slack")
+    parser.add_argument("--ceiling", metavar="cpus=N,mem=SIZE", help="what is given at most")
     parser.add_argument("--run-dir", metavar="DIR", help="where the node's socket is (default /run/serenity as root)")
     parser.add_argument(
         "--state-dir", metavar="DIR", help="what survives a restart (default /var/lib/serenity as root)"

@@ -9,7 +9,7 @@ import msgspec
 
 from serenity.daemon.clock import Clock
 from serenity.estimator.pipeline import SlackPipeline, SlackStages
-from serenity.estimator.predictor import Peak, PeakParameters
+from serenity.estimator.predictors.peak import Peak, PeakParameters
 from serenity.estimator.report import Amount
 from serenity.estimator.settings import EstimatorSettings
 from serenity.qos.frame import PRODUCTION, Frame
@@ -36,7 +36,7 @@ def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: Estim
                 threading.Event().wait(settings.interval_s)
             look = roster.ask()
             frame = sampler.sample(clock.now_s())
-            slack = pipeline.step(frame)
+            slack = settings.bounds.apply(pipeline.step(frame))
     finally:
         sampler.close()
     held = Amount.floor(*look.held)

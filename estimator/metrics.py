@@ -29,6 +29,8 @@ REPORT_FAILURES = _P + "report_failures_total"
 PUBLISHES = _P + "publishes_total"
 VALVE_CLOSED = _P + "valve_closed"
 VALVE_CHANGES = _P + "valve_changes_total"
+LEASES = _P + "leases"
+LEASE_CHANGES = _P + "lease_changes_total"
 EXECUTORS = _P + "executors"
 DROPPED_READERS = _P + "dropped_readers_total"
 
@@ -59,6 +61,8 @@ def table() -> MetricsTable:
             Metric(PUBLISHES, "counter", "Launches on slack that the agent announced."),
             Metric(VALVE_CLOSED, "gauge", "1 while the valve is closed."),
             Metric(VALVE_CHANGES, "counter", "Openings and closings of the valve."),
+            Metric(LEASES, "gauge", "Leases that hold the valve closed."),
+            Metric(LEASE_CHANGES, "counter", "Leases that were taken, released, or ran out, by which."),
             Metric(EXECUTORS, "gauge", "Executors on the node's socket."),
             Metric(DROPPED_READERS, "counter", "Executors disconnected because they did not read."),
         )

@@ -18,7 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from serenity.daemon.lock import FileLock
+from serenity.estimator.valve import LeaseError
 from serenity.wire.messages import node
 
 logger = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ _UCRED = struct.Struct("3i")  # pid, uid, gid of a socket's peer.
 
 
 class Node(Protocol):
-    """What executors say, as it comes.  Called in the connection's thread."""
+    """What executors and operators say, as it comes.  Called in the connection's thread."""
 
     def greeting(self) -> bytes:
         """The lines that a new executor gets: Welcome and History."""
@@ -42,8 +45,14 @@ class Node(Protocol):
     def gone(self, hello: node.Hello) -> None:
         """The executor's connection has ended, and it has no other."""
 
-    def lease(self, lease: node.Lease) -> None: ...
-    def release(self, release: node.Release) -> None: ...
+    def lease(self, lease: node.Lease) -> None:
+        """Raises LeaseError."""
+
+    def release(self, release: node.Release) -> bool:
+        """Whether that holder had a lease."""
+
+    def holders(self) -> node.Leases:
+        """Who holds the valve."""
 
 
 class NodeServer:
@@ -146,14 +155,20 @@ class NodeServer:
                 self._node.gone(hello)
 
     def _take(self, connection: _Connection, message: node.ToEstimator) -> None:
+        if isinstance(message, node.Hello | node.Operator) and message.protocol != node.PROTOCOL:
+            raise node.NodeProtocolError(f"protocol {message.protocol}; this estimator speaks {node.PROTOCOL}")
         if isinstance(message, node.Hello):
-            if message.protocol != node.PROTOCOL:
-                raise node.NodeProtocolError(f"protocol {message.protocol}; this estimator speaks {node.PROTOCOL}")
             logger.info("executor %s (process %d) is on the node's socket", message.executor_id, message.pid)
             # Before the greeting: one who has heard it and connects anew must come after this connection.
             self._speaker[message.container_id] = connection
             connection.send(self._node.greeting())
             connection.greeted(message)
+        elif isinstance(message, node.Operator):
+            connection.of_operator = True
+            connection.send(node.encode_line(self._node.holders()))
+        elif connection.of_operator:
+            refused = self._move_valve(message)
+            connection.send(node.encode_line(msgspec.structs.replace(self._node.holders(), refused=refused)))
         elif connection.hello is None:
             raise node.NodeProtocolError("it did not say hello first")
         elif isinstance(message, node.Tasks):
@@ -161,10 +176,21 @@ class NodeServer:
             self._node.tasks(connection.hello, message)
         elif isinstance(message, node.Accuse):
             self._pass_on(message, connection, connection.hello)
-        elif isinstance(message, node.Lease):
-            self._node.lease(message)
         else:
-            self._node.release(message)
+            self._move_valve(message)
+
+    def _move_valve(self, message: node.ToEstimator) -> str:
+        """Why that word was not followed; empty where it was."""
+        if isinstance(message, node.Release):
+            return "" if self._node.release(message) else f"{message.holder} has no lease on the valve"
+        if not isinstance(message, node.Lease):
+            raise node.NodeProtocolError(f"a {type(message).__name__} from who is no executor")
+        try:
+            self._node.lease(message)
+        except LeaseError as error:
+            logger.warning("a lease on the valve was refused: %s", error)
+            return str(error)
+        return ""
 
     def _pass_on(self, accuse: node.Accuse, accuser: _Connection, hello: node.Hello) -> None:
         """To the executor that runs the accused task; to that alone, and it decides."""
@@ -190,6 +216,7 @@ def _trusted(accepted: socket.socket) -> bool:
 class _Connection:
     def __init__(self, accepted: socket.socket) -> None:
         self.hello: node.Hello | None = None
+        self.of_operator = False
         self.tasks: frozenset[str] = frozenset()  # That it has declared.
         self._accused_s: list[float] = []  # When it accused in the last second.
         self._socket = accepted

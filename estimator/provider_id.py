@@ -5,10 +5,10 @@ Under another id the agent would count us as a second provider, and offer the sl
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from serenity.daemon.lock import FileLock
+from serenity.estimator.state_file import replace_file
 
 
 class ProviderIdFile:
@@ -21,7 +21,8 @@ class ProviderIdFile:
 
     def __init__(self, folder: Path, agent_id: str) -> None:
         self._path = folder / f"{agent_id}.provider"
-        self._lock = FileLock(folder / f"{agent_id}.lock")
+        # Not AGENT.lock, which is the node socket's: both folders may be one.
+        self._lock = FileLock(folder / f"{agent_id}.provider.lock")
 
     def read(self) -> str | None:
         try:
@@ -31,17 +32,7 @@ class ProviderIdFile:
 
     def write(self, provider_id: str) -> None:
         """Kept when this returns, also after a power cut."""
-        beside = self._path.with_suffix(".new")
-        with beside.open("w") as file:
-            file.write(provider_id + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self._path, f"{provider_id}\n".encode(), synced=True)
 
     def close(self) -> None:
         self._lock.release()

@@ -14,12 +14,13 @@ _MIB = 1 << 20
 @dataclass(frozen=True)
 class ReportParameters:
     rise_s: float = parameter(5.0, "s", "how long a rise must have lasted before it is told")
+    grow_s: float = parameter(5.0, "s", "over which a rise from nothing to all of the slack is told, part by part")
     dead_band_cpus: float = parameter(0.1, "cores", "a smaller change is not told: each rescinds the open offers")
     dead_band_mem_mb: float = parameter(64.0, "MiB", "a smaller change is not told: each rescinds the open offers")
 
     def __post_init__(self) -> None:
-        if not (self.rise_s >= 0 and self.dead_band_cpus >= 0 and self.dead_band_mem_mb >= 0):
-            raise ValueError("rise_s, dead_band_cpus and dead_band_mem_mb must not be negative")
+        if not all(each >= 0 for each in (self.rise_s, self.grow_s, self.dead_band_cpus, self.dead_band_mem_mb)):
+            raise ValueError("rise_s, grow_s, dead_band_cpus and dead_band_mem_mb must not be negative")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
 from serenity.estimator.history import History
+from serenity.estimator.kept_frames import KeptFrames
+from serenity.estimator.kept_leases import KeptLeases
+from serenity.estimator.kept_predictor import KeptPredictor
 from serenity.estimator.left_over import LeftOver
 from serenity.estimator.node_server import NodeServer
 from serenity.estimator.pipeline import SlackPipeline, SlackStages
@@ -24,9 +27,8 @@ from serenity.estimator.provider_id import ProviderIdFile
 from serenity.estimator.report import Amount
 from serenity.estimator.settings import EstimatorSettings
 from serenity.estimator.ticks import Ticks
-from serenity.estimator.valve import LeaseError
 from serenity.qos.frame import Frame
-from serenity.qos.sources.roster import Look, Roster
+from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos.state import AgentIdentity
 from serenity.wire.messages import node
@@ -67,7 +69,10 @@ class Session:
         self._ticks = Ticks(clock, settings.interval_s)
         self._sampler = Sampler(roster, clock, settings.rules, of_node=True)
         self._pipeline = SlackPipeline(stages)
+        self._kept_predictor = KeptPredictor(settings.state_folder / f"{agent.agent_id}.predictor", self._pipeline)
+        self._bounds = settings.bounds
         self._history = History()
+        self._kept_frames = KeptFrames(settings.state_folder / f"{agent.agent_id}.frames")
         self._left_over = LeftOver(settings.run_folder, clock)
         self._frame_at_s: float | None = None
         self._readings: set[str] = set()  # Names of all that there have been.
@@ -81,7 +86,11 @@ class Session:
         self._provider = SlackProvider(
             settings.agent, access, settings.reservation, self._id_file, clock, table, self._launching, self._gave_up
         )
-        self._balance = Balance(stages.report, clock, table, self._provider.tell)
+        self._kept_predictor.load()
+        for frame in self._kept_frames.load(self._ticks.now_s()):
+            self._history.add(frame)
+        kept = KeptLeases(settings.state_folder / f"{agent.agent_id}.leases", clock)
+        self._balance = Balance(stages.report, clock, table, self._provider.tell, kept.load(), kept.keep)
 
     def run(self, stopping: threading.Event) -> None:
         """Samples until `stopping`, until the agent has another id, or until the provider gave up."""
@@ -95,17 +104,20 @@ class Session:
                     return
                 if self.ended_because is not None:
                     return
-                self._tick(look)
+                self._tick()
         finally:
             self._provider.stop(self._balance.held)
             self._server.stop()
             self._sampler.close()
+            self._kept_frames.write()
+            self._kept_predictor.write()
             self._id_file.close()
 
-    def _tick(self, look: Look | None) -> None:
+    def _tick(self) -> None:
         frame = self._sampler.sample(self._ticks.now_s())
+        look = self._sampler.look  # The frame's own, and not a later one.
         frame = replace(frame, readings={**frame.readings, "valve_closed": float(self._balance.valve_closed)})
-        slack = self._pipeline.step(frame)
+        slack = self._bounds.apply(self._pipeline.step(frame))
         if look is None:
             over = self._balance.estimated(slack, None, Amount())
         else:
@@ -113,6 +125,8 @@ class Session:
         self._frame_at_s = self._clock.monotonic_s()
         encoded = msgspec.json.encode(frame.to_json())
         self._history.add(encoded)
+        self._kept_frames.add(encoded)
+        self._kept_predictor.look(frame.t)
         sample = {"type": "sample", "frame": msgspec.Raw(encoded), "overcommitment": over}
         self._server.publish(msgspec.json.encode(sample) + b"\n")
         self._count(frame)
@@ -141,7 +155,7 @@ class Session:
     def _gave_up(self, reason: str) -> None:
         self.ended_because = reason
 
-    # -- executors' words ------------------------------------------------------------------------
+    # -- executors' and operators' words ----------------------------------------------------------
 
     def greeting(self) -> bytes:
         welcome = node.Welcome(
@@ -160,13 +174,13 @@ class Session:
         self._sampler.withdraw(hello.container_id)
 
     def lease(self, lease: node.Lease) -> None:
-        try:
-            self._balance.hold(lease.holder, lease.reason, lease.ttl_s)
-        except LeaseError as error:
-            logger.warning("a lease on the valve was refused: %s", error)
+        self._balance.hold(lease.holder, lease.reason, lease.ttl_s)
 
-    def release(self, release: node.Release) -> None:
-        self._balance.release(release.holder)
+    def release(self, release: node.Release) -> bool:
+        return self._balance.release(release.holder)
+
+    def holders(self) -> node.Leases:
+        return node.Leases(leases=self._balance.leases)
 
     # -- shown over HTTP -------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from serenity.estimator.bounds import Bounds, Room
 from serenity.qos.sources.indicator import Rule
 from serenity.wire.messages import node
 from serenity.wire.transport.http import Endpoint
@@ -22,6 +24,8 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:5055"
     interval_s: float = 1.0
     pipeline: str | None = None  # A pipeline file; None: the one that comes with Serenity.
+    reserve: str = ""  # Of the slack, what stays production's: such as "cpus=1,mem=2G".
+    ceiling: str = ""  # What best-effort gets at most.
     run_dir: str | None = None
     state_dir: str | None = None
     # Applications' indicators, each as in a task's labels (qos/sources/indicator.py), with a job; may run a command.
@@ -37,6 +41,7 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
         self.rules  # noqa: B018 - raises where one makes no sense
         Endpoint.parse(self.agent, 5051)
         self.listen_on  # noqa: B018 - raises where it is no address
+        self.bounds  # noqa: B018 - raises where they make no sense
         if not 0.1 <= self.interval_s <= 60:
             raise ValueError(f"interval_s = {self.interval_s}; it must lie from 0.1 to 60")
         if not self.role:
@@ -54,6 +59,17 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     def rules(self) -> tuple[Rule, ...]:
         """Raises IndicatorError, which is a ValueError."""
         return tuple(map(Rule.parse, self.indicators))
+
+    @property
+    def bounds(self) -> Bounds:
+        """Raises ValueError."""
+        named = {}
+        for name, text, left_out in (("reserve", self.reserve, 0.0), ("ceiling", self.ceiling, math.inf)):
+            try:
+                named[name] = Room.parse(text, left_out)
+            except ValueError as error:
+                raise ValueError(f"{name} = {text!r}: {error}") from None
+        return Bounds(**named)
 
     @property
     def reservation(self) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serenity.estimator.predictor import Prediction
+from serenity.estimator.predictors.prediction import Peaks, Prediction
 from serenity.qos.frame import Floats, Frame
 from serenity.qos.stages import parameter
 
@@ -28,24 +28,26 @@ class Slack:
     """The total, what best-effort holds of it included.
 
     Not `fresh`: the data do not allow to give out more than is held already.  `why` says, for
-    people, what else than use made the number.
+    people, what else than use made the number.  `predicted`: what production was taken to use at most.
     """
 
     cpus: float = 0.0
     mem_bytes: float = 0.0
     fresh: bool = True
     why: tuple[str, ...] = ()
+    predicted_cpus: float = 0.0
+    predicted_mem_bytes: float = 0.0
 
 
 def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: Limits) -> Slack:
     """The slack of a node.
 
-        total = max(0, min( Σ (allocated - predicted), capacity * limit - Σ predicted ))
+        total = max(0, min( Σ allocated - predicted, capacity * limit - predicted ))
 
-    for cpus and memory, the sums over the rows of `frame`, which are production's; best-effort
-    appears nowhere, so that filling the slack does not change it.  `predicted` may be more
-    than allocated: production that bursts beyond its allocation takes from the others' slack.
-    A row whose prediction is NaN counts at its allocation.
+    for cpus and memory, the sum over the rows of `frame`, which are production's; best-effort
+    appears nowhere, so that filling the slack does not change it.  `predicted` is of all of them
+    together, and may be more than allocated: production that bursts beyond its allocation takes from the
+    others' slack.  A row whose prediction is NaN counts at its allocation.
 
     Memory has a second bound, as it cannot be given back once used: ``mem_total_bytes``
     (reading) ``* limit - other_mem_bytes``, where `other_mem_bytes` is the predicted use of
@@ -55,10 +57,10 @@ def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: 
     Without a fresh word of the agent, or without capacities, the result is not fresh.
     """
     why: list[str] = []
-    cpus = _resource("cpus", frame.allocated_cpus, prediction.cpus, frame.node.cpus * limits.cpus, why)
-    mem_bytes = _resource(
-        "mem", frame.allocated_mem_bytes, prediction.mem_bytes, frame.node.mem_bytes * limits.mem, why
-    )
+    used_cpus = _used("cpus", frame.allocated_cpus, prediction.cpus, why)
+    cpus = _total("cpus", frame.allocated_cpus, used_cpus, frame.node.cpus * limits.cpus, why)
+    used_bytes = _used("mem", frame.allocated_mem_bytes, prediction.mem_bytes, why)
+    mem_bytes = _total("mem", frame.allocated_mem_bytes, used_bytes, frame.node.mem_bytes * limits.mem, why)
     machine_bytes = frame.readings.get("mem_total_bytes", math.nan) * limits.mem - other_mem_bytes
     if machine_bytes < mem_bytes:
         mem_bytes = max(0.0, machine_bytes)
@@ -69,17 +71,20 @@ def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: 
         why.append("the agent has not said yet who is on the node")
     elif age_s > limits.stale_s:
         why.append(f"the agent's word is {age_s:.0f} s old")
-    return Slack(_finite(cpus), _finite(mem_bytes), fresh, tuple(why))
+    return Slack(_finite(cpus), _finite(mem_bytes), fresh, tuple(why), used_cpus, used_bytes)
 
 
-def _resource(name: str, allocated: Floats, predicted: Floats, capacity: float, why: list[str]) -> float:
+def _used(name: str, allocated: Floats, predicted: Peaks, why: list[str]) -> float:
+    unknown = np.isnan(predicted.rows)
+    if unknown.any():
+        why.append(f"{name}: {unknown.sum()} of {len(unknown)} production containers count at their allocation")
+    return predicted.together + float(allocated[unknown].sum())
+
+
+def _total(name: str, allocated: Floats, used: float, capacity: float, why: list[str]) -> float:
     """NaN when the capacity is not known."""
-    unknown = int(np.isnan(predicted).sum())
-    if unknown:
-        why.append(f"{name}: {unknown} of {len(predicted)} production containers count at their allocation")
-    used = np.where(np.isnan(predicted), allocated, predicted)
-    unused, room = float((allocated - used).sum()), capacity - float(used.sum())
-    if math.isnan(room):
+    unused, room = float(allocated.sum()) - used, capacity - used
+    if not capacity > 0:  # An agent that is starting says 0.
         why.append(f"{name}: the node's capacity is not known")
         return math.nan
     if room < unused:

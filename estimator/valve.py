@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
@@ -20,14 +21,15 @@ class ActiveLease:
     holder: str
     reason: str
     until_s: float  # Monotonic.
+    ttl_s: float  # For which it was asked last.
 
 
 class Valve:
     """Leases by holder.  Each ends when it is released or has run out; nothing else opens the valve."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, leases: Iterable[ActiveLease] = ()) -> None:
         self._clock = clock
-        self._leases: dict[str, ActiveLease] = {}
+        self._leases = {each.holder: each for each in leases}
 
     @property
     def leases(self) -> tuple[ActiveLease, ...]:
@@ -48,7 +50,7 @@ class Valve:
         if not (math.isfinite(ttl_s) and 0 < ttl_s <= MAX_TTL_S):
             raise LeaseError(f"a lease of {ttl_s} s; it must last for more than 0 and at most {MAX_TTL_S:.0f} s")
         new = holder not in self._leases
-        self._leases[holder] = ActiveLease(holder, reason, self._clock.monotonic_s() + ttl_s)
+        self._leases[holder] = ActiveLease(holder, reason, self._clock.monotonic_s() + ttl_s, ttl_s)
         return new
 
     def release(self, holder: str) -> bool:

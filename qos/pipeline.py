@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from serenity.daemon.settings import SettingsError, load_toml
 from serenity.qos.contention import Contention, Finding
-from serenity.qos.detectors import DETECTORS, Detector
+from serenity.qos.detectors import DETECTORS, ComparesJobs, Detector
 from serenity.qos.filters import FILTERS, Filter
 from serenity.qos.frame import COLUMNS, Frame
 from serenity.qos.stages import Kind, PipelineError, build
 from serenity.qos.strategies import STRATEGIES, Strategy
+from serenity.wire.messages.statistics import Cpi
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
 _TABLES = ("qos", "slack")
@@ -102,6 +103,12 @@ class Pipeline:
             Finding(contention, self._strategy.name, tuple(self._strategy.rank(contention, frame)))
             for contention in found.values()
         ]
+
+    def know(self, jobs: Mapping[str, Cpi]) -> None:
+        """What the cluster knows of production jobs, by name, on this type of CPU."""
+        for detector in self._detectors:
+            if isinstance(detector, ComparesJobs):
+                detector.know(jobs)
 
     def relearn(self, protected_id: str) -> None:
         """Best-effort was absolved: what that container shows now is its new baseline."""

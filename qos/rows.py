@@ -31,7 +31,7 @@ class Rows:
 def moved(array: Floats, places: Places, fresh: float) -> Floats:
     """`array` with its last axis rearranged; a container without a past begins with `fresh`."""
     if not array.shape[-1]:
-        return np.full((*array.shape[:-1], len(places)), fresh)
+        return np.full((*array.shape[:-1], len(places)), fresh, dtype=array.dtype)
     out = array.take(places, axis=-1, mode="clip")
     out[..., places < 0] = fresh
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from serenity.qos.contention import Contention
 from serenity.qos.detectors.cpi_outlier import CpiOutlier, CpiOutlierParameters
@@ -19,6 +19,7 @@ from serenity.qos.detectors.threshold import (
 )
 from serenity.qos.frame import Frame
 from serenity.qos.stages import Kind
+from serenity.wire.messages.statistics import Cpi
 
 
 class Detector(Protocol):
@@ -27,6 +28,14 @@ class Detector(Protocol):
 
     def relearn(self, protected_id: str) -> None:
         """That container's contention was not best-effort's doing: what is now is its new baseline."""
+
+
+@runtime_checkable
+class ComparesJobs(Protocol):
+    """A detector that compares a container with others of its job."""
+
+    def know(self, jobs: Mapping[str, Cpi]) -> None:
+        """What the cluster knows of jobs, by name, on this type of CPU."""
 
 
 DETECTORS: Mapping[str, Kind[Detector]] = {

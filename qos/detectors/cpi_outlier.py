@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ from serenity.qos.contention import Contention, Evidence
 from serenity.qos.frame import Container, Frame
 from serenity.qos.rows import Rows, moved
 from serenity.qos.stages import parameter
+from serenity.wire.messages.statistics import Cpi
 
 _PERIOD_S = 60.0  # A sample of CPI a minute,
 _DURATION_S = 10.0  # over its first ten seconds.
@@ -63,7 +65,8 @@ class CpiOutlier:
 
     Of each minute's first 10 s one sample, Σ cycles / Σ instructions, where the mean CPU use was
     at least `min_cpu`.  It is an outlier above mean + `deviations` x σ of its job's last `memory`
-    samples, outliers included.  Fires while `outliers` of them lie within the last `window_s` and a
+    samples, outliers included; where the framework knows more of the job, from all agents with this type
+    of CPU, that is taken instead.  Fires while `outliers` of them lie within the last `window_s` and a
     best-effort row is there; judges nothing before the job has `min_samples`.  The cause is ``unknown``.
 
     Source: Zhang et al., CPI²: CPU performance isolation for shared compute clusters, EuroSys 2013.
@@ -77,6 +80,15 @@ class CpiOutlier:
         self._sums = np.zeros((4, 0))  # Of the sample under way: cycles, instructions, cpu, frames.
         self._outliers: dict[str, _Outliers] = {}
         self._jobs: dict[str, _Job] = {}
+
+    def know(self, jobs: Mapping[str, Cpi]) -> None:
+        """What the cluster knows of jobs, where it rests on more samples than our own."""
+        for name, cpi in jobs.items():
+            ours = self._jobs.pop(name, None) or _Job()
+            if cpi.samples > ours.count:
+                ours = _Job(min(cpi.samples, float(self._parameters.memory)), cpi.mean, cpi.variance)
+            self._jobs[name] = ours
+        self._bound()
 
     def relearn(self, protected_id: str) -> None:
         self._outliers.pop(protected_id, None)
@@ -124,6 +136,9 @@ class CpiOutlier:
                 found.seen.append((t, cpi))
         job.learn(cpi, self._parameters.memory)
         self._jobs[container.job] = job
+        self._bound()
+
+    def _bound(self) -> None:
         while len(self._jobs) > _MOST_JOBS:  # The one that was sampled the longest ago.
             del self._jobs[next(iter(self._jobs))]
 

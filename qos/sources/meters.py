@@ -39,7 +39,7 @@ def field(name: bytes, unit: float) -> Parse:
 def working_set(inactive_file: bytes) -> Parse:
     """What is charged, without the page cache that the kernel would drop first."""
     reclaimable = field(inactive_file, 1.0)
-    return lambda usage, stat: max(0.0, int(usage) - (reclaimable(stat) or 0.0))
+    return lambda stat, usage: max(0.0, int(usage) - (reclaimable(stat) or 0.0))
 
 
 _READ_AND_WRITTEN = re.compile(rb"\b[rw]bytes=(\d+)")
@@ -62,8 +62,10 @@ METERS = (
     Meter("cpu", V2, ("cpu.stat",), field(b"usage_usec", 1e-6)),
     Meter("throttled", "cpu", ("cpu.stat",), field(b"throttled_time", 1e-9)),
     Meter("throttled", V2, ("cpu.stat",), field(b"throttled_usec", 1e-6)),
-    Meter("rss_bytes", "memory", ("memory.usage_in_bytes", "memory.stat"), working_set(b"total_inactive_file"), False),
-    Meter("rss_bytes", V2, ("memory.current", "memory.stat"), working_set(b"inactive_file"), False),
+    Meter("rss_bytes", "memory", ("memory.stat", "memory.usage_in_bytes"), working_set(b"total_inactive_file"), False),
+    Meter("rss_bytes", V2, ("memory.stat", "memory.current"), working_set(b"inactive_file"), False),
+    Meter("cache_bytes", "memory", ("memory.stat",), field(b"total_active_file", 1.0), False),
+    Meter("cache_bytes", V2, ("memory.stat",), field(b"active_file", 1.0), False),
     Meter("io_bytes", "blkio", ("blkio.throttle.io_service_bytes_recursive",), blkio_bytes),
     Meter("io_bytes", "blkio", ("blkio.throttle.io_service_bytes",), blkio_bytes),
     Meter("io_bytes", V2, ("io.stat",), io_stat_bytes),
@@ -71,6 +73,10 @@ METERS = (
     Meter("psi_memory", V2, ("memory.pressure",), pressure.stalled_s),
     Meter("psi_io", V2, ("io.pressure",), pressure.stalled_s),
 )
+
+
+# How long best-effort waits is of no use to anybody, and these are a third of all that would be read of it.
+_OF_PRODUCTION_ONLY = ("psi_cpu", "psi_memory", "psi_io")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +88,12 @@ class OwnMeters:
     columns: frozenset[str]
 
 
-def of_cgroup(cgroup: Cgroup) -> OwnMeters:
+def of_cgroup(cgroup: Cgroup, of_production: bool) -> OwnMeters:
     """With v1 and v2 mounted at once, each where it is."""
     found: dict[str, tuple[str, str, tuple[str, ...], Parse, bool]] = {}
     for meter in METERS:
+        if meter.column in _OF_PRODUCTION_ONLY and not of_production:
+            continue
         folder = cgroup.folders.get(meter.hierarchy)
         if folder is not None and meter.column not in found and all((folder / each).exists() for each in meter.files):
             path, *others = (str(folder / each) for each in meter.files)

@@ -35,8 +35,9 @@ class RunDelay:
 
     Source: taskstats, one question a process, where this process may ask it; else the second
     field of ``/proc/TID/schedstat`` (Linux ``Documentation/scheduler/sched-stats.rst``), which
-    is a file to read for each thread.  At most `max_readings` of either are made a sample:
-    who was left out comes first the next time, with a rate over the longer time.  A container that needs more than that is never measured, which is said.
+    is a file to read for each thread.  At most `max_readings` of either are made a sample: who
+    was left out comes first the next time, with a rate over the longer time.  A container that
+    needs more than that is never measured, which is said.
     """
 
     def __init__(

@@ -96,6 +96,7 @@ class Sampler:
         self._made: dict[str, tuple[Container, frame.Container]] = {}
         self._containers: tuple[frame.Container, ...] = ()
         self._llc_bytes = llc_bytes()
+        self.look: Look | None = None  # The agent's word that the last frame is of.
         self.last_cost_s = 0.0  # CPU time of the last sample.
 
     @property
@@ -118,7 +119,7 @@ class Sampler:
         ``held_cpus`` and ``held_mem_bytes``, allocated to best-effort by that word.
         """
         before_s, others_s = time.thread_time(), 0.0
-        look = self._roster.latest
+        look = self.look = self._roster.latest
         draft = Draft(self._rows(look), lambda: ProcessTable.look(self._proc))
         row_ids = [row.id for row in draft.rows]
         for each in self._keepers:

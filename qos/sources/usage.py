@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 from serenity.daemon.clock import Clock
+from serenity.qos.frame import COLUMNS, PRODUCTION
 from serenity.qos.sources import meters
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import KeptFiles
@@ -37,6 +40,11 @@ class Usage:
         self._files = files
         self._residents = residents
         self._proc = proc
+        # More is no measurement.  Twice what there is: clocks are coarse, and machines grow while they run.
+        self._most = {
+            "cpu": 2.0 * (os.cpu_count() or 1024),
+            "rss_bytes": 2.0 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        }
         self._rates = Rates()
         self._meters: dict[str, OwnMeters] = {}
         self._io_members: dict[str, Members] = {}
@@ -68,10 +76,10 @@ class Usage:
         """The columns that its cgroups have, whether or not they could be read this time."""
         found = self._meters.get(row_id)
         if found is None:
-            found = meters.of_cgroup(place.cgroup)
+            found = meters.of_cgroup(place.cgroup, draft.rows[i].container.role == PRODUCTION)
             if place.settled:
                 self._meters[row_id] = found
-        now_s, read, rate, fill = self._clock.monotonic_s(), self._files.read, self._rates.rate, draft.fill
+        now_s, read, rate = self._clock.monotonic_s(), self._files.read, self._rates.rate
         last_path, text = "", b""
         for column, path, others, parse, cumulative in found.meters:
             try:
@@ -83,8 +91,15 @@ class Usage:
                 continue
             if cumulative and value is not None:
                 value = rate(row_id, column, now_s, value)
-            fill(column, i, value)
+            self._fill(draft, column, i, value)
         return found.columns
+
+    def _fill(self, draft: Draft, column: str, i: int, value: float | None) -> None:
+        if value is not None and value > self._most.get(column, math.inf):
+            too_much = ValueError(f"{value:.4g} {COLUMNS[column].unit} are more than this machine has")
+            self._faults.count(column, draft.rows[i].id, too_much)
+            return
+        draft.fill(column, i, value)
 
     def _by_processes(self, i: int, row: Row, place: Place, draft: Draft, told: frozenset[str]) -> None:
         if "io_bytes" not in told:
@@ -96,10 +111,10 @@ class Usage:
         if place.tree is None or not members:
             return
         if "cpu" not in told:
-            draft.fill("cpu", i, self._rate(row.id, "tree", place.tree.cpu_s(members)))
+            self._fill(draft, "cpu", i, self._rate(row.id, "tree", place.tree.cpu_s(members)))
         if "rss_bytes" not in told:
             # Shared pages count once a process: too much rather than too little.
-            draft.fill("rss_bytes", i, sum(each.rss_bytes for each in members))
+            self._fill(draft, "rss_bytes", i, sum(each.rss_bytes for each in members))
 
     def _io(self, row: Row, pids: Collection[int]) -> float | None:
         """What its processes have read from and written to devices (proc(5) ``/proc/PID/io``), per second."""

@@ -37,6 +37,7 @@ margin = 0.0
 min_age_s = 0.0
 [slack.report]
 rise_s = 0.0
+grow_s = 0.0
 """
 
 

@@ -144,7 +144,7 @@ def balance(told, clock):
     return Balance(PARAMETERS, clock, metrics.table(), told.append)
 
 
-def test_the_valve_acts_at_once_and_opens_by_itself(balance, told, clock):
+def test_the_valve_closes_at_once_and_opens_by_itself_in_parts(balance, told, clock):
     balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
     balance.hold("executor", "contention", 5.0)
     assert told == [Report(amount(2.0)), Report(amount(0.5, 100), new_version=True)]
@@ -152,12 +152,14 @@ def test_the_valve_acts_at_once_and_opens_by_itself(balance, told, clock):
     clock.advance(4.0)
     balance.estimated(slack(2.5), 4.0, amount(0.5, 100))
     assert len(told) == 2
-    clock.advance(1.0)
-    balance.estimated(slack(2.5), 5.0, amount(0.5, 100))
-    assert told[2:] == [Report(amount(2.5))]
+    for second in range(5, 15):
+        clock.advance(1.0)
+        balance.estimated(slack(2.5), float(second), amount(0.5, 100))
+    grown = [(each.total.cpus, each.total.mem_bytes // MIB) for each in told[2:]]
+    assert grown == [(1.0, 300), (1.5, 500), (2.0, 700), (2.5, 900), (2.5, 1000)]
     balance.hold("operator", "maintenance", 60.0)
     balance.release("operator")
-    assert told[3:] == [Report(amount(0.5, 100), new_version=True), Report(amount(2.5))]
+    assert told[7:] == [Report(amount(0.5, 100), new_version=True)]  # And grows again at the next estimates.
 
 
 def test_a_launch_on_its_way_when_the_valve_closes_counts_as_held(balance, told):
@@ -187,10 +189,8 @@ def test_what_is_shown(balance):
     shown = balance.to_json()
     assert (shown["cpus"], shown["told"], shown["held"]) == (2.0, amount(0.5, 100), amount(0.5, 100))
     assert shown["free"] == Amount()
-    assert shown["valve"] == {
-        "closed": True,
-        "leases": [{"holder": "executor", "reason": "contention", "ends_in_s": 5.0}],
-    }
+    lease = node.HeldLease(holder="executor", reason="contention", ends_in_s=5.0)
+    assert shown["valve"] == {"closed": True, "leases": (lease,)}
 
 
 # --- times of the samples ---

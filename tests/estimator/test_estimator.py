@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from serenity.cli.main import main as serenity
 from serenity.estimator import command
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.wire.messages import node
@@ -50,11 +51,12 @@ def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, est
     assert b'serenity_estimator_source_failures_total{source="sli"}' in told
     assert made.get("/nothing")[0] == 404
 
-    # Best-effort takes it: the total stays, the rest is offered.
-    task = best_effort.run("sleep 600", cpus=0.5, mem_mb=64, revocable=True)
+    # Best-effort takes it, and uses it: the total stays, the rest is offered.
+    before = shown["told"]
+    task = best_effort.run("while :; do :; done", cpus=0.5, mem_mb=64, revocable=True)
     eventually(lambda: 0.5 <= made.slack["held"]["cpus"] <= 0.6, "what is held")
     eventually(lambda: 0.2 < best_effort.slack.cpus <= 0.6, "the rest on offer")
-    assert made.slack["cpus"] > 0.8
+    assert made.slack["told"] == before
     assert made.slack["overcommitment"]["cpus"] == 0
 
     # The production task ends: best-effort now holds more than there is.
@@ -66,6 +68,7 @@ def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, est
     code, took_s = made.end()
     assert (code, took_s < 3.0) == (0, True)
     assert not list((made.folder / "r").glob("*.sock"))
+    assert list((made.folder / "s").glob("*.predictor"))
 
 
 def test_killed_and_started_again_it_is_the_same_provider_with_the_same_slack(own_cluster, estimator, framework):
@@ -78,7 +81,7 @@ def test_killed_and_started_again_it_is_the_same_provider_with_the_same_slack(ow
     eventually(lambda: best_effort.slack.cpus > 0.4, "the rest on offer")
     provider = made.slack["provider_id"]
     made.end(signal.SIGKILL)
-    eventually(lambda: not best_effort.slack, "the slack gone with the estimator")
+    eventually(lambda: not best_effort.slack, "the slack gone with the estimator", within_s=5.0)
     assert best_effort.states[task] == "TASK_RUNNING"
     made.start()
     offered = eventually(lambda: best_effort.slack if best_effort.slack.cpus > 0.4 else None, "the slack back")
@@ -107,6 +110,44 @@ def test_the_valve_takes_the_offers_back_and_opens_by_itself(own_cluster, estima
     changes = made.get("/metrics")[1].decode()
     assert 'serenity_estimator_valve_changes_total{to="closed"} 1' in changes
     assert 'serenity_estimator_valve_changes_total{to="open"} 1' in changes
+
+
+def test_operators_hold_the_valve_beside_executors_and_over_a_restart(embedded, estimator, framework, capsys):
+    framework("*", embedded).run("sleep 600", cpus=1.0, mem_mb=256)
+    best_effort = framework("be", embedded)
+    made = estimator(agent=embedded.agent)
+
+    def valve(*arguments):
+        code = serenity(["estimator", *arguments, "--run-dir", str(made.folder / "r")])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    code, said = valve("leases")
+    assert code == 5 and "no estimator runs here" in said
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    assert valve("leases") == (0, "the valve is open: nobody holds it\n")
+    code, said = valve("hold", "--for", "10m", "--reason", "a new disk", "--holder", "ann")
+    assert code == 0 and "held by ann for another 10m00s (a new disk)" in said
+    eventually(lambda: not best_effort.slack, "the offers rescinded")
+    with lease(made.socket, node.Lease(holder="E", reason="contention", ttl_s=60.0)):
+        eventually(lambda: len(made.slack["valve"]["leases"]) == 2, "two holders")
+    assert "ann holds it for 600 s (a new disk)" in made.log.read_text()
+    assert b"serenity_estimator_leases 2" in made.get("/metrics")[1]
+    made.end(signal.SIGKILL)
+    made.start()
+    shown = eventually(lambda: made.slack.get("valve", {}), "the valve, after a restart")
+    assert [(each["holder"], each["reason"]) for each in shown["leases"]] == [
+        ("ann", "a new disk"),
+        ("E", "contention"),
+    ]
+    code, said = valve("release", "--holder", "bob")
+    assert code == 3 and "bob has no lease on the valve; the valve is closed, held by ann" in said
+    code, said = valve("release", "--holder", "ann", "--json")
+    assert code == 0 and [each["holder"] for each in json.loads(said)] == ["E"]
+    assert valve("release", "--holder", "E") == (0, "the valve is open: nobody holds it\n")
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer again")
+    code, said = valve("hold", "--for", "2d")
+    assert code == 4 and "at most 86400" in said
 
 
 def test_an_agent_that_goes_away_and_returns_is_survived(own_cluster, estimator, framework):
@@ -163,6 +204,13 @@ def test_executors_get_history_and_samples_with_the_rows_that_they_declared(embe
         assert isinstance(history, node.History)
         assert history.frames
         samples = [node.decode_to_executor(lines.readline()) for _ in range(5)]
+    made.end()
+    made.start()
+    eventually(lambda: made.slack.get("cpus"), "an estimate")
+    with lease(made.socket) as connection, connection.makefile("rb") as lines:
+        assert isinstance(node.decode_to_executor(lines.readline()), node.Welcome)
+        after = node.decode_to_executor(lines.readline()).frames
+    assert after[: len(history.frames)] == history.frames  # A restart costs no past.
     times = [each.frame["t"] for each in samples if isinstance(each, node.Sample)]
     assert times[0] > history.frames[-1]["t"]
     # Every 0.2 s, though the machine may be busy now and then.

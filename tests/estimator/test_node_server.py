@@ -16,6 +16,7 @@ import pytest
 from serenity.daemon.lock import Taken
 from serenity.estimator.node_server import NodeServer
 from serenity.estimator.provider_id import ProviderIdFile
+from serenity.estimator.valve import LeaseError
 from serenity.wire.messages import node
 from serenity.wire.messages.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
 from tests.polling import eventually
@@ -29,6 +30,7 @@ class Heard:
 
     def __init__(self):
         self.words = []
+        self.held = ()
 
     def greeting(self):
         return (
@@ -43,10 +45,18 @@ class Heard:
         self.words.append((hello.container_id, "gone"))
 
     def lease(self, lease):
+        if not lease.holder:
+            raise LeaseError("a lease needs a holder")
         self.words.append(lease)
+        self.held = (node.HeldLease(holder=lease.holder, reason=lease.reason, ends_in_s=lease.ttl_s),)
 
     def release(self, release):
         self.words.append(release)
+        held, self.held = self.held, tuple(each for each in self.held if each.holder != release.holder)
+        return held != self.held
+
+    def holders(self):
+        return node.Leases(leases=self.held)
 
 
 @pytest.fixture
@@ -135,6 +145,7 @@ def test_socket_and_folder_are_private(server, path):
         b"GET / HTTP/1.1\r\n\r\n",
         b'{"type":"lease","holder":"x","reason":"","ttl_s":5}\n',  # No hello first.
         b'{"type":"hello","framework_id":"F","executor_id":"E","container_id":"C","pid":1,"protocol":99}\n',
+        b'{"type":"operator","pid":1,"protocol":99}\n',
     ],
 )
 def test_who_does_not_speak_the_protocol_is_shown_out(server, heard, peer, words):
@@ -185,6 +196,54 @@ def test_an_executor_that_comes_back_before_its_old_connection_is_gone(server, h
     new.say(node.Release(holder="E"))
     eventually(lambda: len(heard.words) == 2)
     assert ("C", "gone") not in heard.words
+
+
+def test_who_dies_in_the_middle_of_a_line_costs_nobody_else_anything(server, heard, peer, dropped):
+    awake = peer(node.Hello(framework_id="F", executor_id="E2", container_id="C2", pid=2))
+    assert isinstance(awake.hear(), node.Welcome) and isinstance(awake.hear(), node.History)
+    line = node.encode_line(node.Sample(frame={"t": 1.0, "filler": "x" * 1_000_000}))
+    for number in range(3):
+        dying = peer(node.Hello(framework_id="F", executor_id="E", container_id=f"D{number}", pid=1))
+        eventually(lambda: server.executors == 2)
+        server.publish(line)  # More than the socket takes: its writer is in the middle of it.
+        dying.socket.sendall(b'{"type":"tasks","tas')
+        dying.close()
+        assert isinstance(awake.hear(), node.Sample)
+        eventually(lambda: server.executors == 1)
+    assert [words for words in heard.words if words[1] == "gone"] == [(f"D{number}", "gone") for number in range(3)]
+    assert dropped == []
+
+
+# --- operators ---
+
+
+def test_an_operator_moves_the_valve_and_is_told_who_holds_it(server, heard, peer):
+    operator = peer(hello=None)
+    lease = node.Lease(holder="operator ann", reason="disk", ttl_s=60.0)
+    held = (node.HeldLease(holder="operator ann", reason="disk", ends_in_s=60.0),)
+    answers = []
+    for word in (node.Operator(pid=1), lease, node.Release(holder="bob"), node.Release(holder="operator ann")):
+        operator.say(word)
+        answers.append(operator.hear())
+    assert answers == [
+        node.Leases(leases=()),
+        node.Leases(leases=held),
+        node.Leases(leases=held, refused="bob has no lease on the valve"),
+        node.Leases(leases=()),
+    ]
+    server.publish(node.encode_line(node.Sample(frame={"t": 1.0})))
+    operator.say(node.Lease(holder="", reason="", ttl_s=1.0))
+    assert operator.hear().refused == "a lease needs a holder"  # And no sample before it: it is no executor.
+    assert server.executors == 0
+
+
+def test_an_operator_runs_no_tasks(server, heard, peer):
+    operator = peer(hello=None)
+    operator.say(node.Operator(pid=1))
+    assert operator.hear() == node.Leases(leases=())
+    operator.say(node.Tasks(tasks=(TASK,)))
+    assert operator.socket.recv(100) == b""
+    assert heard.words == []
 
 
 # --- accusations ---
@@ -335,6 +394,15 @@ def test_the_id_is_kept_and_locked(tmp_path):
     assert again.read() == "p-2"
     again.close()
     other_agent.close()
+
+
+def test_the_sockets_folder_may_be_the_ids(path, heard):
+    ids = ProviderIdFile(path.parent, path.stem)
+    server = NodeServer(path, heard, lambda: None)
+    with pytest.raises(Taken):
+        ProviderIdFile(path.parent, path.stem)
+    server.stop()
+    ids.close()
 
 
 def test_a_moment_without_free_files_does_not_end_the_listening(server, peer, monkeypatch):

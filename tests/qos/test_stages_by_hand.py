@@ -31,6 +31,7 @@ from serenity.qos.strategies.by_use import (
     Seniority,
     ShareParameters,
 )
+from serenity.wire.messages.statistics import Cpi
 
 NAN = math.nan
 
@@ -151,6 +152,22 @@ def test_cpi_outliers_of_a_job(made):
     assert fired == []
     minute(8, 3.0)
     assert fired == [(8, 11.0)]
+
+
+@pytest.mark.parametrize(("samples", "fires"), [(3.0, False), (40.0, True)])
+def test_cpi_is_compared_with_what_the_cluster_knows_if_it_knows_more(made, samples, fires):
+    """The first container of its job here; on other agents the limit is 1 + 2 x 0.1."""
+    detector = CpiOutlier(CpiOutlierParameters(outliers=2))
+    detector.know({"p": Cpi(samples=samples, mean=1.0, variance=0.01)})
+    found = []
+    for minute in range(4):
+        for second in (1.0, 5.0, 11.0):
+            row = made.production("p", cycles=1.5e9, instructions=1e9, cpu=1.0)
+            found += detector.step(made.frame(60.0 * minute + second, row, made.best_effort("b", cpu=1.0)))
+    assert bool(found) is fires
+    if fires:
+        evidence = found[0].evidence
+        assert (evidence.observed, evidence.baseline) == (1.5, pytest.approx(1.0, abs=0.02))
 
 
 # --- strategies ---

@@ -13,7 +13,12 @@ know, and closes on a line that is no JSON or longer than `MAX_LINE_BYTES`.
       Accuse ─────────────────────────────►
       ◄──── Accused, to the executor that runs the task; else Unowned, to the one that asked
 
-The last three came later, under the same protocol: who does not know them ignores them.
+    operator                               estimator
+      Operator ───────────────────────────►
+      Lease, Release (any number) ────────►
+      ◄────────────────────────── Leases, to each of these words
+
+Accusations and operators came later, under the same protocol: who does not know them ignores them.
 """
 
 from __future__ import annotations
@@ -43,6 +48,13 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     framework_id: str
     executor_id: str
     container_id: str  # Of the executor: its tasks' rows replace this container's.
+    pid: int
+    protocol: int = PROTOCOL
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True, tag="operator"):
+    """In place of `Hello`: who runs no tasks, and wants to see and move the valve."""
+
     pid: int
     protocol: int = PROTOCOL
 
@@ -108,6 +120,19 @@ class Unowned(msgspec.Struct, frozen=True, kw_only=True, tag="unowned"):
     task_id: str
 
 
+class HeldLease(msgspec.Struct, frozen=True, kw_only=True):
+    holder: str
+    reason: str
+    ends_in_s: float
+
+
+class Leases(msgspec.Struct, frozen=True, kw_only=True, tag="leases"):
+    """Who holds the valve closed now.  `refused`: why the word that this answers was not followed; else empty."""
+
+    leases: tuple[HeldLease, ...]
+    refused: str = ""
+
+
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     agent_id: str
     hostname: str
@@ -138,8 +163,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True, tag="history"):
     frames: tuple[dict[str, Any], ...]
 
 
-ToEstimator = Hello | Tasks | Lease | Release | Accuse
-ToExecutor = Welcome | Sample | History | Accused | Unowned
+ToEstimator = Hello | Operator | Tasks | Lease | Release | Accuse
+ToExecutor = Welcome | Sample | History | Accused | Unowned | Leases
 
 M = TypeVar("M")
 _to_estimator: msgspec.json.Decoder[ToEstimator] = msgspec.json.Decoder(ToEstimator)

@@ -30,7 +30,7 @@ V1_FILES = {
     "cpu": {"cpu__stat": "nr_periods 5\nnr_throttled 1\nthrottled_time {seconds}00000000\n"},
     "memory": {
         "memory__usage_in_bytes": "1000\n",
-        "memory__stat": "cache 1\ninactive_file 1\ntotal_cache 500\ntotal_inactive_file 400\n",
+        "memory__stat": "cache 1\ninactive_file 1\ntotal_cache 500\ntotal_inactive_file 400\ntotal_active_file 100\n",
     },
     "blkio": {
         "blkio__throttle__io_service_bytes_recursive": "8:0 Read 1\n8:0 Total 7\n254:0 Total 9\nTotal {seconds}096\n",
@@ -41,7 +41,7 @@ PSI = "some avg10=0.00 avg60=0.00 avg300=0.00 total={seconds}00000\nfull avg10=0
 V2_FILES = {
     "cpu__stat": "usage_usec {seconds}000000\nuser_usec 5\nthrottled_usec {seconds}00000\n",
     "memory__current": "2000\n",
-    "memory__stat": "anon 5\ninactive_file 300\n",
+    "memory__stat": "anon 5\ninactive_file 300\nactive_file 200\n",
     "io__stat": "254:0 rbytes={seconds}000 wbytes=24 rios=1 wios=2 dbytes=7 dios=8\n8:0 rbytes=6 wbytes=0 rios=0\n",
     **{f"{each}__pressure": PSI for each in pressure.RESOURCES},
 }
@@ -80,7 +80,8 @@ def test_v1(machine):
         for hierarchy, files in V1_FILES.items():
             write(made, hierarchy, "web", files, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    assert columns == pytest.approx({"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "io_bytes": 500.0})
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 100.0, "io_bytes": 500.0}
+    assert columns == pytest.approx(expected)
     assert read.faults.counts == {}
 
 
@@ -91,8 +92,18 @@ def test_v2(machine):
     for seconds in (10, 12):
         write(made, "v2", "web", V2_FILES, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 1700.0, "io_bytes": 500.0}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 1700.0, "cache_bytes": 200.0, "io_bytes": 500.0}
     assert columns == pytest.approx({**expected, **{f"psi_{each}": 0.05 for each in pressure.RESOURCES}})
+
+
+def test_how_long_best_effort_waits_is_not_read(machine):
+    made = machine("v2")
+    task = made.container("task", 1, production=False)
+    read = Read(made)
+    for seconds in (10, 12):
+        write(made, "v2", "task", V2_FILES, seconds)
+        (columns,) = read.sample(task, after_s=4.0)
+    assert columns.keys() == {"cpu", "throttled", "rss_bytes", "cache_bytes", "io_bytes"}
 
 
 def test_both_at_once_each_where_it_is(machine):
@@ -106,7 +117,8 @@ def test_both_at_once_each_where_it_is(machine):
             write(made, hierarchy, "web", V1_FILES[hierarchy], seconds)
         write(made, "v2", "web", only, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    assert columns == pytest.approx({"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "psi_cpu": 0.05})
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 100.0, "psi_cpu": 0.05}
+    assert columns == pytest.approx(expected)
 
 
 def test_a_counter_that_is_reset_is_no_rate(machine):
@@ -118,6 +130,20 @@ def test_a_counter_that_is_reset_is_no_rate(machine):
         write(made, "v2", "web", V2_FILES, seconds)
         rates.append(read.sample(web)[0].get("cpu"))
     assert rates == [None, 2.0, None, 1.0]
+
+
+def test_what_no_machine_has_is_no_measurement(machine, caplog):
+    made = machine("v2")
+    web = made.container("web", 1)
+    read = Read(made)
+    seen = []
+    for seconds, memory in ((10, 2000), (11, 1 << 60), (999999, 2000), (1000000, 2000)):
+        write(made, "v2", "web", {**V2_FILES, "memory__current": f"{memory}\n"}, seconds)
+        (columns,) = read.sample(web)
+        seen.append((columns.get("cpu"), columns.get("rss_bytes")))
+    assert seen == [(None, 1700.0), (1.0, None), (None, 1700.0), (1.0, 1700.0)]
+    assert read.faults.counts == {"cpu": 1, "rss_bytes": 1}
+    assert "cores are more than this machine has" in caplog.text
 
 
 def test_one_broken_file_costs_its_own_column_only(machine):

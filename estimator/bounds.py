@@ -1,0 +1,63 @@
+"""What an operator keeps back of one agent's slack, and how much of it there may be at most."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from serenity.estimator.slack import Slack
+from serenity.wire.mesos.quantities import parse_mem_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Cores and bytes of memory, as written ``cpus=1.5,mem=2G``; either may be left out."""
+
+    cpus: float
+    mem_bytes: float
+
+    @classmethod
+    def parse(cls, text: str, left_out: float) -> Room:
+        """`left_out`: what counts for a resource that the text does not name.  Raises ValueError, in words."""
+        cpus = mem_bytes = left_out
+        for part in filter(None, map(str.strip, text.split(","))):
+            name, _, amount = part.partition("=")
+            if name == "cpus":
+                cpus = _cpus(amount)
+            elif name == "mem":
+                mem_bytes = parse_mem_bytes(amount)
+            else:
+                raise ValueError(f"{part!r} is neither cpus nor mem; write such as cpus=1.5,mem=2G")
+        return cls(cpus, mem_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`reserve` of the slack stays production's, whatever is predicted; of the rest no more than `ceiling` is given."""
+
+    reserve: Room
+    ceiling: Room
+
+    def apply(self, slack: Slack) -> Slack:
+        cpus = min(max(0.0, slack.cpus - self.reserve.cpus), self.ceiling.cpus)
+        mem_bytes = min(max(0.0, slack.mem_bytes - self.reserve.mem_bytes), self.ceiling.mem_bytes)
+        why = [
+            f"{name} is bounded by this agent's {bound}"
+            for name, found, reserve, ceiling in (
+                ("cpus", slack.cpus, self.reserve.cpus, self.ceiling.cpus),
+                ("mem", slack.mem_bytes, self.reserve.mem_bytes, self.ceiling.mem_bytes),
+            )
+            for bound, binds in (("reserve", reserve > 0 and found > 0), ("ceiling", found - reserve > ceiling))
+            if binds
+        ]
+        return replace(slack, cpus=cpus, mem_bytes=mem_bytes, why=(*slack.why, *why))
+
+
+def _cpus(text: str) -> float:
+    try:
+        cpus = float(text)
+    except ValueError:
+        cpus = math.nan
+    if not 0 <= cpus < math.inf:
+        raise ValueError(f"cpus={text!r} is no number of cpus; write such as cpus=1.5,mem=2G")
+    return cpus

@@ -1,0 +1,86 @@
+"""The last frames on disk, so that an estimator that starts anew has a past to hand to executors.
+
+A frame of 100 containers is some 50 KB, once a second: they are compressed and written ten at a time, each
+time as a file of its own, and the oldest file goes.  What was sampled since the last writing is lost
+with a process that is killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from serenity.estimator.state_file import replace_file
+
+logger = logging.getLogger(__name__)
+
+# Compressing those of 100 containers takes 5 to 10 ms, and whoever speaks to this process waits for that.
+_FRAMES_A_FILE = 10
+_FILES = 30
+# What is older says nothing of who is on the node now.
+_OLDEST_S = 900.0
+_LEVEL = 1
+
+
+class _Time(msgspec.Struct):
+    t: float
+
+
+_time = msgspec.json.Decoder(_Time)
+
+
+class KeptFrames:
+    """In a folder of its own.  Encoded frames, a line each, zlib's; files are named by number and rise."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._unwritten: list[bytes] = []
+        self._next = max(map(_number, self._files()), default=-1) + 1
+        self._failing = False
+
+    def load(self, now_s: float) -> Iterator[bytes]:
+        """Frames of the last minutes, oldest first.  A file that cannot be read is removed, and that is said."""
+        for file in self._files():
+            try:
+                frames = zlib.decompress(file.read_bytes()).splitlines()
+                times = [_time.decode(each).t for each in frames]
+            except (OSError, zlib.error, msgspec.MsgspecError) as error:
+                logger.error("some of the past is lost: %s cannot be read: %s", file, error)
+                file.unlink(missing_ok=True)
+                continue
+            # One from the future was taken before somebody set the clock.
+            yield from (each for each, t in zip(frames, times, strict=True) if now_s - _OLDEST_S < t < now_s)
+
+    def add(self, frame: bytes) -> None:
+        self._unwritten.append(frame)
+        if len(self._unwritten) >= _FRAMES_A_FILE:
+            self.write()
+
+    def write(self) -> None:
+        """All that came since the last time."""
+        frames, self._unwritten = self._unwritten, []
+        if not frames:
+            return
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self._folder / f"{self._next:010d}.z", zlib.compress(b"\n".join(frames), _LEVEL), synced=False)
+            self._next += 1
+            for old in self._files()[:-_FILES]:
+                old.unlink(missing_ok=True)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                logger.error("the node's past is not kept: %s", error)
+            self._failing = True
+
+    def _files(self) -> list[Path]:
+        return sorted(each for each in self._folder.glob("*.z") if re.fullmatch(r"\d+", each.stem))
+
+
+def _number(file: Path) -> int:
+    return int(file.stem)

@@ -1,0 +1,62 @@
+"""Leases on the valve that outlast the estimator's restart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from serenity.daemon.clock import Clock
+from serenity.estimator.state_file import replace_file
+from serenity.estimator.valve import MAX_TTL_S, ActiveLease
+
+logger = logging.getLogger(__name__)
+
+# A shorter one is said again by its holder, an executor, or is over before anybody could launch anything.
+_LEAST_S = 30.0
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    holder: str
+    reason: str
+    until: float  # Since the epoch: the monotonic clock may start anew.
+
+
+class KeptLeases:
+    """A file of leases, by the wall clock."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._written: tuple[ActiveLease, ...] = ()
+
+    def load(self) -> tuple[ActiveLease, ...]:
+        """Those that have not run out; none, and that is said, where the file makes no sense."""
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=tuple[_Kept, ...])
+        except FileNotFoundError:
+            return ()
+        except (OSError, msgspec.MsgspecError) as error:
+            logger.error("who held the valve before is not known: %s cannot be read: %s", self._path, error)
+            return ()
+        now_s, monotonic_s = self._clock.now_s(), self._clock.monotonic_s()
+        left_s = ((each, min(each.until - now_s, MAX_TTL_S)) for each in kept)  # The clock may have been set back.
+        return tuple(
+            ActiveLease(each.holder, each.reason, monotonic_s + left, left) for each, left in left_s if left > 0
+        )
+
+    def keep(self, leases: Iterable[ActiveLease]) -> None:
+        """Writes those that are long enough, if they have changed."""
+        now_s, monotonic_s = self._clock.now_s(), self._clock.monotonic_s()
+        long = tuple(each for each in leases if each.ttl_s >= _LEAST_S)
+        if long == self._written:
+            return
+        kept = [_Kept(each.holder, each.reason, now_s + each.until_s - monotonic_s) for each in long]
+        try:
+            replace_file(self._path, msgspec.json.encode(kept), synced=False)
+        except OSError as error:
+            logger.error("who holds the valve would not be known after a restart: %s", error)
+            return
+        self._written = long

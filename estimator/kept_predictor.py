@@ -1,0 +1,80 @@
+"""What the predictor has learnt, on disk, so that an estimator that starts anew knows it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from serenity.estimator.pipeline import SlackPipeline
+from serenity.estimator.state_file import replace_file
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+# Of 100 containers it is some 60 KB; encoding 1,000 takes 5 ms, and whoever speaks to this process waits for that.
+_EVERY_S = 60.0
+# A file of more is none of ours.
+_MOST_BYTES = 64 << 20
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    version: int
+    learnt_by: dict[str, Any]
+    state: dict[str, Any]
+
+
+class KeptPredictor:
+    """One file, written at most once a minute and at the end; not synced, as nothing it knows outlives the machine."""
+
+    def __init__(self, path: Path, pipeline: SlackPipeline) -> None:
+        self._path = path
+        self._pipeline = pipeline
+        self._written_t: float | None = None
+        self._failing = False
+
+    def load(self) -> None:
+        """Before the first frame.  What cannot be used is set aside, or left alone, and that is said in a line."""
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise ValueError(f"it has more than {_MOST_BYTES >> 20} MiB")
+            kept = msgspec.json.decode(content, type=_Kept)
+            if kept.version != VERSION:
+                raise ValueError(f"it is of version {kept.version}, and this is version {VERSION}")
+            if kept.learnt_by != self._pipeline.learnt_by:
+                logger.info("the predictor is another one than before, and learns anew")
+                return
+            self._pipeline.restore(kept.state)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors.
+            logger.error("what the predictor had learnt is lost: %s cannot be used: %s", self._path, error)
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        with contextlib.suppress(OSError):  # The next writing replaces it.
+            self._path.replace(self._path.with_name(self._path.name + ".broken"))
+
+    def look(self, t: float) -> None:
+        """At every frame."""
+        if self._written_t is None or not 0 <= t - self._written_t < _EVERY_S:
+            if self._written_t is not None:
+                self.write()
+            self._written_t = t
+
+    def write(self) -> None:
+        if self._written_t is None:
+            return  # Not a frame was seen.
+        try:
+            kept = _Kept(VERSION, dict(self._pipeline.learnt_by), self._pipeline.state())
+            replace_file(self._path, msgspec.json.encode(kept), synced=False)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                logger.error("what the predictor learns is not kept: %s", error)
+            self._failing = True

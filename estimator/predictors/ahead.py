@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from serenity.estimator.predictors.arrays import pack, unpack
+from serenity.estimator.predictors.diurnal import Diurnal
+from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
+from serenity.estimator.predictors.promises import A_HORIZON, MAY_FAIL, Promises
+from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
+from serenity.qos.frame import Bools, Floats, Frame
+from serenity.qos.rows import Places
+from serenity.qos.stages import parameter
+
+# Tilts of the bound, per capacity of the node: one is best for margins of some ln(1 / risk) / tilt, so that these
+# are for margins from all of the node down to a 300th of it.  Steps of 1.6 cost 2.7 % of a margin at most.
+_TILTS = 2.0 ** np.linspace(2.0, 10.0, 13)[:, None, None]
+# exp of more has no room in a float.
+_MOST = 600.0
+_LEVEL, _AGE_S, _MOMENTS = range(3)
+# A sample speaks for that share of the horizon at most, however long the pause was before it.
+_A_SAMPLE = 1 / 6
+# A miss by more than this share of the node is a grave one, and must be rarer by this factor.
+_TRIFLE, _RARER = 0.01, 5.0
+
+
+@dataclass(frozen=True)
+class AheadParameters:
+    horizon_s: float = parameter(1800.0, "s", "how far ahead a prediction holds")
+    memory_s: float = parameter(14400.0, "s", "after which what was measured counts for 1/e")
+    risk: float = parameter(0.025, "share of moments", "bound on how often production may use more than predicted")
+    min_age_s: float = parameter(300.0, "s", "how long a container must have been measured")
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
+
+    def __post_init__(self) -> None:
+        if not (0 < self.horizon_s <= self.memory_s and self.stale_s > 0 and self.min_age_s >= 0):
+            raise ValueError("horizon_s and stale_s must be greater than 0, memory_s at least horizon_s, min_age_s 0")
+        if not 0 < self.risk < 0.5:
+            raise ValueError(f"risk = {self.risk}; it is a share of moments, above 0 and below 0.5")
+
+
+class Ahead(Rowwise):
+    """The peak of all containers together within `horizon_s`: a level, and Chernoff bounds on what exceeds it.
+
+        peak   = Σ level + rise + max( bound(K, risk), bound(J, 0.25 %) )
+        bound  = min over s of ( moments(s) + ln(1 / risk) + care ) / s
+        K(s)   = Σ ( (1 - w) ln E exp(s (x - level)) + w (ln (1 + level / a (exp(s a) - 1)) - s level) )
+        J(s)   = ln E exp(s (peak of the sum within a horizon - its level))
+
+    `level` is the exponential average of container x's use over `horizon_s`, `E` one over `memory_s`; while a container
+    is younger they are plain ones.  K takes containers for independent.  Its first term is what was seen, the second
+    the worst that a container with this level and this allocation a could be (idle or all of it, Hoeffding 1963): it
+    counts as much as one horizon, w = 1 / (1 + horizons remembered), so that a new container is bounded by its
+    level alone, and one of long standing by what it does.  J is what the sum has done, horizon by horizon: drifts, and
+    containers that peak together.  `rise` is what the days before say of the next half hour (diurnal.py).  `s` runs
+    over 13 tilts.
+
+    Each bound is two: the risk of using more than predicted, and a fifth of that for a hundredth of the node more.
+    `risk` is one of a moment, for K; by the bound's prefactor and its second term the real share is some ten times
+    less, of half hours about what J's is (docs/slack.md has it measured).  `care`, kept for the node, rises by 1 (e
+    times rarer) for each horizon in which the predictions did not hold, and falls by a two hundredth for each: in the
+    long run at most 0.5 % of them fail (adaptive conformal inference), whatever the containers do.
+
+    In cores and bytes.  NaN until measured for `min_age_s`.  240 + 32 bytes a container and 384 for its day, whatever
+    its age: with all that is derived 1.1 KB.
+
+    Source: Chernoff 1952; Hoeffding, Probability inequalities for sums of bounded random variables, 1963; Gibbs and
+    Candès, Adaptive conformal inference under distribution shift, 2021.
+    """
+
+    def __init__(self, parameters: AheadParameters) -> None:
+        super().__init__(_MOMENTS + len(_TILTS), parameters.min_age_s, parameters.stale_s)
+        self._parameters = parameters
+        self._measure_by(np.full(2, np.nan))
+        self._trifle = np.zeros(2)
+        self._t = self._last_t = math.nan
+        self._horizons = 0.0  # How many have ended.
+        self._together = np.zeros((len(_TILTS), 2))  # J.
+        self._exponents = np.zeros((len(_TILTS), 2, 0))  # K, by container.
+        self._now = self._most = np.zeros((2, 0))  # What each uses, and what it could.
+        self._promises = Promises(parameters.horizon_s)
+        self._diurnal = Diurnal(parameters.horizon_s)
+
+    def _measure_by(self, unit: Floats) -> None:
+        """What the tilts are per: the node's capacities when they were first known, else what was allocated then."""
+        self._unit = unit
+        self._scale = np.where(np.isnan(unit), 1.0, unit)[:, None]
+
+    def step(self, frame: Frame) -> Prediction:
+        self._t = frame.t
+        capacity = np.array([frame.node.cpus, frame.node.mem_bytes])
+        self._trifle = np.where(capacity > 0, _TRIFLE * capacity, 0.0)
+        if np.isnan(self._unit).any():
+            allocated = np.array([frame.allocated_cpus.sum(), frame.allocated_mem_bytes.sum()])
+            found = np.where(capacity > 0, capacity, allocated)
+            self._measure_by(np.where(np.isnan(self._unit) & (found > 0), found, self._unit))
+        prediction = super().step(frame)
+        self._last_t = frame.t
+        return prediction
+
+    def move(self, places: Places) -> None:
+        self._diurnal.move(places)
+
+    def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
+        measured = np.isfinite(use)
+        fresh = measured & np.isnan(self.learnt[_LEVEL])
+        self.learnt[:, fresh] = 0.0
+        passed_s = np.minimum(passed_s, _A_SAMPLE * self._parameters.horizon_s)
+        age_s = self.learnt[_AGE_S]
+        age_s += np.where(measured & ~fresh, passed_s, 0.0)
+        off = np.where(measured & ~fresh, use - self.learnt[_LEVEL], 0.0)
+        use = np.where(measured, use, 0.0)
+        self._diurnal.learn(self._t, use, measured)
+        weight = _weight(passed_s, age_s, self._parameters.horizon_s, measured, fresh)
+        self.learnt[_LEVEL] += weight * (use - self.learnt[_LEVEL])
+        weight = _weight(passed_s, age_s, self._parameters.memory_s, measured, fresh)
+        # Not moments += weight * (new - moments): of two so different sizes nothing would be left.
+        moments = self.learnt[_MOMENTS:]
+        moments *= 1.0 - weight
+        moments += weight * np.exp(np.minimum(_TILTS * (off / self._scale), _MOST))
+        self._now = np.where(measured, use, self.learnt[_LEVEL])
+
+    def _learn_together(self, rises: list[Floats]) -> None:
+        """`rises`: by how much the sum came to exceed its level within a horizon, of each that has ended."""
+        for rise in rises:
+            self._horizons += 1.0
+            every_s = self._parameters.horizon_s / A_HORIZON
+            weight = max(-math.expm1(-every_s / self._parameters.memory_s), 1.0 / self._horizons)
+            new = _TILTS[:, :, 0] * (rise / self._scale[:, 0])
+            with np.errstate(divide="ignore"):  # All of the weight is the first one's.
+                self._together = np.logaddexp(np.log(1.0 - weight) + self._together, np.log(weight) + new)
+
+    def peaks(self, allocated: Floats) -> Floats:
+        level = self.learnt[_LEVEL]
+        most = self._most = np.maximum(allocated, np.fmax(self._now, level))
+        remembered = np.minimum(self.learnt[_AGE_S], 2.0 * self._parameters.memory_s) / self._parameters.horizon_s
+        worst = 1.0 / (1.0 + remembered)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(most > 0, level / most, 0.0)
+        reach = _TILTS * (most / self._scale)
+        # ln(1 + p (exp(r) - 1)), without an exp that has no room.
+        could = (1.0 - share) * reach + np.log(share + (1.0 - share) * np.exp(-reach) + 1e-300)
+        self._exponents = (1.0 - worst) * np.log(self.learnt[_MOMENTS:]) + worst * np.maximum(could, 0.0)
+        self._exponents[reach > _MOST] = np.inf  # What was seen was cut off there.
+        rows = self._scale * ((self._exponents - math.log(self._parameters.risk)) / _TILTS).min(axis=0)
+        peaks: Floats = np.clip(rows + level, self._now, most)
+        return peaks
+
+    def together(self, rows: Floats) -> tuple[Peaks, Peaks]:
+        known = np.isfinite(rows)
+        level = np.where(known, self.learnt[_LEVEL], 0.0).sum(axis=1)
+        now = np.where(known, self._now, 0.0).sum(axis=1)
+        unit = self._scale[:, 0]
+        exponents = np.where(known, self._exponents, 0.0).sum(axis=2)
+        levels = np.where(known, self.learnt[_LEVEL], 0.0)
+        self._learn_together(self._promises.see(self._t, self._rows.ids, known, levels, now))
+        bound = level + unit * np.maximum(
+            self._above(exponents, self._parameters.risk, self._trifle / unit),
+            self._above(self._together, MAY_FAIL / 2.0, self._trifle / unit),
+        )
+        bound += self._diurnal.rise(known)
+        bound = np.clip(bound, now, np.where(known, self._most, 0.0).sum(axis=1))
+        self._promises.make(self._t, level, bound)
+        return Peaks(rows[CPUS], float(bound[CPUS])), Peaks(rows[MEM], float(bound[MEM]))
+
+    def _above(self, exponents: Floats, risk: float, trifle: Floats) -> Floats:
+        """The two bounds on what exceeds the level, in units, by logarithms of moments of shape (tilts, 2)."""
+        needed = exponents + self._promises.care - math.log(risk)
+        tilts = _TILTS[:, :, 0]
+        above: Floats = np.maximum(
+            (needed / tilts).min(axis=0), ((needed + math.log(_RARER)) / tilts).min(axis=0) - trifle
+        )
+        return above
+
+    def state(self) -> Json:
+        node = {
+            "diurnal": self._diurnal.state(),
+            "unit": pack(self._unit),
+            "together": pack(self._together),
+            "care": pack(self._promises.care),
+        }
+        return {**super().state(), **node, "horizons": self._horizons, "last_t": self._last_t}
+
+    def restore(self, state: Json) -> None:
+        unit, together = unpack(state.get("unit"), self._unit, 2), unpack(state.get("together"), self._together, 2)
+        ids, diurnal = state.get("ids"), state.get("diurnal")
+        if not isinstance(ids, list) or not isinstance(diurnal, dict):
+            raise ValueError("it does not say whose state it is")
+        profile = self._diurnal.restored(diurnal, len(ids))
+        care = unpack(state.get("care"), self._promises.care, 2)
+        horizons, last_t = state.get("horizons"), state.get("last_t")
+        if not isinstance(horizons, (int, float)) or not isinstance(last_t, (int, float)):
+            raise ValueError("it does not say when it was learnt")
+        super().restore(state)
+        self._diurnal.restore(profile)
+        self._measure_by(unit)
+        self._together, self._promises.care = together, care
+        self._horizons, self._last_t = horizons, last_t
+
+
+def _weight(passed_s: Floats, age_s: Floats, memory_s: float, measured: Bools, fresh: Bools) -> Floats:
+    """Of the newest sample in an average over `memory_s`, which is a plain one over time as long as it is younger."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = np.fmax(-np.expm1(-passed_s / memory_s), passed_s / age_s)
+    return np.where(fresh, 1.0, np.where(measured & (age_s > 0), weight, 0.0))

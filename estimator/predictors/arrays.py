@@ -1,0 +1,40 @@
+"""Arrays in JSON: shape, and the values as little-endian bytes in base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def pack(array: npt.NDArray[Any]) -> dict[str, Any]:
+    kind = array.dtype.newbyteorder("<")
+    return {
+        "type": kind.str,
+        "shape": list(array.shape),
+        "values": base64.b64encode(array.astype(kind).tobytes()).decode(),
+    }
+
+
+def unpack(packed: Any, like: npt.NDArray[Any], containers: int) -> npt.NDArray[Any]:
+    """An array of the type and shape of `like`, but with so many containers on its last axis.
+
+    Raises:
+        ValueError: it is another, or none.
+    """
+    shape = (*like.shape[:-1], containers)
+    kind = like.dtype.newbyteorder("<")
+    if not isinstance(packed, Mapping) or packed.get("type") != kind.str or packed.get("shape") != list(shape):
+        raise ValueError(f"there is no array of shape {shape}")
+    try:
+        values = base64.b64decode(packed["values"], validate=True)
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise ValueError(f"an array that cannot be read: {error}") from error
+    if len(values) != kind.itemsize * math.prod(shape):
+        raise ValueError(f"an array of {len(values)} bytes where shape {shape} was promised")
+    return np.frombuffer(values, kind).reshape(shape).astype(like.dtype)

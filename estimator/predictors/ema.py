@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from serenity.estimator.predictors.rowwise import Rowwise
+from serenity.qos.frame import Floats
+from serenity.qos.stages import parameter
+
+
+@dataclass(frozen=True)
+class EmaParameters:
+    time_constant_s: float = parameter(300.0, "s", "after which a step has come through to 63 %")
+    margin: float = parameter(0.1, "share of the allocation", "what is added")
+    min_age_s: float = parameter(300.0, "s", "how long a container must have been measured")
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
+
+    def __post_init__(self) -> None:
+        if not (self.time_constant_s > 0 and self.stale_s > 0 and self.min_age_s >= 0):
+            raise ValueError("time_constant_s and stale_s must be greater than 0, min_age_s at least 0")
+        if not 0 <= self.margin <= 1:
+            raise ValueError(f"margin = {self.margin}; it is a share, from 0 to 1")
+
+
+class Ema(Rowwise):
+    """The exponential moving average of what was used, and a margin.
+
+        y += (1 - exp(-dt / time_constant_s)) * (use - y),  y = use at first;  peak = y + margin * allocation
+
+    In cores and bytes; `dt` is the time since the container was last measured, so that a pause weighs the next
+    sample the more.  NaN until it was measured for `min_age_s`.  16 + 32 bytes a container.  An average is below
+    the peaks: what covers them is the margin alone.
+
+    Source: Serenity's EMA (2015), before its slack formula; Eckner, Algorithms for unevenly spaced time series, 2012.
+    """
+
+    def __init__(self, parameters: EmaParameters) -> None:
+        super().__init__(1, parameters.min_age_s, parameters.stale_s)
+        self._parameters = parameters
+
+    def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
+        (mean,) = self.learnt
+        step = -np.expm1(-passed_s / self._parameters.time_constant_s) * (use - mean)
+        self.learnt[0] = np.where(np.isnan(use), mean, np.where(np.isnan(mean), use, mean + step))
+
+    def peaks(self, allocated: Floats) -> Floats:
+        peaks: Floats = self.learnt[0] + self._parameters.margin * allocated
+        return peaks

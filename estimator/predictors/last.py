@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from serenity.estimator.predictors.rowwise import Rowwise
+from serenity.qos.frame import Floats
+from serenity.qos.stages import parameter
+
+
+@dataclass(frozen=True)
+class LastParameters:
+    margin: float = parameter(0.0, "share of the allocation", "what is added")
+    stale_s: float = parameter(5.0, "s", "how old the last measurement may be")
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.margin <= 1 and self.stale_s > 0):
+            raise ValueError("margin must lie from 0 to 1, stale_s must be greater than 0")
+
+
+class Last(Rowwise):
+    """What was used last: peak = use + margin * allocation.
+
+    In cores and bytes, known from the first measurement on.  16 + 32 bytes a container.  It sees no peak
+    coming; for production that does not move, and to compare others with.
+
+    Source: the persistence forecast.
+    """
+
+    def __init__(self, parameters: LastParameters) -> None:
+        super().__init__(1, 0.0, parameters.stale_s)
+        self._margin = parameters.margin
+
+    def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
+        self.learnt[0] = np.where(np.isnan(use), self.learnt[0], use)
+
+    def peaks(self, allocated: Floats) -> Floats:
+        peaks: Floats = self.learnt[0] + self._margin * allocated
+        return peaks

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from serenity.estimator.predictors.arrays import pack, unpack
+from serenity.estimator.predictors.prediction import Json, Peaks
+from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
+from serenity.qos.frame import Floats
+from serenity.qos.stages import parameter
+
+_MEAN, _VARIANCE, _COUNT = range(3)
+
+
+@dataclass(frozen=True)
+class NSigmaParameters:
+    sigmas: float = parameter(5.0, "standard deviations", "what is added to the mean")
+    time_constant_s: float = parameter(7200.0, "s", "how long a past counts")
+    min_age_s: float = parameter(1800.0, "s", "how long a container must have been measured")
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
+
+    def __post_init__(self) -> None:
+        if not (self.time_constant_s > 0 and self.stale_s > 0 and self.min_age_s >= 0 and self.sigmas >= 0):
+            raise ValueError("time_constant_s and stale_s must be greater than 0, min_age_s and sigmas at least 0")
+
+
+class NSigma(Rowwise):
+    """Mean and standard deviation: peak = mean + sigmas * sqrt(variance).
+
+        w = max(1 - exp(-dt / time_constant_s), 1 / samples so far),  d = use - mean
+        mean += w * d,  variance = (1 - w) * (variance + w * d * d)
+
+    In cores and bytes.  Of all together: Σ mean + sigmas * sqrt(the same average of (Σ d)²), which is what those that
+    do not peak together leave of their sum, and stays right when containers come and go.  NaN until a container
+    was measured for `min_age_s`.  48 + 32 bytes a container.  Five sigmas are no coverage: tails here are not Gaussian.
+
+    Source: the N-sigma predictor of Bashir et al., Take it to the limit, EuroSys 2021, whose window is weighed
+    exponentially here; West, Updating mean and variance estimates, 1979.
+    """
+
+    def __init__(self, parameters: NSigmaParameters) -> None:
+        super().__init__(3, parameters.min_age_s, parameters.stale_s)
+        self._parameters = parameters
+        self._node = np.zeros((2, 2))  # Variance of the sum and samples so far, by resource.
+
+    def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
+        measured = np.isfinite(use)
+        mean, variance, count = self.learnt
+        fresh = measured & np.isnan(mean)
+        mean[fresh], variance[fresh], count[fresh] = use[fresh], 0.0, 0.0
+        count[measured] += 1.0
+        weight = np.fmax(-np.expm1(-passed_s / self._parameters.time_constant_s), 1.0 / np.maximum(count, 1.0))
+        off = np.where(measured, use - mean, 0.0)
+        self._learn_together(off, passed_s)
+        step = np.where(measured, weight * off, 0.0)
+        self.learnt[_MEAN] = mean + step
+        self.learnt[_VARIANCE] = np.where(measured, (1.0 - weight) * (variance + off * step), variance)
+
+    def _learn_together(self, off: Floats, passed_s: Floats) -> None:
+        since_s = np.nanmin(np.nan_to_num(passed_s, nan=np.inf), axis=1, initial=np.inf)
+        variance, count = self._node
+        learns = np.isfinite(since_s)
+        count[learns] += 1.0
+        weight = np.fmax(-np.expm1(-since_s / self._parameters.time_constant_s), 1.0 / np.maximum(count, 1.0))
+        variance[learns] += (weight * (off.sum(axis=1) ** 2 - variance))[learns]
+
+    def peaks(self, allocated: Floats) -> Floats:
+        peaks: Floats = self.learnt[_MEAN] + self._parameters.sigmas * np.sqrt(self.learnt[_VARIANCE])
+        return peaks
+
+    def together(self, rows: Floats) -> tuple[Peaks, Peaks]:
+        means = np.where(np.isnan(rows), 0.0, self.learnt[_MEAN]).sum(axis=1)
+        sums = np.minimum(means + self._parameters.sigmas * np.sqrt(self._node[0]), np.nansum(rows, axis=1))
+        return Peaks(rows[CPUS], float(sums[CPUS])), Peaks(rows[MEM], float(sums[MEM]))
+
+    def state(self) -> Json:
+        return {**super().state(), "node": pack(self._node)}
+
+    def restore(self, state: Json) -> None:
+        node = unpack(state.get("node"), self._node, 2)
+        super().restore(state)
+        self._node = node

@@ -1,0 +1,83 @@
+"""What predictors that look at each container by itself have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serenity.estimator.predictors.arrays import pack, unpack
+from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
+from serenity.qos.frame import Container, Floats, Frame
+from serenity.qos.rows import Places, Rows, moved
+
+# The resources, as the rows of every (2, containers) array here.
+COLUMNS = ("cpu", "rss_bytes")
+CPUS, MEM = range(2)
+
+
+def used(frame: Frame) -> Floats:
+    """Shape (2, containers): cores and bytes; NaN: not measured."""
+    return np.stack([frame.column(name) for name in COLUMNS])
+
+
+class Rowwise:
+    """Keeps `numbers` numbers a container and resource, in `self.learnt` of shape (numbers, 2, containers).
+
+    They begin as NaN.  A subclass learns from what was measured, and says peaks; who is too new
+    or was not measured of late becomes NaN here.
+    """
+
+    def __init__(self, numbers: int, min_age_s: float, stale_s: float) -> None:
+        self._min_age_s = min_age_s
+        self._stale_s = stale_s
+        self._rows = Rows()
+        self._containers: tuple[Container, ...] = ()  # Of the last frame; frames mostly share them.
+        self._allocated = np.zeros((2, 0))
+        self._seen = np.full((2, 2, 0), np.nan)  # First and last measured at.
+        self.learnt = np.full((numbers, 2, 0), np.nan)
+
+    def move(self, places: Places) -> None:
+        """Containers have come or gone: what else is kept of them is to be rearranged (qos/rows.py)."""
+
+    def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
+        """All of shape (2, containers).  `passed_s`: since the last measurement; NaN at the first.  `use`: NaN where
+        nothing was measured, and then nothing may change."""
+        raise NotImplementedError
+
+    def peaks(self, allocated: Floats) -> Floats:
+        """Shape (2, containers)."""
+        raise NotImplementedError
+
+    def together(self, rows: Floats) -> tuple[Peaks, Peaks]:
+        """Of the peaks that are known (else NaN), shape (2, containers)."""
+        return Peaks.apart(rows[CPUS]), Peaks.apart(rows[MEM])
+
+    def step(self, frame: Frame) -> Prediction:
+        places = self._rows.moves(frame.ids)
+        if places is not None:
+            self._seen, self.learnt = moved(self._seen, places, np.nan), moved(self.learnt, places, np.nan)
+            self.move(places)
+        if frame.containers is not self._containers:
+            self._allocated = np.stack([frame.allocated_cpus, frame.allocated_mem_bytes])
+            self._containers = frame.containers
+        use, room = used(frame), self._allocated
+        measured = np.isfinite(use)
+        first, last = self._seen
+        self.learn(use, frame.t - last, room)
+        first[measured & np.isnan(first)] = frame.t
+        last[measured] = frame.t
+        known = (last - first >= self._min_age_s) & (frame.t - last <= self._stale_s)
+        return Prediction(*self.together(np.where(known, self.peaks(room), np.nan)))
+
+    def state(self) -> Json:
+        return {"ids": list(self._rows.ids), "seen": pack(self._seen), "learnt": pack(self.learnt)}
+
+    def restore(self, state: Json) -> None:
+        ids = state.get("ids")
+        if not isinstance(ids, list) or len(set(map(str, ids))) != len(ids):
+            raise ValueError("it does not say whose state it is")
+        seen, learnt = (
+            unpack(state.get("seen"), self._seen, len(ids)),
+            unpack(state.get("learnt"), self.learnt, len(ids)),
+        )
+        self._seen, self.learnt = seen, learnt
+        self._rows.moves(ids)

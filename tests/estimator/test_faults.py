@@ -1,0 +1,204 @@
+"""The estimator's process beside an agent that says nonsense, says nothing, or launches at the wrong moment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.estimator.conftest import Estimator
+from tests.polling import eventually
+from tests.wire.conftest import Peer
+
+PROVIDER_ID = "2e8c9c5e-0d9d-4a8e-9b3c-7f6f1f0a0001"
+PIPELINE = """
+[slack.predictor]
+name = "peak"
+margin = 0.0
+min_age_s = 0.0
+[slack.limits]
+stale_s = 2.0
+[slack.report]
+rise_s = 0.0
+grow_s = 0.0
+"""
+REVOCABLE = {"revocable": {}, "provider_id": {"value": PROVIDER_ID}}
+
+
+def state(**executors: dict[str, float]) -> dict[str, Any]:
+    found = [
+        {"id": name, "container": name, "resources": resources, "tasks": []} for name, resources in executors.items()
+    ]
+    return {
+        "id": "agent-1",
+        "hostname": "h7",
+        "version": "1.11.0",
+        "pid": "slave(1)@127.0.0.1:5051",
+        "resources": {"cpus": 8.0, "mem": 8192.0},
+        "frameworks": [{"id": "F", "name": "web", "executors": found}],
+    }
+
+
+WEB = {"cpus": 2.0, "mem": 1024.0}
+
+
+def agent_with(production: int, **pages: Any) -> Peer:
+    """An agent that runs one production process."""
+    made = Peer(greeting={"type": "SUBSCRIBED", "subscribed": {"provider_id": {"value": PROVIDER_ID}}})
+    pid = {"framework_id": "F", "executor_id": "web", "container_id": "web", "status": {"executor_pid": production}}
+    made.pages = {
+        "/version": {"version": "1.11.0"},
+        "/flags": {"flags": {}},
+        "/state": state(web=WEB),
+        "/containers": [pid],
+        **pages,
+    }
+    made.start()
+    return made
+
+
+@pytest.fixture(scope="module")
+def agent() -> Iterator[Peer]:
+    with subprocess.Popen(["sleep", "600"]) as production:
+        made = agent_with(production.pid)
+        yield made
+        made.close()
+        production.kill()
+
+
+@pytest.fixture(scope="module")
+def estimator(agent: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estimator]:
+    """One that has slack, for all tests: each leaves the agent as it was."""
+    folder = tmp_path_factory.mktemp("e")
+    (folder / "faults.toml").write_text(PIPELINE)
+    made = Estimator(agent.address, folder, "--pipeline", str(folder / "faults.toml"), "--reserve", "cpus=0.25")
+    made.start()
+    yield made
+    assert made.process is not None
+    if made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+def told_cpus(shown: dict[str, Any]) -> float | None:
+    return (shown.get("told") or {}).get("cpus")
+
+
+@pytest.fixture
+def slack(estimator: Estimator) -> dict[str, Any]:
+    return eventually(lambda: seen if told_cpus(seen := estimator.slack) == 1.75 else {}, "slack")
+
+
+def told(agent: Peer) -> list[dict[str, float]]:
+    """Each total that the agent was told."""
+    updates = [each["update_state"]["resources"] for each in agent.sent("UPDATE_STATE")]
+    return [{each["name"]: each["scalar"]["value"] for each in total} for total in updates]
+
+
+def publish(agent: Peer, name: str, cpus: float = 0.0) -> None:
+    resources = [{"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}, **REVOCABLE}] if cpus else []
+    agent.streams[-1].event(
+        {"type": "PUBLISH_RESOURCES", "publish_resources": {"uuid": {"value": name}, "resources": resources}}
+    )
+
+
+def answers(agent: Peer) -> dict[str, str]:
+    said = [each["update_publish_resources_status"] for each in agent.sent("UPDATE_PUBLISH_RESOURCES_STATUS")]
+    return {each["uuid"]["value"]: each["status"] for each in said}
+
+
+def test_slack_is_of_cpus_and_memory_alone_less_the_reserve(agent: Peer, slack: dict[str, Any]) -> None:
+    total = told(agent)[-1]
+    assert total.keys() == {"cpus", "mem"} and 1000 <= total["mem"] < 1024
+    assert slack["why"] == ["cpus is bounded by this agent's reserve"]
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        (state(web={"cpus": float("nan"), "mem": 1024.0}), "s old"),
+        ({**state(web=WEB), "resources": {}}, "the node's capacity is not known"),
+    ],
+)
+def test_what_makes_no_sense_gives_no_new_slack_and_accuses_nobody(
+    agent: Peer, estimator: Estimator, slack: dict[str, Any], page: Any, says: str
+) -> None:
+    publish(agent, "before", cpus=0.5)
+    eventually(lambda: estimator.slack["held"]["cpus"] == 0.5, "what is held by a launch")
+    agent.pages["/state"] = page
+    seen = eventually(lambda: estimator.slack if not estimator.slack["fresh"] else {}, "no fresh estimate")
+    assert any(says in each for each in seen["why"]), seen["why"]
+    assert seen["told"]["cpus"] <= 0.5 and seen["overcommitment"] == {"cpus": 0.0, "mem_bytes": 0}
+    assert estimator.get("/health")[0] == 503
+    agent.pages["/state"] = state(web=WEB)
+    eventually(lambda: told_cpus(estimator.slack) == 1.75, "slack again")
+
+
+def test_an_agent_that_does_not_answer_gives_no_new_slack(
+    agent: Peer, estimator: Estimator, slack: dict[str, Any]
+) -> None:
+    agent.close()
+    seen = eventually(lambda: estimator.slack if not estimator.slack["fresh"] else {}, "no fresh estimate")
+    assert seen["told"]["cpus"] == 0 and any("the agent's word is" in each for each in seen["why"])
+    assert not seen["subscribed"]
+    agent.start(agent.port)
+    eventually(lambda: estimator.slack["subscribed"] and told_cpus(estimator.slack) == 1.75, "slack again")
+    ids = [each["subscribe"]["resource_provider_info"].get("id") for each in agent.sent("SUBSCRIBE")]
+    assert ids == [None, {"value": PROVIDER_ID}]
+
+
+def test_launches_are_let_go_on_and_the_total_does_not_move(
+    agent: Peer, estimator: Estimator, slack: dict[str, Any]
+) -> None:
+    before, names = told(agent), [f"launch-{number}" for number in range(50)]
+    for number, name in enumerate(names):
+        publish(agent, name, cpus=0.01 * number)
+    eventually(lambda: answers(agent).keys() >= set(names), "every launch answered", within_s=5.0)
+    assert {answers(agent)[each] for each in names} == {"OK"}
+    agent.pages["/state"] = state(web=WEB, be={"cpus_revocable": 1.5, "mem_revocable": 512.0})
+    eventually(lambda: estimator.slack["held"]["cpus"] == 1.5, "what is held")
+    time.sleep(0.5)  # Two more estimates.
+    assert told(agent) == before
+    agent.pages["/state"] = state(web=WEB)
+    eventually(lambda: estimator.slack["held"]["cpus"] == 0, "nothing held")
+
+
+def test_stopping_lowers_the_total_first_and_answers_what_still_comes(
+    agent: Peer, estimator: Estimator, slack: dict[str, Any]
+) -> None:
+    """The last one: it ends the process."""
+    assert estimator.process is not None
+    before = len(told(agent))
+    estimator.process.terminate()
+    eventually(lambda: len(told(agent)) > before, "the total lowered", within_s=5.0)
+    assert told(agent)[-1] == {} and not agent.streams[-1].left
+    publish(agent, "late", cpus=0.5)  # On an offer from before.
+    assert estimator.process.wait(10.0) == 0
+    assert answers(agent)["late"] == "OK"
+    assert agent.streams[-1].left
+
+
+def test_an_agent_that_cannot_have_slack_is_refused_in_one_line(tmp_path: Path) -> None:
+    unfit = {
+        "Mesos 1.7.3; resource providers can be relied on from 1.8.0 on": {"/version": {"version": "1.7.3"}},
+        "--resource_estimator=org_example_Fixed": {"/flags": {"flags": {"resource_estimator": "org_example_Fixed"}}},
+    }
+    agents = [agent_with(os.getpid(), **pages) for pages in unfit.values()]
+    command = [sys.executable, "-P", "-m", "serenity.estimator", "--listen", "127.0.0.1:0", "--run-dir", str(tmp_path)]
+    command += ["--state-dir", str(tmp_path)]
+    started = [
+        subprocess.Popen([*command, "--agent", each.address], stderr=subprocess.PIPE, text=True) for each in agents
+    ]
+    for why, agent, process in zip(unfit, agents, started, strict=True):
+        _, words = process.communicate(timeout=30)
+        said = [line for line in words.splitlines() if line.startswith("serenity estimator: ")]
+        assert process.returncode == 4 and len(said) == 1 and why in said[0]
+        assert agent.sent("SUBSCRIBE") == []
+        agent.close()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,266 @@
+"""Each predictor by hand, and what all of them must do."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from serenity.estimator.predictors import PREDICTORS
+from serenity.estimator.predictors.ahead import Ahead, AheadParameters
+from serenity.estimator.predictors.diurnal import Diurnal
+from serenity.estimator.predictors.ema import Ema, EmaParameters
+from serenity.estimator.predictors.histogram import Histogram, HistogramParameters
+from serenity.estimator.predictors.last import Last, LastParameters
+from serenity.estimator.predictors.n_sigma import NSigma, NSigmaParameters
+from serenity.estimator.predictors.promises import Promises
+from serenity.qos.frame import PRODUCTION, Container, Frame, Node
+
+GIB = 1 << 30
+NAN = math.nan
+
+
+def row(name, cpus=2.0):
+    return Container(name, PRODUCTION, name, cpus, cpus * GIB)
+
+
+def frame(t, cpu, rows=None, node_cpus=8.0):
+    """Memory as cpu, in GiB."""
+    cpu = np.array(cpu, dtype=float)
+    rows = rows or tuple(row(str(i)) for i in range(len(cpu)))
+    return Frame(float(t), rows, {"cpu": cpu, "rss_bytes": cpu * GIB}, Node(cpus=node_cpus, mem_bytes=node_cpus * GIB))
+
+
+def fed(predictor, samples, every_s=1.0, **more):
+    """Its predictions of cpus: of each row at the end, and of all together."""
+    for i, cpu in enumerate(samples):
+        said = predictor.step(frame(i * every_s, np.atleast_1d(cpu), **more))
+    return said.cpus.rows, said.cpus.together
+
+
+def ready(name, **more):
+    """A predictor that needs no age."""
+    kind = PREDICTORS[name]
+    has_age = "min_age_s" in kind.parameters.__dataclass_fields__
+    return kind.build(kind.parameters(**({"min_age_s": 0.0} if has_age else {}), **more))
+
+
+# --- values by hand ---
+
+
+def test_last():
+    rows, together = fed(Last(LastParameters(margin=0.25)), [[0.5, 1.0], [1.0, 0.25]])
+    assert rows == pytest.approx([1.5, 0.75]) and together == pytest.approx(2.25)
+
+
+def test_ema():
+    made = Ema(EmaParameters(time_constant_s=1.0 / math.log(2.0), margin=0.0, min_age_s=0.0))
+    # A second weighs a half: 1, (1 + 3) / 2, (2 + 1) / 2.
+    assert fed(made, [1.0, 3.0, 1.0])[0] == pytest.approx([1.5])
+    # After a pause of two seconds three quarters: 1.5 + 0.75 * 2.
+    assert made.step(frame(4.0, [3.5])).cpus.rows == pytest.approx([3.0])
+
+
+def test_n_sigma_of_each_and_of_all_together():
+    """As long as the past is short, mean and variance are the plain ones; two that alternate add up to no variance."""
+    parameters = NSigmaParameters(sigmas=2.0, time_constant_s=1e9, min_age_s=0.0)
+    rows, together = fed(NSigma(parameters), [[1.0, 2.0], [2.0, 1.0]] * 4)
+    assert rows == pytest.approx([1.5 + 2 * 0.5] * 2)
+    assert together == pytest.approx(3.0)
+    _, alike = fed(NSigma(parameters), [[1.0, 1.0], [2.0, 2.0]] * 40)
+    assert alike == pytest.approx(2 * (1.5 + 2 * 0.5), rel=0.05)
+
+
+def test_histogram_is_the_upper_end_of_the_percentiles_bucket():
+    made = Histogram(HistogramParameters(percentile=75.0, margin=0.1, min_age_s=0.0, cpu_half_life_s=1e9))
+    (peak,), _ = fed(made, [0.2, 0.2, 0.2, 1.6])
+    assert 0.2 + 0.2 <= peak <= 0.2 * 1.1 + 0.2
+    (peak,), _ = fed(ready("histogram", percentile=76.0, margin=0.0, cpu_half_life_s=1e9), [0.2, 0.2, 0.2, 1.6])
+    assert 1.6 <= peak <= 1.6 * 1.1
+
+
+def test_histogram_forgets_by_half_lives():
+    """Ten samples of long ago weigh 10 / 16 after four half-lives, less than the two of now."""
+    made = ready("histogram", percentile=60.0, margin=0.0, cpu_half_life_s=100.0)
+    for t in range(10):
+        made.step(frame(t * 1e-3, [1.6]))
+    made.step(frame(400.0, [0.2]))
+    assert made.step(frame(400.001, [0.2])).cpus.rows[0] < 0.25
+
+
+def test_ahead_of_a_new_container_is_the_bound_that_its_mean_allows():
+    """One sample of 0.5 of 2 cores: all that is known is that it uses all of it for a quarter of the time."""
+    made = Ahead(AheadParameters(min_age_s=0.0, risk=0.05))
+    rows = tuple(row(str(i)) for i in range(40))
+    said = made.step(frame(0, [0.5] * 40, rows, node_cpus=80.0)).cpus
+    tilts = np.linspace(0.01, 10, 2000)
+    bounds = [
+        ((40 * np.log(1 + 0.25 * np.expm1(2 * tilts)) - math.log(risk)) / tilts).min() - grave
+        for risk, grave in ((0.05, 0.0), (0.01, 0.8))
+    ]
+    # 2.7 % of a margin is what it costs at most that there are only 13 tilts.
+    assert 20 + (max(bounds) - 20) * 0.999 <= said.together <= 20 + (max(bounds) - 20) * 1.03
+    assert said.rows == pytest.approx([2.0] * 40), "one alone may use all that it has"
+
+
+def test_ahead_learns_what_a_container_does():
+    made = ready("ahead")
+    steady, together = fed(made, [[0.5, 0.5]] * 60, every_s=300.0, node_cpus=4.0)
+    assert (steady < 1.1).all() and 1.0 <= together < 1.6
+    restless, more = fed(ready("ahead"), [[0.5, 0.0], [0.5, 1.0]] * 30, every_s=300.0, node_cpus=4.0)
+    assert restless[1] > 1.0 > restless[0] - 0.3 and more > together + 0.3
+
+
+def test_ahead_knows_when_containers_peak_together():
+    """Sixteen that are busy by turns, and sixteen that are busy at once."""
+    turns = np.array([[float((i + t) % 16 == 0) for i in range(16)] for t in range(160)])
+    at_once = np.array([[float(t % 16 == 0)] * 16 for t in range(160)])
+    rows = tuple(row(str(i), cpus=1.0) for i in range(16))
+    _, apart = fed(ready("ahead"), turns, every_s=300.0, rows=rows, node_cpus=16.0)
+    _, joint = fed(ready("ahead"), at_once, every_s=300.0, rows=rows, node_cpus=16.0)
+    assert apart < 8.0 and joint > 12.0
+
+
+def test_ahead_is_more_careful_after_predictions_that_did_not_hold():
+    calm, rude = ready("ahead"), ready("ahead")
+    rows = tuple(row(str(i), cpus=1.0) for i in range(8))
+    for t in range(400):
+        made = [0.1 + 0.05 * ((t + i) % 2) for i in range(8)]
+        calm.step(frame(t * 300, made, rows))
+        rude.step(frame(t * 300, [0.9] * 8 if t % 100 == 99 and t < 300 else made, rows))
+    after = [each.step(frame(400 * 300, [0.1] * 8, rows)).cpus.together for each in (calm, rude)]
+    assert after[1] > after[0] + 0.5
+
+
+def test_ahead_holds_as_often_as_it_says():
+    """Containers that burst by themselves, ten days of five minutes: 0.5 % may fail in the long run."""
+    luck = np.random.default_rng(7)
+    use = np.where(luck.random((2880, 24)) < 0.1, luck.random((2880, 24)), 0.05)
+    rows = tuple(row(str(i), cpus=1.0) for i in range(24))
+    made = Ahead(AheadParameters())
+    said = np.array([made.step(frame(t * 300, use[t], rows, node_cpus=24.0)).cpus.together for t in range(len(use))])
+    sums = use.sum(axis=1)
+    came = np.array([sums[t + 1 : t + 7].max() for t in range(48, len(use) - 6)])
+    assert (came > said[48:-6]).mean() <= 0.0075
+    assert (said[48:-6] - came).mean() < 0.15 * 24
+
+
+# --- all of them ---
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_without_data_there_is_no_prediction_and_with_it_again_there_is(name):
+    made = ready(name, stale_s=3.0)
+    found = []
+    for t in range(20):
+        said = made.step(frame(t, [NAN if 5 <= t < 15 else 1.0, 1.0])).cpus
+        found.append(bool(np.isfinite(said.rows[0])))
+        assert np.isfinite(said.rows[1]) and math.isfinite(said.together)
+    assert found[4:8] == [True] * 4 and not any(found[8:15]) and all(found[15:])
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_nothing_is_below_what_is_used_and_nothing_knows_the_future(name):
+    luck = np.random.default_rng(3)
+    use = luck.gamma(2.0, 0.2, (80, 6))
+    whole, cut = ready(name), ready(name)
+    for t in range(80):
+        said = whole.step(frame(t * 60, use[t]))
+        if t < 50:
+            early = cut.step(frame(t * 60, use[t]))
+            assert early.cpus.together == said.cpus.together and np.array_equal(early.cpus.rows, said.cpus.rows)
+        if name in ("ahead", "last", "peak"):
+            assert said.cpus.together >= use[t].sum() - 1e-9
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_state_carries_on_where_it_was(name):
+    luck = np.random.default_rng(4)
+    use = luck.gamma(2.0, 0.2, (60, 5))
+    rows = tuple(row(str(i)) for i in range(5))
+    made, again = ready(name), ready(name)
+    for t in range(40):
+        made.step(frame(t * 60, use[t], rows))
+    again.restore(json.loads(json.dumps(made.state())))
+    for t in range(40, 60):
+        mine, theirs = made.step(frame(t * 60, use[t], rows)), again.step(frame(t * 60, use[t], rows))
+        assert np.allclose(mine.cpus.rows, theirs.cpus.rows, rtol=1e-6)
+        assert mine.mem_bytes.together == pytest.approx(theirs.mem_bytes.together, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+@pytest.mark.parametrize("state", [{}, {"ids": 7}, {"ids": ["a", "a"]}, {"cpu": {}, "rss_bytes": {"a": 3}}])
+def test_what_is_no_state_is_refused_and_nothing_is_restored(name, state):
+    made, fresh = ready(name), ready(name)
+    with pytest.raises(ValueError):
+        made.restore(state)
+    assert fed(made, [1.0, 0.5])[1] == fed(fresh, [1.0, 0.5])[1]
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_ten_thousand_containers_come_and_go_without_growth(name):
+    made, sizes = ready(name), []
+    for t in range(100):
+        rows = tuple(row(f"{t * 100 + i}") for i in range(110))  # Ten stay for one frame more.
+        made.step(frame(t, [0.5] * 110, rows))
+        if t in (10, 99):
+            sizes.append(len(json.dumps(made.state())))
+    assert sizes[1] <= sizes[0] * 1.1
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_who_has_gone_leaves_nothing_and_who_comes_back_is_new(name):
+    made = ready(name)
+    both, one = (row("a"), row("b")), (row("a"),)
+    for t in range(30):
+        made.step(frame(t, [0.5, 1.5], both))
+    made.step(frame(30, [0.5], one))
+    alone = made.step(frame(31, [0.5], one)).cpus
+    assert len(alone.rows) == 1 and alone.together <= 2.0
+    again = made.step(frame(32, [0.5, 0.1], both)).cpus
+    new = ready(name).step(frame(0, [0.1], (row("b"),))).cpus
+    assert again.rows[1] == pytest.approx(new.rows[0], rel=1e-6)
+
+
+def test_diurnal_says_what_came_at_this_time_of_the_days_before():
+    """A node that goes from 1 to 4 cores at noon, each day: it is known half an hour before on the third day."""
+    made = Diurnal(1800.0)
+    made.move(np.array([-1, -1]))
+    said = {}
+    for number in range(3 * 96):
+        t = number * 900.0
+        busy = 12 * 3600 <= t % 86400 < 18 * 3600
+        use = np.array([[3.5, 0.5], [7.0, 1.0]]) if busy else np.array([[0.5, 0.5], [1.0, 1.0]])
+        made.learn(t, use, np.ones((2, 2), dtype=bool))
+        said[t] = made.rise(np.ones((2, 2), dtype=bool))
+    noon, day = 12 * 3600.0, 86400.0
+    assert all(each.max() == 0 for t, each in said.items() if t < day + noon)
+    assert said[2 * day + noon - 900] == pytest.approx([3.0, 6.0], rel=0.05)
+    assert max(each[0] for t, each in said.items() if t > 2 * day and not noon - 1800 <= t % day < noon) < 0.1
+    assert made.rise(np.array([[False, True], [True, True]]))[0] == 0.0
+
+
+def test_diurnal_is_not_believed_where_days_differ():
+    luck, made, said = np.random.default_rng(5), Diurnal(1800.0), []
+    made.move(np.full(8, -1))
+    for number in range(6 * 48):
+        made.learn(number * 1800.0, luck.gamma(1.0, 1.0, (2, 8)), np.ones((2, 8), dtype=bool))
+        said.append(made.rise(np.ones((2, 8), dtype=bool))[0])
+    assert np.mean(said[96:]) < 0.5, "two and more of what it would say unchecked"
+
+
+def test_who_comes_breaks_no_promise_and_who_goes_keeps_none():
+    """Two cores promised for one container of one core: another of three comes, and that was not promised."""
+    made, one, both = Promises(60.0), np.array([[True], [True]]), np.array([[True, True], [True, True]])
+    level = np.array([[1.0, 3.0], [1.0, 3.0]])
+    made.see(0.0, ["a"], one, level[:, :1], np.full(2, 1.0))
+    made.make(0.0, np.full(2, 1.0), np.full(2, 2.0))
+    made.see(20.0, ["a", "b"], both, level, np.full(2, 4.5))
+    made.see(40.0, ["b"], one, level[:, 1:], np.full(2, 3.5))
+    (rise,) = made.see(60.0, ["b"], one, level[:, 1:], np.full(2, 3.0))
+    assert rise == pytest.approx([0.5, 0.5]) and made.care.max() == 0.0
+    made.make(60.0, np.full(2, 3.0), np.full(2, 3.2))
+    made.see(120.0, ["b"], one, level[:, 1:], np.array([3.3, 3.1]))
+    assert made.care == pytest.approx([(1 - 0.005) / 6, 0.0])

@@ -1,0 +1,125 @@
+"""Slack over the real sampler while its sources fail, clocks jump, and containers come and go."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serenity.daemon.clock import ManualClock
+from serenity.estimator.pipeline import SlackPipeline, SlackStages
+from serenity.estimator.slack import Slack
+from serenity.estimator.ticks import Ticks
+from serenity.qos import pipeline
+from serenity.qos.sources.agent_perf import AgentPerf
+from serenity.qos.sources.counters import Counters
+from serenity.qos.sources.node_usage import NodeUsage
+from serenity.qos.sources.roster import Roster
+from serenity.qos.sources.run_delay import RunDelay
+from serenity.qos.sources.sampler import Sampler
+from serenity.qos.sources.usage import Usage
+from serenity.wire.mesos.state import AgentIdentity, AgentLook, Container
+
+MIB = 1 << 20
+SOURCES = (Usage, RunDelay, NodeUsage, AgentPerf, Counters)
+
+
+def container(name: str, pid: int | None) -> Container:
+    return Container(name, "F", "web", name, pid, cpus=2.0, mem_bytes=1024 * MIB, revocable=False)
+
+
+PIPELINE = """
+[[slack.filters]]
+name = "pr_executor_pass"
+[slack.predictor]
+name = "peak"
+min_age_s = 5.0
+"""
+
+
+class Node:
+    """A node whose agent says what the test wants, its sampler, and a slack pipeline."""
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / "pipeline.toml"
+        file.write_text(PIPELINE)
+        self.clock = ManualClock(1e9)
+        self.containers: tuple[Container, ...] = ()
+        self._roster = Roster(self, self.clock)  # type: ignore[arg-type]  # Of a reader it uses `look` alone.
+        self.sampler = Sampler(self._roster, self.clock)
+        self._ticks = Ticks(self.clock, 1.0)
+        self._pipeline = SlackPipeline(SlackStages.from_file(pipeline.read(file)))
+
+    def look(self, before: Collection[Container], statistics: bool) -> AgentLook:
+        return AgentLook(AgentIdentity("a", "h7", "1.11.0", 256.0, 1 << 38), self.containers)
+
+    def step(self) -> Slack:
+        self.clock.advance(self._ticks.wait_s())
+        self._roster.ask()
+        return self._pipeline.step(self.sampler.sample(self._ticks.now_s()))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    made.sampler.close()
+
+
+def run(node: Node, seconds: int) -> Slack:
+    for _ in range(seconds):
+        found = node.step()
+    return found
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_that_fails_never_raises_the_slack(
+    node: Node, monkeypatch: pytest.MonkeyPatch, source: type[Any]
+) -> None:
+    node.containers = (container("web", os.getpid()),)
+    well = run(node, 15)
+    assert well.fresh and well.mem_bytes > 0
+
+    def fail(self: object, draft: object) -> None:
+        raise OSError("the disk under /proc is on fire")
+
+    monkeypatch.setattr(source, "read", fail)
+    ill = run(node, 15)
+    assert node.sampler.faults[source.__name__] == 15
+    assert ill.fresh and ill.cpus <= well.cpus + 0.01 and ill.mem_bytes <= well.mem_bytes + MIB
+    if source is Usage:
+        assert (ill.cpus, ill.mem_bytes) == (0.0, 0.0)
+        assert "cpus: 1 of 1 production containers count at their allocation" in ill.why
+    monkeypatch.undo()
+    again = run(node, 15)
+    assert again.mem_bytes > 0 and node.sampler.faults[source.__name__] == 15
+
+
+@pytest.mark.parametrize("by_s", [3600.0, -3600.0])
+def test_a_clock_that_is_set_changes_no_slack(node: Node, by_s: float) -> None:
+    node.containers = (container("web", os.getpid()),)
+    before = run(node, 15)
+    node.clock.jump(by_s)
+    after = run(node, 15)
+    assert after.fresh and after.mem_bytes == pytest.approx(before.mem_bytes, abs=MIB) and after.mem_bytes > 0
+
+
+def test_ten_thousand_containers_come_and_go_and_leave_nothing(node: Node) -> None:
+    names = map("container-{}".format, itertools.count())
+    alive: list[int] = []
+    for at in range(100):
+        # One of them with a process, the others still being launched.
+        node.containers = tuple(container(next(names), None if i else os.getpid()) for i in range(100))
+        node.step()
+        if at in (30, 99):
+            node.containers = ()
+            node.step()
+            gc.collect()
+            alive.append(len(gc.get_objects()))
+    assert next(names) == "container-10000"
+    assert alive[1] <= alive[0] + 500
