@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from serenity.executor.inbox import Acknowledged, Event, Kill, Launch, Shutdown, Subscribed
+from serenity.executor.inbox import Acknowledged, Event, FrameworkSaid, Kill, Launch, Shutdown, Subscribed
 from serenity.wire.mesos.executor import ExecutorDriver
 from serenity.wire.transport.access import ANONYMOUS, Access
 from serenity.wire.transport.http import HttpError, Unreachable
@@ -109,7 +109,7 @@ class AgentLink:
         self._put(Kill(task_id["value"], grace_s))
 
     def frameworkMessage(self, driver: ExecutorDriver, data: str) -> None:  # noqa: N802
-        logger.info("the framework sent a message, which this version has no use for")
+        self._put(FrameworkSaid(data))
 
     def acknowledged(self, driver: ExecutorDriver, task_id: str, update_uuid: str) -> None:
         self._put(Acknowledged())

@@ -29,13 +29,24 @@ from serenity.executor.guarding.actions import (
     name_of,
 )
 from serenity.executor.guarding.evictions import EVICT
-from serenity.executor.inbox import Acknowledged, Decided, Event, Inbox, Kill, Launch, OverDisk, Shutdown, Subscribed
+from serenity.executor.inbox import (
+    Acknowledged,
+    Decided,
+    Event,
+    FrameworkSaid,
+    Inbox,
+    Kill,
+    Launch,
+    OverDisk,
+    Shutdown,
+    Subscribed,
+)
 from serenity.executor.journal import Journal
 from serenity.executor.outcomes import Outcomes
 from serenity.executor.records import AgentName, record_of
 from serenity.executor.settings import ExecutorSettings
 from serenity.executor.tasks.runner import TaskRunner
-from serenity.executor.tasks.task import Ending, Failure, Instruction, State, Task
+from serenity.executor.tasks.task import Ending, Failure, Instruction, Task
 from serenity.qos.contention import Finding
 from serenity.wire.messages import corrections
 from serenity.wire.messages.corrections import Correction, Outcome
@@ -106,6 +117,7 @@ class Executor:
         self.views: Mapping[str, TaskView] = {}  # Replaced as a whole; other threads may read it.
         self.on_subscribed: Callable[[Subscribed], None] = lambda _event: None
         self.on_tasks: Callable[[tuple[TaskOnNode, ...]], None] = lambda _tasks: None
+        self.on_message: Callable[[str], None] = lambda _data: None
         self.measured: Callable[[str], Mapping[str, float]] = lambda _task: {}  # Of a task of late, by column.
 
     def run(self) -> None:
@@ -164,6 +176,8 @@ class Executor:
                     self._act(action)
             case OverDisk():
                 self._runner.broke(event.task_id, event.breach)
+            case FrameworkSaid():
+                self.on_message(event.data)
             case Acknowledged():
                 pass  # It has woken us, and `_done` looks.
 
@@ -286,12 +300,15 @@ class Executor:
             self._outcomes.known(action.task, step.outcome)
 
     def _report(self, action: corrections.Action, task_id: str, outcome: str, finding: Finding | None) -> None:
+        protected = finding.contention.protected if finding is not None else None
         correction = Correction(
             at=self._clock.now_s(),
             action=action,
             task=task_id,
             outcome=outcome,
-            protected=name_of(finding.contention.protected) if finding is not None else None,
+            protected=name_of(protected) if protected is not None else None,
+            protected_framework=protected.framework if protected is not None else "",
+            protected_job=protected.job if protected is not None else "",
             cause=finding.contention.cause if finding is not None else None,
             dry_run=self._settings.dry_run,
         )
@@ -331,7 +348,7 @@ class Executor:
         views = {
             task.id: TaskView(task.id, task.spec.cpus, task.being_ended, self._corrections.get(task.id, ""))
             for task in self._runner.tasks
-            if task.state is not State.STARTING
+            if task.at_work
         }
         if views.keys() != self.views.keys():
             self.on_tasks(self._runner.on_node())

@@ -62,7 +62,14 @@ class Decided:
     actions: tuple[Action, ...]
 
 
-Event = Subscribed | Launch | Kill | Shutdown | Acknowledged | OverDisk | Decided
+@dataclass(frozen=True, slots=True)
+class FrameworkSaid:
+    """A framework message, as it came."""
+
+    data: str
+
+
+Event = Subscribed | Launch | Kill | Shutdown | Acknowledged | OverDisk | Decided | FrameworkSaid
 
 
 class Inbox:

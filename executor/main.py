@@ -107,7 +107,6 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
     corrector = Corrector(actuators, stop_and_go, clock.monotonic_s)
     disk = DiskWatch(
         sandbox,
-        settings.disk_bytes,
         settings.output_bytes,
         settings.task_kept_s,
         lambda *over: inbox.put(OverDisk(*over)),
@@ -121,6 +120,8 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
         task_user=settings.task_user,
         allow_root=settings.allow_root,
         pids=settings.task_pids,
+        disk_bytes=settings.disk_bytes,
+        fetch_s=settings.task_fetch_s,
         outside=tuple(priority.procs_files_before),
     )
     executor = Executor(

@@ -18,13 +18,17 @@ from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
 from serenity.executor.inbox import Event, Subscribed
 from serenity.executor.node_client import NodeClient
 from serenity.executor.settings import ExecutorSettings
+from serenity.executor.statistics import JobsOnAgent
 from serenity.executor.tick import TickLoop
 from serenity.qos.frame import Frame
 from serenity.qos.pipeline import Pipeline
+from serenity.qos.sources.cpu_type import cpu_type
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos.state import AgentReader
+from serenity.wire.messages.framework_message import MessageError
 from serenity.wire.messages.node import Accuse, Hello, TaskOnNode, qos_off_file, run_dir, socket_path
+from serenity.wire.messages.statistics import decode_known_jobs
 from serenity.wire.transport.access import Access
 from serenity.wire.transport.libprocess import agent_endpoint
 
@@ -55,6 +59,8 @@ class QosSide:
         self._reader = AgentReader(str(agent_endpoint(environ)), access=access)
         self._node: NodeClient | None = None
         self._tick: TickLoop | None = None
+        self._cpu_type = cpu_type()
+        self._jobs = JobsOnAgent(self._cpu_type)
         executor.on_subscribed = self._subscribed
 
     def stop(self) -> None:
@@ -85,6 +91,7 @@ class QosSide:
 
         self._executor.on_tasks = tasks_changed
         self._executor.measured = frames.measured
+        self._executor.on_message = self._framework_said
         node.start()
         if not self._settings.qos:
             logger.info("QoS is off: nothing is detected, nothing corrected")
@@ -104,8 +111,25 @@ class QosSide:
             self._put,
             self._clock,
             qos_off_file(directory).exists,
+            self._tell_of_jobs,
         )
         self._tick.start()
+
+    def _tell_of_jobs(self, frame: Frame) -> None:
+        """The tick's thread."""
+        told = self._jobs.observe(frame)
+        if told is not None:
+            self._link.message(told.encode())
+
+    def _framework_said(self, data: str) -> None:
+        """Main thread."""
+        try:
+            known = decode_known_jobs(data)
+        except MessageError as error:
+            logger.warning("the framework said what this version does not understand: %s", error)
+            return
+        if self._tick is not None and known.cpu_type == self._cpu_type:
+            self._tick.know(known)
 
 
 class _Sampling:

@@ -20,6 +20,7 @@ class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
     task_user: str | None = None  # Whom tasks run as whose job names nobody.
     task_pids: int = 4096  # Processes and threads of one task, at most.
     task_disk: str = "10G"  # What one task may have in its sandbox.
+    task_fetch_s: float = 600.0  # How long all of its URIs may take.
     task_output: str = "16M"  # Of stdout and stderr each; as much again of what came before is kept.
     task_kept_s: float = 86400.0  # How long the sandbox of an ended task is kept; shorter where the disk is full.
     dry_run: bool = False  # Decide, say and record, but correct nothing.
@@ -36,7 +37,16 @@ class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
     secret_file: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("watch_s", "recover_s", "step_s", "step_share", "absolve_s", "lease_s", "eviction_window_s"):
+        for name in (
+            "watch_s",
+            "recover_s",
+            "step_s",
+            "step_share",
+            "absolve_s",
+            "lease_s",
+            "eviction_window_s",
+            "task_fetch_s",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be greater than 0")
         if self.task_pids < 1:

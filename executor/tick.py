@@ -16,6 +16,7 @@ from serenity.executor.inbox import Decided, Event
 from serenity.qos.frame import Frame
 from serenity.wire.messages import node
 from serenity.wire.messages.node import Overcommitment
+from serenity.wire.messages.statistics import KnownJobs
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,10 @@ class Node(Protocol):
 
 
 class TickLoop:
-    """`views`: main's newest word on our tasks.  `switched_off`: whether corrections are, just now."""
+    """`views`: main's newest word on our tasks.  `switched_off`: whether corrections are, just now.
+
+    `on_frame` is called with the newest frame of each tick.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class TickLoop:
         put: Callable[[Event], None],
         clock: Clock,
         switched_off: Callable[[], bool],
+        on_frame: Callable[[Frame], None] = lambda _frame: None,
     ) -> None:
         self._frames = frames
         self._decisions = decisions
@@ -53,6 +58,8 @@ class TickLoop:
         self._put = put
         self._clock = clock
         self._switched_off = switched_off
+        self._on_frame = on_frame
+        self._known: KnownJobs | None = None  # Of the cluster, and new to the pipeline.
         self._off = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
@@ -70,6 +77,10 @@ class TickLoop:
         self._thread.join(5.0)
         if self._valve_closed:
             self._node.release()
+
+    def know(self, known: KnownJobs) -> None:
+        """From any thread.  Taken up at the next tick."""
+        self._known = known
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -90,6 +101,10 @@ class TickLoop:
         if not frames:
             return
         self._watch_own_pace()
+        self._on_frame(frames[-1])
+        if (known := self._known) is not None:
+            self._known = None
+            self._decisions.know(known)
         over = self._frames.overcommitment
         self._note_overcommitment(over)
         if self._is_off():

@@ -138,7 +138,7 @@ def _finding(accuse: node.Accuse) -> Finding:
     protected = Container(
         accuse.protected_id,
         PRODUCTION,
-        who.task,
+        who.job or who.task,
         math.nan,
         math.nan,
         who.framework,

@@ -12,6 +12,7 @@ from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
 from serenity.qos.frame import Frame
 from serenity.qos.pipeline import Pipeline
 from serenity.wire.messages.node import Overcommitment
+from serenity.wire.messages.statistics import KnownJobs
 
 
 class Decisions:
@@ -50,6 +51,9 @@ class Decisions:
                 self._pipeline.relearn(each.container_id)
                 self._accusations.absolved(each.container_id)
         return actions + self._hints(actions)
+
+    def know(self, known: KnownJobs) -> None:
+        self._pipeline.know(known.jobs)
 
     def stand_down(self, frame: Frame) -> list[Action]:
         """Corrections are off: lets go of everything; signals and baselines are followed all the same."""

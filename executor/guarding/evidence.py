@@ -18,6 +18,7 @@ def protected_of(container: Container) -> Protected:
         executor=_cut(container.executor),
         container=_cut(container.container or container.id),
         task=_cut(name_of(container)),
+        job=_cut(container.job),
     )
 
 

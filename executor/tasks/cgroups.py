@@ -95,8 +95,13 @@ class OwnedCgroup:
 
     @property
     def procs_files(self) -> list[str]:
-        """A process that writes "0" into each of these is in the cgroup."""
-        return [str(folder / "cgroup.procs") for folder in self._distinct]
+        """A process that writes "0" into each of these, in this order, is in the cgroup.
+
+        That of the CPU comes last.  Whoever writes holds a lock that is the whole machine's, and from there on has
+        the lowest priority: all others, Mesos too, would wait until a busy machine lets it go on.
+        """
+        lowered = self.folders.get("cpu")
+        return [str(each / "cgroup.procs") for each in sorted(self._distinct, key=lambda each: each == lowered)]
 
     def set_shares(self, shares: int) -> None:
         """v1's scale, where 1024 is the default."""

@@ -1,22 +1,29 @@
 """What runs between the executor's spawn and the task's command, in the process that becomes the command.
 
 A program of its own, run by path with the standard library alone: code after a fork in a
-process with threads can deadlock, and a fresh interpreter cannot.  Reads its plan (JSON, see
-`launch.Plan`) from file 0; on failure writes one JSON object to file 3, which an ``exec``
+process with threads can deadlock, and a fresh interpreter cannot.  Reads its plan (see
+`launch.Plan`) from file 0; on failure writes `FAILURE_FIELDS` to file 3, which an ``exec``
 that works closes.
+
+Every task waits for its imports, so there are few: json, or signal with its enums, would take longer than
+starting the interpreter does.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import json
+import marshal
 import os
-import signal
+import sys
+import time
 
 TYPE_CHECKING = False  # As typing's own, which takes its time to import.
 if TYPE_CHECKING:
+    import signal
     from typing import Any
+else:
+    import _signal as signal
 
 _PLAN_FILE = 0
 _FAILURE_FILE = 3
@@ -31,19 +38,46 @@ def main() -> None:
     os.closerange(_FAILURE_FILE + 1, 1 << 20)  # What the executor itself was given without close-on-exec.
     doing = "prepare"
     try:
-        with os.fdopen(os.dup(_PLAN_FILE)) as file:
-            plan = json.load(file)
+        with os.fdopen(os.dup(_PLAN_FILE), "rb") as file:
+            plan = marshal.load(file)  # Of the executor, which runs the same interpreter.
         os.dup2(os.open(os.devnull, os.O_RDONLY), _PLAN_FILE)
+        fetch = module_beside("fetch") if plan["uris"] else None  # The task's user may not be able to read it.
         become(plan)
+        if fetch is not None:
+            doing = "fetch"
+            os.environ.update(plan["env"])  # It may name proxies, and authorities.
+            fetch.fetch_all(plan["uris"], plan["disk_bytes"], plan["fetch_s"])
         doing = "run"
         execute(plan["argv"], plan["env"])
     except Exception as error:  # noqa: BLE001 - whatever it is, the executor must hear it
-        failure: dict[str, Any] = {"doing": doing, "errno": None, "text": cut(str(error)), "file": None}
+        failure: dict[str, Any] = {"doing": doing, "text": str(error)}
         if isinstance(error, OSError):
-            named = error.filename and cut(os.fsdecode(error.filename))
+            named = os.fsdecode(error.filename) if error.filename else ""
             failure |= {"errno": error.errno, "text": error.strerror, "file": named}
-        os.write(_FAILURE_FILE, json.dumps(failure).encode())
+        if hasattr(error, "elsewhere"):  # A FetchError.
+            failure |= {"file": error.shown, "text": error.text, "elsewhere": "yes" if error.elsewhere else ""}  # type: ignore[attr-defined]
+        os.write(_FAILURE_FILE, failure_bytes(failure))
     os._exit(127)
+
+
+# Of a failure, in this order, each ended by a NUL.
+FAILURE_FIELDS = ("doing", "errno", "text", "file", "elsewhere")
+
+
+def failure_bytes(failure: dict[str, Any]) -> bytes:
+    words = (cut(str(failure.get(name) or "")).replace("\0", " ") for name in FAILURE_FIELDS)
+    return "".join(f"{word}\0" for word in words).encode(errors="replace")
+
+
+def module_beside(name: str) -> Any:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Dataclasses look there.
+    spec.loader.exec_module(module)
+    return module
 
 
 def become(plan: dict[str, Any]) -> None:
@@ -83,7 +117,7 @@ def lowest_priority() -> None:
             write("/proc/self/autogroup", "19")
             return
         except BlockingIOError:  # Without root the kernel takes one of these in 100 ms.
-            signal.sigtimedwait([], 0.1)
+            time.sleep(0.1)
         except OSError:  # No autogroups.
             return
 

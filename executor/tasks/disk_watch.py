@@ -44,6 +44,7 @@ _LEAST_KEPT_S = 600.0
 @dataclass(slots=True)
 class _Watched:
     folder: Path
+    limit_bytes: int
     outputs: list[OutputFile]
     over: bool = False
     ailing: bool = False  # And has been said to be.
@@ -52,12 +53,9 @@ class _Watched:
 class DiskWatch:
     """`add` and `remove` are main's; `over` is called in the watch's own thread, once for each task at most."""
 
-    def __init__(
-        self, sandbox: Path, limit_bytes: int, output_bytes: int, kept_s: float, over: Callable[[str, Breach], None]
-    ) -> None:
+    def __init__(self, sandbox: Path, output_bytes: int, kept_s: float, over: Callable[[str, Breach], None]) -> None:
         """`kept_s`: how long an ended task's sandbox is kept while the disk is empty (see `kept_for_s`)."""
         self._sandbox = sandbox
-        self._limit_bytes = limit_bytes
         self._output_bytes = output_bytes
         self._kept_s = kept_s
         self._over = over
@@ -75,7 +73,7 @@ class DiskWatch:
         """Does not wait: the disk may hang."""
         self._stopping.set()
 
-    def add(self, task_id: str) -> None:
+    def add(self, task_id: str, limit_bytes: int) -> None:
         """A task whose output files are there."""
         folder = self._sandbox / task_folder(task_id)
         outputs = []
@@ -84,7 +82,7 @@ class DiskWatch:
                 outputs.append(OutputFile(folder, name, self._output_bytes))
             except OSError as error:  # The task has been quick to remove it.
                 logger.warning("the %s of %s is not cut: %s", name, task_id, error)
-        self._watched[task_id] = _Watched(folder, outputs)
+        self._watched[task_id] = _Watched(folder, limit_bytes, outputs)
 
     def remove(self, task_id: str) -> None:
         """A task that has ended, or was never added."""
@@ -150,9 +148,9 @@ class DiskWatch:
                 files += 1
                 if files % _FILES_A_STEP == 0:
                     yield
-            if used_bytes > self._limit_bytes and not watched.over and task_id in self._watched:
+            if used_bytes > watched.limit_bytes and not watched.over and task_id in self._watched:
                 watched.over = True
-                text = f"{format_mem(used_bytes)} of {format_mem(self._limit_bytes)} in its sandbox"
+                text = f"{format_mem(used_bytes)} of {format_mem(watched.limit_bytes)} in its sandbox"
                 self._over(task_id, Breach(Reason.DISK_LIMIT, text))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
+import marshal
 import os
 import signal
 import stat
@@ -11,14 +11,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from serenity.executor.tasks.child import cut
+import msgspec
+
+from serenity.executor.tasks.child import FAILURE_FIELDS, cut
 from serenity.executor.tasks.environment import environment
 from serenity.executor.tasks.task import Failure
 from serenity.executor.tasks.users import UnusableUser, User, user_of
+from serenity.wire.mesos.quantities import format_mem
 from serenity.wire.messages.reasons import Reason
 from serenity.wire.messages.sandbox import output_file, task_folder
 from serenity.wire.messages.task_spec import TaskSpec
+from serenity.wire.messages.uris import Uri
 
 _CHILD = Path(__file__).with_name("child.py")
 # A folder without read permission still lets a user through to the task folder that is its own.
@@ -50,6 +55,9 @@ class Plan:
     lowest_priority: bool
     user: User | None
     parent: int
+    uris: tuple[dict[str, Any], ...]  # Fetched as the task, before its command is run.
+    disk_bytes: int
+    fetch_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,8 @@ class Surroundings:
     task_user: str | None
     allow_root: bool
     pids: int  # The most processes and threads of one task.
+    disk_bytes: int  # The most that one task may have in its sandbox.
+    fetch_s: float  # How long it may take to fetch what a task wants to find there.
     outside: tuple[str, ...] = ()  # ``cgroup.procs`` files for tasks that have no cgroup of their own.
 
 
@@ -83,6 +93,7 @@ def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence
     """
     try:
         user = user_of(spec.user, around.task_user, around.allow_root)
+        _require_disk(spec, around)
         folder = _make_sandbox(around.sandbox, task_id, user)
         plan = Plan(
             argv=spec.argv,
@@ -93,6 +104,9 @@ def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence
             lowest_priority=around.lowest_priority,
             user=user,
             parent=os.getpid(),
+            uris=tuple(_uri(each) for each in spec.uris),
+            disk_bytes=spec.disk_bytes or around.disk_bytes,
+            fetch_s=around.fetch_s,
         )
         return _spawn(plan, around.sandbox, task_id, user)
     except UnusableUser as error:
@@ -108,15 +122,41 @@ def read_report(report: int, argv: Sequence[str]) -> Failure | None:
         text = pipe.read(_FAILURE_BYTES)
     if not text:
         return None
-    failure, command = json.loads(text), cut(argv[0])
-    if failure["doing"] == "run" and failure["errno"] == errno.ENOENT and "/" not in command:
+    words = text.decode(errors="replace").split("\0")
+    failure, command = dict(zip(FAILURE_FIELDS, words, strict=False)), cut(argv[0])
+    number = int(failure["errno"]) if failure.get("errno", "").isdecimal() else None
+    if failure["doing"] == "run" and number == errno.ENOENT and "/" not in command:
         return Failure(Reason.LAUNCH_FAILED, f"command not found: {command}")
-    if failure["doing"] == "run" and failure["errno"] == errno.EACCES:
+    if failure["doing"] == "run" and number == errno.EACCES:
         return Failure(Reason.LAUNCH_FAILED, f"cannot run {command}: not executable ({failure['text']})")
-    about = command if failure["file"] in (None, command) else f"{command} ({failure['file']})"
+    if failure["doing"] == "fetch":
+        # Of the server or the way to it; or what was asked for is not there.
+        reason = Reason.LAUNCH_REFUSED if failure.get("elsewhere") else Reason.LAUNCH_FAILED
+        return Failure(reason, f"cannot fetch {failure['file']}: {failure['text']}")
+    about = command if failure["file"] in ("", command) else f"{command} ({failure['file']})"
     # Whatever comes before the command is the agent's.
     reason = Reason.LAUNCH_REFUSED if failure["doing"] == "prepare" else Reason.LAUNCH_FAILED
     return Failure(reason, f"cannot {failure['doing']} {about}: {failure['text']}")
+
+
+def _require_disk(spec: TaskSpec, around: Surroundings) -> None:
+    if spec.disk_bytes is None:
+        return
+    if spec.disk_bytes > around.disk_bytes:
+        most = f"no task may have more than {format_mem(around.disk_bytes)} ([executor] task_disk)"
+        raise LaunchError(
+            Reason.LAUNCH_REFUSED, f"it asks for {format_mem(spec.disk_bytes)} of disk; on this agent {most}"
+        )
+    disk = os.statvfs(around.sandbox)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes < spec.disk_bytes:
+        text = f"it asks for {format_mem(spec.disk_bytes)} of disk, and {format_mem(free_bytes)} is free on this agent"
+        raise LaunchError(Reason.LAUNCH_REFUSED, text)
+
+
+def _uri(uri: Uri) -> dict[str, Any]:
+    said = {"shown": uri.shown, "file_name": uri.file_name, "is_archive": uri.is_archive}
+    return {**msgspec.to_builtins(uri), **said}
 
 
 def _make_sandbox(executor_sandbox: Path, task_id: str, user: User | None) -> Path:
@@ -142,7 +182,7 @@ def _spawn(plan: Plan, sandbox: Path, task_id: str, user: User | None) -> Launch
     try:
         plan_file = os.memfd_create("plan")  # Not on disk, and not in the command line: the environment may be secret.
         opened.append(plan_file)
-        os.write(plan_file, json.dumps(asdict(plan)).encode())
+        os.write(plan_file, marshal.dumps(asdict(plan)))
         os.lseek(plan_file, 0, os.SEEK_SET)
         outputs = []
         for name in ("stdout", "stderr"):

@@ -80,7 +80,7 @@ class TaskRunner:
         return Target(task_id, self._running[task_id].cgroup)
 
     def on_node(self) -> tuple[TaskOnNode, ...]:
-        """The tasks whose command runs, as the estimator wants to know them."""
+        """The tasks that are at work, as the estimator wants to know them."""
         return tuple(
             TaskOnNode(
                 task_id=task.id,
@@ -92,7 +92,7 @@ class TaskRunner:
                 cgroup=each.cgroup.path if each.cgroup is not None else None,
             )
             for each in self._running.values()
-            if (task := each.task).pid is not None and task.state is not State.STARTING
+            if (task := each.task).pid is not None and task.at_work
         )
 
     @property
@@ -124,7 +124,7 @@ class TaskRunner:
         task.pid, running.report = launched.pid, launched.report
         self._trees.add(task_id, launched.pid)
         self._inbox.watch(launched.report)
-        self._disk.add(task_id)
+        self._disk.add(task_id, spec.disk_bytes or self._around.disk_bytes)
 
     def reported(self, file: int) -> None:
         """A launch's report can be read."""
@@ -233,7 +233,7 @@ class TaskRunner:
         """Whose last process has ended, has ended."""
         waiting = [each for each in self._running.values() if each.task.exit is not None]
         if waiting:
-            found = self._trees.scan()
+            found = self._trees.members_of({each.task.id for each in waiting})
             for running in waiting:
                 if not found.get(running.task.id):
                     self._follow(running, running.task.tree_is_empty(self._clock.monotonic_s()))

@@ -102,6 +102,11 @@ class Task:
     def being_ended(self) -> bool:
         return self.state in (State.ENDING, State.LEAVING, State.ENDED)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether it uses the machine: its command runs, or what it wants to find is fetched."""
+        return self.state is not State.STARTING or bool(self.spec.uris)
+
     def ran_for_s(self, monotonic_s: float) -> float:
         return (self.ended_s if self.ended_s is not None else monotonic_s) - self._launched_s
 

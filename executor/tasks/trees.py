@@ -62,7 +62,21 @@ class Trees:
         return found
 
     def members(self, task_id: str) -> list[Status]:
-        return self.scan().get(task_id, [])
+        return self.members_of({task_id}).get(task_id, [])
+
+    def members_of(self, task_ids: Container[str]) -> dict[str, list[Status]]:
+        """As `scan`, of some tasks: whatever is below the living leader of another one is not looked at."""
+        found: dict[str, list[Status]] = {}
+        for child in processes.children(self._owner):
+            leads = self._leaders.get(child)
+            if child in self._not_tasks or (leads is not None and leads not in task_ids):
+                continue
+            members = processes.with_descendants(child)
+            task = self._task_of(child, members[0]) if members else None
+            if task is not None and task in task_ids:
+                found.setdefault(task, []).extend(members)
+                self._known.update((each.process, task) for each in members)
+        return found
 
     def signal(self, task_id: str, *signals: signal.Signals) -> None:
         """Sends each signal to every process of the task."""

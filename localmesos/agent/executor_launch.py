@@ -75,8 +75,8 @@ def command_executor_info(task: Mapping[str, Any], framework_id: str, settings: 
         "command": {
             "shell": False,
             "value": sys.executable,
-            # -P: the working directory is a sandbox, and nothing may be imported from there.
-            "arguments": ["python", "-P", "-m", "serenity.localmesos.agent.command_executor"],
+            # By its whole path it finds its packages.  -P: nothing may be imported from the sandbox, where it runs.
+            "arguments": [sys.executable, "-P", "-m", "serenity.localmesos.agent.command_executor"],
             "environment": {"variables": environment},
             **{name: command[name] for name in ("user", "uris") if name in command},
         },

@@ -69,12 +69,9 @@ class Executor:
     @property
     def allocated(self) -> Resources:
         """Its own resources and those of its tasks that are not over."""
-        total = Resources.from_json(self.info.get("resources", []))
-        for info in self.queued.values():
-            total += Resources.from_json(info["resources"])
-        for task in self.launched.values():
-            total += task.resources
-        return total
+        queued = [Resources.from_json(info["resources"]) for info in self.queued.values()]
+        own = Resources.from_json(self.info.get("resources", []))
+        return Resources.total([own, *queued, *(task.resources for task in self.launched.values())])
 
     @property
     def incomplete(self) -> bool:

@@ -37,6 +37,8 @@ class Backend(Protocol):
         """Returns when the agent is registered; raises ClusterError, and then nothing is left running."""
 
     def stop(self) -> None: ...
+    def kill_master(self) -> None: ...
+    def start_master(self) -> None: ...
     def kill_agent(self) -> None: ...
     def start_agent(self) -> None: ...
     def lose_agent(self) -> None: ...
@@ -84,6 +86,16 @@ class Cluster:
         self._backend.stop()
 
     # -- faults: what is not there on a real Mesos raises ClusterError ---------------------
+
+    def kill_master(self) -> None:
+        """SIGKILL to the master, of a real Mesos; agent, executors and tasks live on."""
+        self._backend.kill_master()
+
+    def start_master(self) -> None:
+        """After `kill_master`: one that knows nobody, for its registry was in memory.  Agents look for it when they
+        miss its pings, for ``agent_ping_timeout`` times ``max_agent_ping_timeouts`` of the master's flags.
+        """
+        self._backend.start_master()
 
     def kill_agent(self) -> None:
         """SIGKILL to the agent; executors and tasks of frameworks that checkpoint live on."""

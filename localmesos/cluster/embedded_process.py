@@ -114,6 +114,12 @@ class EmbeddedProcess:
 
     # -- faults ------------------------------------------------------------------------
 
+    def kill_master(self) -> None:
+        raise ClusterError("the embedded master lives in one process with its agent")
+
+    def start_master(self) -> None:
+        raise ClusterError("the embedded master lives in one process with its agent")
+
     def kill_agent(self) -> None:
         self._do("kill_agent")
 

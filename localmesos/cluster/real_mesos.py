@@ -45,12 +45,15 @@ class RealMesos:
         agent_port = free_port(options.ip, options.agent_port)
         self.master, self.agent = f"{options.ip}:{master_port}", f"{options.ip}:{agent_port}"
         try:
-            self._run("master", self._master_flags(master_port))
-            self._wait("master", lambda: _get(self.master, "/version") is not None)
+            self.start_master()
             self.start_agent()
         except BaseException:
             self.stop()
             raise
+
+    def start_master(self) -> None:
+        self._run("master", self._master_flags(int(self.master.rpartition(":")[2])))
+        self._wait("master", lambda: _get(self.master, "/version") is not None)
 
     def start_agent(self) -> None:
         port = int(self.agent.rpartition(":")[2])
@@ -132,6 +135,9 @@ class RealMesos:
             time.sleep(_POLL_S)
 
     # -- end ---------------------------------------------------------------------------
+
+    def kill_master(self) -> None:
+        self._end("master", signal.SIGKILL, _END_TIMEOUT_S)
 
     def kill_agent(self) -> None:
         self._end("agent", signal.SIGKILL, _END_TIMEOUT_S)

@@ -70,14 +70,9 @@ class Framework:
 
     def used(self, agent_id: str | None = None) -> Resources:
         """What its tasks and executors hold, on one agent or on all."""
-        total = Resources()
-        for task in self.tasks.values():
-            if not task.terminal and agent_id in (None, task.agent_id):
-                total += task.resources
-        for (of_agent, _), executor in self.executors.items():
-            if agent_id in (None, of_agent):
-                total += executor.resources
-        return total
+        tasks = (t.resources for t in self.tasks.values() if not t.terminal and agent_id in (None, t.agent_id))
+        executors = (e.resources for (on, _), e in self.executors.items() if agent_id in (None, on))
+        return Resources.total((*tasks, *executors))
 
     def executors_on(self, agent_id: str) -> dict[str, Json]:
         """ExecutorInfos by executor id."""

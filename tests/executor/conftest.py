@@ -29,8 +29,9 @@ import pytest
 
 from serenity.executor.tasks import processes
 from serenity.qos.frame import Frame
-from serenity.wire.messages import corrections, node
+from serenity.wire.messages import from_executor, node
 from serenity.wire.messages.corrections import Correction, Outcome
+from serenity.wire.messages.statistics import Statistics
 from serenity.wire.messages.task_spec import TaskSpec
 from serenity.wire.transport import recordio
 from tests.polling import eventually
@@ -135,9 +136,12 @@ class FakeAgent:
     def outcomes(self) -> list[Outcome]:
         return [each for each in self._messages() if isinstance(each, Outcome)]
 
-    def _messages(self) -> list[Correction | Outcome]:
+    def statistics(self) -> list[Statistics]:
+        return [each for each in self._messages() if isinstance(each, Statistics)]
+
+    def _messages(self) -> list[from_executor.FromExecutor]:
         sent = [call["message"]["data"] for call in list(self.calls) if call["type"] == "MESSAGE"]
-        return [corrections.decode(each) for each in sent]
+        return [from_executor.decode(each) for each in sent]
 
     def subscribes(self) -> list[dict[str, Any]]:
         return [call["subscribe"] for call in list(self.calls) if call["type"] == "SUBSCRIBE"]

@@ -12,7 +12,7 @@ from serenity.daemon.clock import ManualClock
 from serenity.executor import journal
 from serenity.executor.journal import Journal
 from serenity.executor.outcomes import Outcomes
-from serenity.wire.messages import corrections
+from serenity.wire.messages import from_executor
 from serenity.wire.messages.corrections import Correction, Outcome
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
 
@@ -119,7 +119,7 @@ class Executor:
         self.outcomes = Outcomes(self.clock, self._say)
 
     def _say(self, data):
-        self.said.append((self.clock.monotonic_s(), corrections.decode(data)))
+        self.said.append((self.clock.monotonic_s(), from_executor.decode(data)))
 
     def run(self, seconds):
         for _ in range(seconds):

@@ -16,6 +16,7 @@ from serenity.executor.tasks import processes
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
 from serenity.wire.messages.kill_record import KillRecord
 from serenity.wire.messages.node import Lease, Overcommitment, Release, qos_off_file
+from serenity.wire.messages.statistics import KnownJobs
 from tests.polling import eventually
 
 WEB = Container(
@@ -100,6 +101,23 @@ def test_a_noisy_task_goes_down_the_ladder_and_is_evicted_with_a_complete_record
     eventually(lambda: any(isinstance(each, Release) for each in estimator.heard), "the valve is let go")
     assert any(isinstance(each, Lease) for each in estimator.heard)
     assert [each["state"] for each in agent.updates("harmless")] == ["TASK_RUNNING"]
+
+
+def test_the_framework_is_told_what_jobs_do_and_may_tell_what_the_cluster_knows(start, agent, estimator, production):
+    load = production({}, lambda tasks: False)
+    executor = start(**FAST)
+    agent.launch("calm", "sleep", "60")
+    eventually(lambda: estimator.tasks, "the estimator knows it")
+    load.start()
+    said = eventually(agent.statistics, "a minute of the frames' time has passed")[0]
+    web = next(each for each in said.jobs if each.job == "web")
+    assert (web.role, web.framework, web.containers, web.cpus) == ("production", "prod", 1, pytest.approx(0.8, rel=0.1))
+    assert web.slo is not None and (web.slo.indicator, web.slo.now) == ("ops", 100.0)
+    for data in ("bm8=", KnownJobs(cpu_type=said.cpu_type, jobs={}).encode()):
+        agent.say({"type": "MESSAGE", "message": {"data": data}})
+    eventually(lambda: "does not understand" in executor.log.read_text(), "nonsense is said to be such")
+    agent.launch("later", "true")
+    agent.wait_for("later", "TASK_FINISHED")
 
 
 def check_that_it_says_who_and_why(record):

@@ -13,8 +13,8 @@ import pytest
 
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.scheduler import SchedulerDriver
-from serenity.wire.messages import corrections
-from serenity.wire.messages.corrections import CorrectionError
+from serenity.wire.messages import from_executor
+from serenity.wire.messages.framework_message import MessageError
 from serenity.wire.messages.kill_record import KillRecord
 from serenity.wire.messages.task_spec import TaskSpec
 from tests.polling import eventually
@@ -166,5 +166,5 @@ def test_a_killed_executor_takes_all_of_its_tasks_with_it(framework, marker, sha
 
 @pytest.mark.parametrize("data", ["", "!", base64.b64encode(b"{}").decode(), base64.b64encode(b"\xff").decode()])
 def test_a_framework_message_that_is_no_correction(data):
-    with pytest.raises(CorrectionError):
-        corrections.decode(data)
+    with pytest.raises(MessageError):
+        from_executor.decode(data)

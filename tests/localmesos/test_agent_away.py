@@ -138,7 +138,7 @@ def restart(patient, module_tools, tmp_path_factory):
     scheduler.acknowledges = False
     (tasks["finishes"],) = launch(scheduler, tools, "finish")
     seen.unacknowledged = scheduler.update(tasks["finishes"], "TASK_RUNNING")
-    give_back(scheduler)
+    give_back(scheduler, tools)
     seen.other = tools.scheduler(patient, checkpoint=False)
     (tasks["other"],) = launch(seen.other, tools, "run")
     seen.pids["other"] = pid_of(seen.other, tasks["other"])

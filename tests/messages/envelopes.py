@@ -43,6 +43,7 @@ SCHEDULER = Api(
         "TEARDOWN": None,
         "ACCEPT": {"offer_ids": "OfferID*", "operations": "Offer.Operation*", "filters": "Filters"},
         "DECLINE": {"offer_ids": "OfferID*", "filters": "Filters"},
+        "ACCEPT_INVERSE_OFFERS": {"inverse_offer_ids": "OfferID*", "filters": "Filters"},
         "REVIVE": {"roles": "string*"},
         "SUPPRESS": {"roles": "string*"},
         "KILL": {"task_id": "TaskID!", "agent_id": "AgentID", "kill_policy": "KillPolicy"},

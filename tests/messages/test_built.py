@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 
 from serenity.executor import updates
 from serenity.executor.tasks.task import Ending, Exit, Failure, Task
-from serenity.framework.calls import Accept, Acknowledge, Call, Decline, Kill, Reconcile, Revive, Suppress
+from serenity.framework.calls import (
+    Accept,
+    AcceptInverseOffers,
+    Acknowledge,
+    Call,
+    Decline,
+    Kill,
+    Reconcile,
+    Revive,
+    Shutdown,
+    Suppress,
+)
 from serenity.framework.jobs import Job, first_attempt
 from serenity.framework.scheduler import framework_info, make_call
 from serenity.framework.settings import FrameworkSettings
@@ -21,7 +33,7 @@ from serenity.wire.mesos.executor import ExecutorDriver
 from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.scheduler import SchedulerDriver
-from serenity.wire.messages import corrections
+from serenity.wire.messages import from_executor
 from serenity.wire.messages.api import MIB, JobRequest
 from serenity.wire.messages.corrections import Correction, Outcome
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
@@ -95,6 +107,8 @@ calls = st.one_of(
     st.builds(Acknowledge, statuses),
     st.builds(Kill, words, st.none() | words, st.none() | st.floats(0, 600)),
     st.builds(Reconcile, st.lists(st.tuples(words, st.none() | words), max_size=3).map(tuple)),
+    st.builds(Shutdown, words, words),
+    st.builds(AcceptInverseOffers, st.lists(words, min_size=1, max_size=3).map(tuple)),
     st.builds(Revive),
     st.builds(Suppress),
 )
@@ -143,7 +157,7 @@ def complaints(schema: Schema, side: str, peer: Peer) -> list[str]:
 @given(call=calls)
 def test_the_frameworks_calls(call: Call, scheduler: SchedulerDriver, peer: Peer, schema: Schema) -> None:
     make_call(scheduler, call)
-    assert peer.requests[-1].type == type(call).__name__.upper()
+    assert peer.requests[-1].type == re.sub("(?<=[a-z])(?=[A-Z])", "_", type(call).__name__).upper()
     assert complaints(schema, "scheduler", peer) == []
 
 
@@ -203,7 +217,7 @@ def test_the_executors_messages(
     for message in (correction, outcome):
         executor.sendFrameworkMessage(message.encode())
         assert peer.requests[-1].type == "MESSAGE"
-        assert corrections.decode(message.encode()) == message
+        assert from_executor.decode(message.encode()) == message
     assert complaints(schema, "executor", peer) == []
 
 

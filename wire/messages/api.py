@@ -8,13 +8,20 @@
     GET  /v1/jobs/JOB/logs       → Log; ?instance=0&attempt=N&output=stdout|stderr&offset=N|lines=N
     GET  /v1/jobs/JOB/events     → server-sent events, each one an Event; so does GET /v1/events
     GET  /v1/nodes               → Nodes
+    POST /v1/nodes/NODE/hold     HoldRequest → Node
+    POST /v1/nodes/NODE/release  → Node
+    GET  /v1/hints               → Hints (wire/messages/hints.py); /v1/hints/events: as events
+    …    /v1/tokens              wire/messages/tokens.py
+    GET  /v1/openapi.json        all of this for programs
     GET  /health                 → Health
     GET  /metrics                → Prometheus text
 
-JOB is a job's id, or its name where only one job has it.  Times are seconds since the epoch.
-Any other status than 2xx carries a `Problem`: 400 no such shape, 404 not found, 409 ambiguous
-name, 410 a sandbox is gone, 422 refused, 502 an agent or the master does not answer, 503 not
-ready.  Clients ignore fields that they do not know.
+JOB is a job's id, or its name where only one job has it; NODE an agent's id, or its hostname where only one
+agent is there.  Times are seconds since the epoch.
+Any other status than 2xx carries a `Problem`: 400 no such shape, 401 no token, 403 not allowed,
+404 not found, 409 ambiguous or taken, 410 a sandbox is gone, 413 too large, 415 no JSON, 422
+refused, 429 too often, 502 an agent or the master does not answer, 503 not ready.  Clients
+ignore fields that they do not know.
 """
 
 from __future__ import annotations
@@ -25,8 +32,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from serenity.wire.messages.constraints import Constraint
 from serenity.wire.messages.kill_record import Retry
 from serenity.wire.messages.task_end import TaskEnd
+from serenity.wire.messages.uris import Uri
 
 MIB = 1 << 20
 
@@ -67,20 +76,45 @@ _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a user wants to run.  `command` is an argv, not a shell line."""
+    """What a user wants to run.  `command`: an array is an argv, a string a line for ``/bin/sh``.
 
-    command: Annotated[tuple[Annotated[str, Meta(max_length=128 * 1024)], ...], Meta(min_length=1, max_length=4096)]
+    `id`: the client's own, which no two jobs have; the same request with the same id is the same job.
+    `max_retries` counts the job's own failures, `max_free_retries` all other ends; None: as often as need be.
+    `rerun_unreachable_after_s`: an instance whose agent is cut off for this long is run elsewhere, although it
+    may still run there; None: it is waited for.
+    """
+
+    command: (
+        Annotated[tuple[Annotated[str, Meta(max_length=128 * 1024)], ...], Meta(min_length=1, max_length=4096)] | _Text
+    )
     name: _Name | None = None
+    id: _Name | None = None
     cpus: Annotated[float, Meta(ge=0.01, le=1024)] = 0.5
     mem_bytes: Annotated[int, Meta(ge=MIB, le=16 * 1024 * 1024 * MIB)] = 512 * MIB
+    disk_bytes: Annotated[int, Meta(ge=MIB, le=1024 * 1024 * 1024 * MIB)] | None = None  # None: the agent's limit.
     instances: Annotated[int, Meta(ge=1, le=10_000)] = 1
     max_retries: Annotated[int, Meta(ge=0, le=1000)] = 3
+    max_free_retries: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     max_runtime_s: Annotated[float, Meta(gt=0, le=366 * 86400)] | None = None
     grace_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    rerun_unreachable_after_s: Annotated[float, Meta(ge=0, le=366 * 86400)] | None = None
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    constraints: Annotated[tuple[Constraint, ...], Meta(max_length=100)] = ()
+    uris: Annotated[tuple[Uri, ...], Meta(max_length=100)] = ()
     user: _Key | None = None
     env: dict[_Key, Annotated[str, Meta(max_length=128 * 1024)]] = {}
     labels: dict[_Key, Annotated[str, Meta(max_length=4096)]] = {}
+
+    def __post_init__(self) -> None:
+        """Raises ValueError in words for the user."""
+        names = [each.file_name for each in self.uris]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"uris: two would be called {twice.pop()!r} in the sandbox; give one another name")
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return ("/bin/sh", "-c", self.command) if isinstance(self.command, str) else self.command
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +129,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     kill_requested_at: float | None = None
     kills: int = 0  # Attempts that were `killed`.
+    owner: str | None = None  # Who submitted it, where that is known.
 
 
 class Jobs(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +176,7 @@ class EventType(enum.StrEnum):
     ATTEMPT = "attempt"
     KILL = "kill"  # An attempt ended for another reason than its own exit, and not on request.
     CORRECTION = "correction"  # What an executor did to a task, or undid.
+    HINT = "hint"  # Production suffers from somebody whom no executor can correct.
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +192,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str | None = None
     reason: str | None = None
     text: str = ""  # One line for people.
-    body: dict[str, Any] | None = None  # A kill's record; a correction as its executor sent it.
+    body: dict[str, Any] | None = None  # A kill's record; a correction as its executor sent it; a `Hint`.
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +211,21 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool  # Whether the attempt has ended: nothing more will come.
 
 
+class HoldRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Place nothing new on an agent for that long; said again, it replaces what was said before."""
+
+    for_s: Annotated[float, Meta(gt=0, le=30 * 86400)]
+    reason: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing new is placed on the agent until then."""
+
+    reason: str
+    since: float
+    until: float
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One agent.  Slack is what the agent says of its revocable resources, `held` what best-effort has of it."""
 
@@ -186,6 +237,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     held_cpus: float
     held_mem_bytes: int
     tasks: int  # Ours, on it just now.
+    hold: Hold | None = None
 
 
 class Nodes(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +250,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     master: str
     subscribed: bool
     jobs: int  # Not ended.
-    trouble: str | None = None  # Why it is not subscribed.
+    trouble: str | None = None  # Why it is not subscribed, or cannot write its store.
+    leading: bool = True  # Of several instances one leads, and the others stand by.
+    leader: str | None = None  # The URL of the one that does, where this one does not.
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

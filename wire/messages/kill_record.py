@@ -51,6 +51,7 @@ class Protected(msgspec.Struct, frozen=True, kw_only=True):
     executor: str
     container: str
     task: str
+    job: str = ""  # That it belongs to; empty in records of versions that did not say it.
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):

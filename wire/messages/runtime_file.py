@@ -15,7 +15,7 @@ NAME = "local.json"
 
 
 class RuntimeFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses as ``http://host:port``; `pid` is that of `serenity local` itself."""
+    """Addresses as ``http://host:port`` or ``unix:/path``; `pid` is that of `serenity local` itself."""
 
     url: str  # The framework's API.
     master: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from serenity.wire.messages.uris import Uri
+
 
 class TaskSpecError(ValueError):
     """The task cannot be run as it is described; the text names the field."""
@@ -25,9 +27,11 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     mem_bytes: int
     env: dict[str, str] = {}
     user: str | None = None
+    disk_bytes: int | None = None  # In its sandbox; None: as much as the executor gives any task.
+    uris: tuple[Uri, ...] = ()
     max_runtime_s: float | None = None
     grace_s: float = 5.0  # Between SIGTERM and SIGKILL.
-    schema: int = 1
+    schema: int = 1  # 2: with URIs.
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -39,8 +43,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
             spec = msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise TaskSpecError(f"no task description: {error}") from error
-        if spec.schema != 1:
-            raise TaskSpecError(f"a task description of schema {spec.schema}; this executor knows 1")
+        if spec.schema not in (1, 2):
+            raise TaskSpecError(f"a task description of schema {spec.schema}; this executor knows 1 and 2")
         if not spec.argv:
             raise TaskSpecError("the task has no command")
         return spec

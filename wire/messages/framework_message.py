@@ -1,0 +1,31 @@
+"""Mesos' framework messages between an executor and its framework: best effort, any of them may be lost."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TypeVar
+
+import msgspec
+
+M = TypeVar("M")
+
+
+class MessageError(ValueError):
+    """A framework message that is none of those that are expected."""
+
+
+class FrameworkMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Each kind has a tag, so that a reader of several tells them apart."""
+
+    def encode(self) -> str:
+        """Base64, as Mesos wants a message's data."""
+        return base64.b64encode(msgspec.json.encode(self)).decode("ascii")
+
+
+def decode(data: str, decoder: msgspec.json.Decoder[M]) -> M:
+    """Raises MessageError."""
+    try:
+        return decoder.decode(base64.b64decode(data, validate=True))
+    except (binascii.Error, msgspec.MsgspecError) as error:
+        raise MessageError(f"no message of ours: {error}") from error
