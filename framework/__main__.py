@@ -15,10 +15,11 @@ import msgspec
 
 from serenity.daemon import log
 from serenity.daemon.clock import SystemClock
-from serenity.daemon.serving import CannotListen, serve
+from serenity.daemon.serving import CannotListen
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.daemon.signals import stop_event
 from serenity.framework.settings import FrameworkSettings, executor_environment
+from serenity.framework.store.errors import StoreError
 from serenity.wire.transport.trust_files import UnusableFile
 
 logger = logging.getLogger("serenity.framework")
@@ -35,15 +36,18 @@ def _options() -> list[click.Parameter]:
         base, flag = field.type.__origin__, f"--{field.name.replace('_', '-')}"
         kind: dict[str, Any] = {"is_flag": True, "default": None} if base is bool else {"type": _CLICK.get(base, str)}
         options.append(click.Option([flag], help=meta.description, **kind))
+    teardown_help = "have Mesos end the framework for good, with all its tasks, and exit"
+    options.append(click.Option(["--teardown"], is_flag=True, help=teardown_help))
+    options.append(click.Option(["--yes"], is_flag=True, help="do not ask whether to tear down"))
     options.append(click.Option(["--config"], type=click.Path(path_type=Path), help="serenity.toml to use"))
     options.append(click.Option(["--verbose", "-v"], is_flag=True, help="log every detail"))
     return options
 
 
-def run(config: Path | None, verbose: bool, **flags: Any) -> int:
+def run(config: Path | None, verbose: bool, teardown: bool, yes: bool, **flags: Any) -> int:
     log.set_up(verbose)
     try:
-        from serenity.framework.store import StoreError
+        import sqlalchemy  # noqa: F401 - of all that `framework` brings.
     except ModuleNotFoundError as error:
         sys.stderr.write(
             f"serenity framework: {error.name} is not installed; pip install 'serenity-mesos[framework]'\n"
@@ -51,7 +55,7 @@ def run(config: Path | None, verbose: bool, **flags: Any) -> int:
         return _REFUSED
     try:
         settings, _ = resolve(FrameworkSettings, "framework", flags, file=config)
-        return _serve(settings, config)
+        return _tear_down(settings, yes) if teardown else _serve(settings, config)
     except (SettingsError, UnusableFile) as error:
         sys.stderr.write(f"serenity framework: {error}\n")
         return _USAGE
@@ -62,7 +66,7 @@ def run(config: Path | None, verbose: bool, **flags: Any) -> int:
 
 def _serve(settings: FrameworkSettings, config: Path | None) -> int:
     """Until a signal, or until it cannot go on."""
-    from serenity.framework.api import make_app
+    from serenity.framework.api.listeners import Listeners
     from serenity.framework.service import Framework
 
     stopping, failures = stop_event(), []
@@ -73,19 +77,38 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
 
     framework = Framework(settings, executor_environment(os.environ, config), SystemClock(), failed)
     try:
-        server = serve(make_app(framework), *settings.address)
-    except CannotListen:
+        listeners = Listeners(framework, settings, SystemClock())
+    except (CannotListen, UnusableFile):
         framework.stop()
         raise
-    host, _ = settings.address
-    logger.info("serving on http://%s:%d, scheduling for %s", host, server.server_port, framework.master)
+    logger.info("scheduling for %s", framework.master)
     framework.start()
     stopping.wait()
-    server.stop(timeout=1)
+    framework.watchers.close()
+    listeners.stop()
     framework.stop()
     for why in failures:
         sys.stderr.write(f"serenity framework: {why}\n")
     return _BUG if failures else 0
+
+
+def _tear_down(settings: FrameworkSettings, yes: bool) -> int:
+    from serenity.framework.teardown import NotTornDown, tear_down
+
+    def agreed(what: str) -> bool:
+        if yes:
+            return True
+        sys.stderr.write(f"{what}\n")
+        if not sys.stdin.isatty():
+            raise NotTornDown("nobody is there to ask; say --yes if you mean it")
+        return click.confirm("Go on?", err=True)
+
+    try:
+        print(tear_down(settings, SystemClock(), agreed))
+    except NotTornDown as error:
+        sys.stderr.write(f"serenity framework: not torn down: {error}\n")
+        return _REFUSED
+    return 0
 
 
 def main() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from serenity.framework.jobs import ALIVE, Attempt, Job, Key
-from serenity.framework.rows import attempt_key
-from serenity.framework.store import Changes, Snapshot
+from serenity.framework.lines import Ask, Lines
+from serenity.framework.placement import Held
+from serenity.framework.store.changes import Changes, Snapshot
+from serenity.framework.store.rows import attempt_key
 from serenity.framework.views import attempt_text, concluded, job_view, one_line, record_json
 from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState, EventType
@@ -26,14 +29,17 @@ class Book:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.changes = Changes()
-        self.due: dict[Key, None] = {}  # Pending, and may run now; in the order in which they came due.
-        self.on_agent: Counter[tuple[str, str]] = Counter()  # Alive, by (job id, agent id).
+        self.lines = Lines()  # Pending, and may run now.
+        self.on_agents: dict[str, Counter[str]] = {}  # How many are alive, by job id and agent id; no zeros.
+        self.held: dict[str, Held] = {}  # By those that are alive, for each user.
         self._jobs = {job.id: job for job, _ in snapshot.jobs}
         self._kills = {job.id: kills for job, kills in snapshot.jobs}
         self._current: dict[Key, Attempt] = {}
         self._counts: dict[str, Counter[AttemptState]] = {job_id: Counter() for job_id in self._jobs}
         self._states: dict[str, api.JobState] = {}
         self._later: list[tuple[float, Key]] = []  # Pending ones that wait for their time, by that time.
+        self._cut_off: list[tuple[float, Key]] = []  # Unreachable ones, by the time when they are given up.
+        self._by_submit_id = {job.request.id: job.id for job, _ in snapshot.jobs if job.request.id is not None}
         self._concluded: deque[str] = deque(maxlen=_CONCLUDED)  # Records whose outcome watchers have been told.
         self._last_event_id = snapshot.last_event_id
         for attempt in snapshot.attempts:
@@ -53,6 +59,11 @@ class Book:
     def job(self, job_id: str) -> Job | None:
         """None when there is none, or it has ended."""
         return self._jobs.get(job_id)
+
+    def submitted_as(self, submit_id: str) -> api.Job | None:
+        """The job that its client has given this id."""
+        job_id = self._by_submit_id.get(submit_id)
+        return None if job_id is None else self.view(job_id)
 
     def current(self, key: Key) -> Attempt:
         return self._current[key]
@@ -82,6 +93,8 @@ class Book:
 
     def add(self, job: Job, attempts: Iterable[Attempt]) -> None:
         self._jobs[job.id] = job
+        if job.request.id is not None:
+            self._by_submit_id[job.request.id] = job.id
         self._kills[job.id] = 0
         self._counts[job.id] = Counter()
         for attempt in attempts:
@@ -128,22 +141,35 @@ class Book:
             self._current[attempt.key] = replace(attempt, ending=replace(attempt.ending, record=record))
 
     def come_due(self, now_s: float) -> bool:
-        """Moves the pending attempts whose time has come to `due`; whether there were any."""
+        """Lets the pending attempts whose time has come stand in line; whether there were any."""
         found = False
         while self._later and self._later[0][0] <= now_s:
             _, key = heapq.heappop(self._later)
             attempt = self._current.get(key)
             if attempt is not None and attempt.state is AttemptState.PENDING and attempt.not_before <= now_s:
-                self.due[key] = None
+                self.lines.add(self._jobs[attempt.job_id], attempt.instance)
                 found = True
+        return found
+
+    def given_up(self, now_s: float) -> list[Attempt]:
+        """Those that have been unreachable for as long as their jobs wait.  Each is told once."""
+        found = []
+        while self._cut_off and self._cut_off[0][0] <= now_s:
+            at_s, key = heapq.heappop(self._cut_off)
+            attempt = self._current.get(key)
+            if attempt is not None and self._given_up_at(attempt) == at_s:
+                found.append(attempt)
         return found
 
     def forget_ended(self) -> list[str]:
         """Drops the jobs that have ended; the store keeps them."""
         ended = [job_id for job_id in self.changes.jobs if self._states[job_id].ended]
         for job_id in ended:
-            for instance in range(self._jobs[job_id].request.instances):
+            request = self._jobs[job_id].request
+            for instance in range(request.instances):
                 self._unindex(self._current.pop((job_id, instance)))
+            if request.id is not None:
+                del self._by_submit_id[request.id]
             del self._jobs[job_id], self._kills[job_id], self._counts[job_id], self._states[job_id]
         return ended
 
@@ -199,11 +225,13 @@ class Book:
 
     def _follow(self, job_id: str, now_s: float, text: str = "") -> None:
         """Derives the job's state anew, and tells when it has changed."""
-        state = self.view(job_id).state
+        view = self.view(job_id)
+        state = view.state
         changed, self._states[job_id] = state is not self._states[job_id], state
-        if state.ended and self._jobs[job_id].ended_at is None:
+        if state.ended and view.ended_at is None:
             self._jobs[job_id] = replace(self._jobs[job_id], ended_at=now_s)
-        self.changes.jobs[job_id] = self.view(job_id)
+            view = replace(view, ended_at=now_s)
+        self.changes.jobs[job_id] = view
         if changed or text:
             self.note(EventType.JOB, now_s, job=self._jobs[job_id], state=state.value, text=text or f"job {state}")
 
@@ -213,13 +241,28 @@ class Book:
         if attempt.state is AttemptState.PENDING:
             heapq.heappush(self._later, (attempt.not_before, attempt.key))
         if attempt.alive and attempt.place is not None:
-            self.on_agent[attempt.job_id, attempt.place.agent_id] += 1
+            job = self._jobs[attempt.job_id]
+            self.on_agents.setdefault(job.id, Counter())[attempt.place.agent_id] += 1
+            self.held[job.share_of] = self.held.get(job.share_of, Held()) + Ask.of(job)
+        given_up_at = self._given_up_at(attempt)
+        if given_up_at is not None:
+            heapq.heappush(self._cut_off, (given_up_at, attempt.key))
 
     def _unindex(self, attempt: Attempt) -> None:
         self._counts[attempt.job_id][attempt.state] -= 1
-        self.due.pop(attempt.key, None)
+        self.lines.remove(attempt.key)
         if attempt.alive and attempt.place is not None:
-            key = (attempt.job_id, attempt.place.agent_id)
-            self.on_agent[key] -= 1
-            if not self.on_agent[key]:
-                del self.on_agent[key]
+            job, agent_id = self._jobs[attempt.job_id], attempt.place.agent_id
+            on_agents = self.on_agents[job.id]
+            on_agents[agent_id] -= 1
+            if not on_agents[agent_id]:
+                del on_agents[agent_id]
+            if not on_agents:
+                del self.on_agents[job.id]
+            held = self.held.pop(job.share_of) - Ask.of(job)
+            if held != Held():
+                self.held[job.share_of] = held
+
+    def _given_up_at(self, attempt: Attempt) -> float | None:
+        after_s = self._jobs[attempt.job_id].request.rerun_unreachable_after_s
+        return None if after_s is None or attempt.unreachable_at is None else attempt.unreachable_at + after_s

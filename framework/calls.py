@@ -37,6 +37,30 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Shutdown:
+    """Ends an executor that has no task any more."""
+
+    executor_id: str
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A framework message to an executor, base64; Mesos may lose it."""
+
+    executor_id: str
+    agent_id: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptInverseOffers:
+    """We shall be gone by then."""
+
+    offer_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reconcile:
     """(task id, agent id) each; none at all asks for everything that Mesos knows."""
 
@@ -53,4 +77,4 @@ class Suppress:
     """No offers are wanted until the next `Revive`."""
 
 
-Call = Accept | Decline | Acknowledge | Kill | Reconcile | Revive | Suppress
+Call = Accept | AcceptInverseOffers | Acknowledge | Decline | Kill | Reconcile | Revive | Shutdown | Suppress | Tell

@@ -25,6 +25,9 @@ class Cooldowns:
 
     def __init__(self, cooldowns: Iterable[Cooldown] = ()) -> None:
         self._by_key = {each.key: each for each in cooldowns}
+        self.agents: dict[str, set[str]] = {}  # Ids, by job id.
+        for each in self._by_key.values():
+            self.agents.setdefault(each.job_id, set()).add(each.agent_id)
 
     def __iter__(self) -> Iterator[Cooldown]:
         return iter(self._by_key.values())
@@ -35,6 +38,7 @@ class Cooldowns:
         if known is not None and known.until >= cooldown.until:
             return False
         self._by_key[cooldown.key] = cooldown
+        self.agents.setdefault(cooldown.job_id, set()).add(cooldown.agent_id)
         return True
 
     def expire(self, now_s: float) -> list[Cooldown]:
@@ -42,16 +46,16 @@ class Cooldowns:
         return self._remove([each for each in self if each.until <= now_s])
 
     def forget_job(self, job_id: str) -> list[Cooldown]:
-        return self._remove([each for each in self if each.job_id == job_id])
+        return self._remove(self.of_job(job_id))
 
     def of_job(self, job_id: str) -> list[Cooldown]:
-        return [each for each in self if each.job_id == job_id]
-
-    @property
-    def pairs(self) -> frozenset[tuple[str, str]]:
-        return frozenset(self._by_key)
+        return [self._by_key[job_id, agent_id] for agent_id in self.agents.get(job_id, ())]
 
     def _remove(self, over: list[Cooldown]) -> list[Cooldown]:
         for each in over:
             del self._by_key[each.key]
+            agents = self.agents[each.job_id]
+            agents.discard(each.agent_id)
+            if not agents:
+                del self.agents[each.job_id]
         return over

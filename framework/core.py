@@ -14,19 +14,25 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 
 import msgspec
 
 from serenity.daemon.clock import Clock
-from serenity.framework import why
+from serenity.framework import refusals, why
+from serenity.framework.agents import Executor, Offer
 from serenity.framework.book import Book
-from serenity.framework.calls import Accept, Acknowledge, Call, Decline, Kill
+from serenity.framework.calls import Accept, AcceptInverseOffers, Acknowledge, Call, Kill
+from serenity.framework.cluster.cluster import Cluster
 from serenity.framework.cooldowns import Cooldown, Cooldowns
 from serenity.framework.demand import Demand
+from serenity.framework.flapping import Flapping
+from serenity.framework.hearing import Hearing
+from serenity.framework.holds import Hold, Holds
 from serenity.framework.job_ids import next_id
 from serenity.framework.jobs import (
     Attempt,
+    CutOff,
     Ended,
     Ending,
     Event,
@@ -39,24 +45,21 @@ from serenity.framework.jobs import (
     first_attempt,
     step,
 )
-from serenity.framework.placement import AgentLaunch, Executor, Offer, Wanted, place
+from serenity.framework.maintenance import Maintenance, told_why
+from serenity.framework.old_executors import shutdowns
+from serenity.framework.placement import AgentLaunch, Memory, place
 from serenity.framework.pursuit import Pursuit
-from serenity.framework.store import Changes, Snapshot
+from serenity.framework.refusals import declines
+from serenity.framework.store.changes import Changes, Snapshot
 from serenity.framework.task_info import ExecutorTemplate, task_info
 from serenity.framework.updates import Update, decode
-from serenity.framework.views import correction_text
 from serenity.wire.mesos.resources import Json, ResourceError
-from serenity.wire.messages import api, corrections
-from serenity.wire.messages.api import AttemptState, EventType
-from serenity.wire.messages.corrections import Correction, CorrectionError, Outcome
+from serenity.wire.messages import api
+from serenity.wire.messages.api import AttemptState
 from serenity.wire.messages.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-_MIB = 1 << 20
-# What is left of an offer comes back soon while work waits for more, rarely otherwise.
-_REFUSE_WAITING_S = 5.0
-_REFUSE_IDLE_S = 300.0
 # An agent leaves the executors of a removed framework its --executor_shutdown_grace_period, 5 s unless it was
 # changed, and then kills them.  Nobody will tell us when their tasks are gone.
 _REMOVED_LINGERS_S = 15.0
@@ -64,6 +67,10 @@ _REMOVED_LINGERS_S = 15.0
 
 class UnknownJob(LookupError):  # noqa: N818 - reads as what it says
     """No job with that id is alive."""
+
+
+class IdTaken(ValueError):  # noqa: N818
+    """Something else was submitted with the same id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +99,29 @@ class Core:
         self._clock = clock
         self._last_job_id = snapshot.last_job_id
         self._cooldowns = Cooldowns(snapshot.cooldowns)
+        self._flapping = Flapping()
+        self._holds = Holds(snapshot.holds)
         self._executors: dict[str, dict[str, Executor]] = defaultdict(dict)
         for executor in snapshot.executors:
             self._executors[executor.agent_id][executor.id] = executor
         self._offers: dict[str, Offer] = {}
         self._seen_slack: dict[str, why.SeenSlack] = {}  # By agent.
+        self.heard = Hearing(self._book, Cluster(snapshot.antagonists))
+        self._maintenance = Maintenance()
         self._demand = Demand()
         self._calls: list[Call] = []
         self._pursuit = Pursuit(config.reconcile_every_s)
 
     # -- users -----------------------------------------------------------------------------
 
-    def submit(self, request: api.JobRequest) -> api.Job:
+    def submit(self, request: api.JobRequest, owner: str | None = None) -> api.Job:
+        """Raises IdTaken."""
+        known = self._book.submitted_as(request.id) if request.id is not None else None
+        if known is not None:
+            return same_job(known, request, owner)
         now_s = self._clock.now_s()
         self._last_job_id = next_id(self._last_job_id, now_s)
-        job = Job(self._last_job_id, request.name or _name_of(request.command), request, submitted_at=now_s)
+        job = Job(self._last_job_id, request.name or _name_of(request.argv), request, submitted_at=now_s, owner=owner)
         self._book.add(job, (first_attempt(job, instance) for instance in range(request.instances)))
         return self._book.view(job.id)
 
@@ -114,22 +129,51 @@ class Core:
         """Asks for the end of a job; a second time changes nothing.  Raises UnknownJob."""
         job, now_s = self._job(job_id), self._clock.now_s()
         if not job.kill_requested:
-            self._book.change_job(replace(job, kill_requested_at=now_s), now_s, "kill requested")
+            self._book.change_job(msgspec.structs.replace(job, kill_requested_at=now_s), now_s, "kill requested")
             for attempt in self._book.of_job(job_id):
                 self._step(attempt, KillAsked())
         return self._book.view(job_id)
 
     def why(self, job_id: str) -> tuple[str, ...]:
         """Why it is not running, a sentence each.  Raises UnknownJob."""
-        job = self._job(job_id)
-        return why.explain(
+        job, attempts = self._job(job_id), self._book.of_job(job_id)
+        apart = self.heard.apart(job, self._clock.now_s())
+        lines = why.explain(
             job,
-            self._book.of_job(job_id),
-            subscribed=self.subscribed,
-            cooldowns=self._cooldowns.of_job(job_id),
-            slack=tuple(self._seen_slack.values()),
-            now_s=self._clock.now_s(),
+            attempts,
+            why.Situation(
+                subscribed=self.subscribed,
+                cooldowns=self._cooldowns.of_job(job_id),
+                flapping=self._flapping.of_job(job_id),
+                slack=tuple(self._seen_slack.values()),
+                lines=self._book.lines,
+                held=self._book.held,
+                now_s=self._clock.now_s(),
+                apart={self._hostname(agent): each for agent, each in apart.items()},
+            ),
         )
+        if any(each.state is AttemptState.PENDING for each in attempts):
+            lines += tuple(each.sentence(self._clock.now_s()) for each in self._holds)
+        return lines
+
+    # -- operators ---------------------------------------------------------------------------
+
+    def hold(self, hold: Hold) -> None:
+        """Nothing is launched on that agent until it is released, or the hold is over; what runs there goes on."""
+        for_s = hold.until - hold.since
+        logger.info("%s (%s) is held for %.0f s: %s", hold.hostname, hold.agent_id, for_s, hold.reason)
+        self._holds.put(hold)
+        self._book.changes.holds_over.discard(hold.agent_id)
+        self._book.changes.holds[hold.agent_id] = hold
+
+    def release(self, agent_id: str) -> bool:
+        """False where it is not held."""
+        return self._holds.release(agent_id, self._clock.now_s())
+
+    @property
+    def holds(self) -> dict[str, Hold]:
+        """By agent id."""
+        return {each.agent_id: each for each in self._holds}
 
     @property
     def jobs_alive(self) -> int:
@@ -142,8 +186,9 @@ class Core:
     def tasks_on(self) -> dict[str, int]:
         """How many tasks each agent holds, by agent id."""
         tasks: dict[str, int] = defaultdict(int)
-        for (_, agent_id), count in self._book.on_agent.items():
-            tasks[agent_id] += count
+        for on_agents in self._book.on_agents.values():
+            for agent_id, count in on_agents.items():
+                tasks[agent_id] += count
         return tasks
 
     # -- Mesos -----------------------------------------------------------------------------
@@ -153,6 +198,7 @@ class Core:
             self.framework_id = self._book.changes.framework_id = framework_id
         self.subscribed = True
         self._offers.clear()
+        self._maintenance.forget()
         self._demand.subscribed()
         self._pursuit.subscribed(self._clock.monotonic_s())
 
@@ -182,10 +228,20 @@ class Core:
                 logger.error("an offer that cannot be read: %r: %s", error, each)
                 continue
             self._offers[offer.id] = offer
-            self._seen_slack[offer.agent_id] = why.SeenSlack(offer.hostname, offer.resources.revocable, now_s)
+            self._maintenance.offered(offer.agent_id, each.get("unavailability"))
+            self._seen_slack[offer.agent_id] = why.SeenSlack.of(offer, now_s)
 
     def rescinded(self, offer_id: str) -> None:
         self._offers.pop(offer_id, None)
+
+    def asked_back(self, inverse_offers: Sequence[Json]) -> None:
+        """Maintenance is planned: agents are closed in time, and then drained."""
+        for each in inverse_offers:
+            self._maintenance.asked_back(each)
+        self._calls.append(AcceptInverseOffers(tuple(each["id"]["value"] for each in inverse_offers)))
+
+    def called_off(self, inverse_offer_id: str) -> None:
+        self._maintenance.called_off(inverse_offer_id)
 
     def updated(self, status: Json) -> None:
         """A status update, or an answer to a reconciliation."""
@@ -202,10 +258,13 @@ class Core:
         else:
             if update.event != Seen(AttemptState.UNREACHABLE):
                 self._pursuit.found(update.task_id)
-            self._step(attempt, update.event)
+            self._step(attempt, told_why(update.event, attempt, self._job(attempt.job_id)))
 
     def executor_ended(self, agent_id: str, executor_id: str | None) -> None:
         """`executor_id` None: the agent is gone, and all of its executors."""
+        if executor_id is None:
+            self._seen_slack.pop(agent_id, None)
+            self.heard.cluster.agent_gone(agent_id)
         known = self._executors.get(agent_id, {})
         for each in [executor_id] if executor_id is not None else list(known):
             if known.pop(each, None) is not None:
@@ -214,44 +273,39 @@ class Core:
 
     def message(self, agent_id: str, executor_id: str, data: str) -> None:
         """From an executor; `data` is base64."""
-        try:
-            said = corrections.decode(data)
-        except CorrectionError as error:
-            logger.warning("a message of executor %s on agent %s: %s", executor_id, agent_id, error)
-            return
-        if isinstance(said, Outcome):
-            self._book.conclude(said, self._clock.now_s())
-        else:
-            self._note_correction(said)
-
-    def _note_correction(self, correction: Correction) -> None:
-        attempt = self._book.find(correction.task)
-        self._book.note(
-            EventType.CORRECTION,
-            self._clock.now_s(),
-            job=self._book.job(attempt.job_id) if attempt else None,
-            attempt=attempt,
-            state=correction.action,
-            text=correction_text(correction),
-            body=msgspec.to_builtins(correction),
-        )
+        seen = self._seen_slack.get(agent_id)
+        hostname = seen.hostname if seen is not None else None
+        answer = self.heard.message(agent_id, hostname, executor_id, data, self._clock.now_s())
+        if answer is not None:
+            self._calls.append(answer)
 
     # -- the round ---------------------------------------------------------------------------
 
     def end_round(self) -> Round:
         """Does what time has brought, matches the offers at hand, and hands out what is to be done."""
         now_s = self._clock.now_s()
+        for attempt in self._book.given_up(now_s):
+            self._step(attempt, CutOff())
         fresh = self._book.come_due(now_s)
         for over in self._cooldowns.expire(now_s):
             self._drop_cooldown(over)
             fresh = True
+        for agent in self._holds.expire(now_s):
+            logger.info("%s (%s) is held no more", agent.hostname, agent.agent_id)
+            self._book.changes.holds.pop(agent.agent_id, None)
+            self._book.changes.holds_over.add(agent.agent_id)
+            fresh = True
+        fresh |= self.heard.forget(now_s)
+        for attempt in self._maintenance.leaving(self._book.alive, now_s):
+            self._kill(self._step(attempt, Seen(AttemptState.KILLING)))
         if self.subscribed:
             self._calls.extend(self._pursuit.calls(self._book, self._clock.monotonic_s()))
             self._match(now_s)
-            call = self._demand.call(bool(self._book.due), fresh, now_s)
+            call = self._demand.call(bool(self._book.lines), fresh, now_s)
             if call is not None:
                 self._calls.append(call)
         for job_id in self._book.forget_ended():
+            self._flapping.forget(job_id)
             for over in self._cooldowns.forget_job(job_id):
                 self._drop_cooldown(over)
         calls, self._calls = tuple(self._calls), []
@@ -260,7 +314,6 @@ class Core:
     def _match(self, now_s: float) -> None:
         if not self._offers or self.framework_id is None:
             return
-        wanted = [self._wanted(self._book.current(key)) for key in self._book.due]
         template = ExecutorTemplate(
             self.framework_id,
             self._config.executor_command,
@@ -268,23 +321,42 @@ class Core:
             self._config.executor_cpus,
             self._config.executor_mem_mb,
         )
+        closed = [each for each in self._offers.values() if self._closed(each.agent_id, now_s)]
+        # For long: when a hold is over, a REVIVE brings them back.
+        self._calls.extend(declines(closed, waiting=False))
         placement = place(
-            self._offers.values(),
-            wanted,
-            executors={agent_id: tuple(known.values()) for agent_id, known in self._executors.items()},
+            (each for each in self._offers.values() if not self._closed(each.agent_id, now_s)),
+            self._book.lines,
+            executors={
+                offer.agent_id: tuple(self._executors[offer.agent_id].values()) for offer in self._offers.values()
+            },
             template=template,
-            avoid=self._cooldowns.pairs,
-            running=self._book.on_agent,
+            memory=Memory(
+                avoid=self.heard.avoided(self._cooldowns.agents, now_s),
+                running=self._book.on_agents,
+                most=self._flapping.most(now_s),
+                held=self._book.held,
+            ),
         )
         for launch in placement.launches:
             self._launch(launch)
-        if placement.unused:
-            refuse_s = _REFUSE_WAITING_S if self._book.due else _REFUSE_IDLE_S
-            self._calls.append(Decline(tuple(each.id for each in placement.unused), refuse_s))
+        self._calls.extend(declines(placement.unused, waiting=bool(self._book.lines)))
+        for old in shutdowns(placement.unused, self._executors, self._book.alive, template.digest):
+            logger.info("executor %s on agent %s is of an earlier time and idle: ending it", *astuple(old))
+            self._calls.append(old)
+            self.executor_ended(old.agent_id, old.executor_id)
         self._offers.clear()
 
+    def _hostname(self, agent_id: str) -> str:
+        seen = self._seen_slack.get(agent_id)
+        return seen.hostname if seen is not None else agent_id
+
+    def _closed(self, agent_id: str, now_s: float) -> bool:
+        """Whether nothing new goes there, for an operator's sake."""
+        return agent_id in self._holds or self._maintenance.closed(agent_id, now_s)
+
     def _launch(self, launch: AgentLaunch) -> None:
-        tasks, offer = [], launch.offers[0]
+        tasks, offer, now_s = [], launch.offers[0], self._clock.now_s()
         for each in launch.placed:
             if each.executor.id not in self._executors[offer.agent_id]:
                 self._executors[offer.agent_id][each.executor.id] = each.executor
@@ -294,14 +366,10 @@ class Core:
             where = Place(offer.agent_id, offer.hostname, offer.agent_url, each.executor.id)
             attempt = self._step(pending, Launch(where))
             self._pursuit.launched(attempt.task_id, self._clock.monotonic_s())
+            self._flapping.launched(attempt.job_id, now_s)
             job = self._job(attempt.job_id)
             tasks.append(task_info(job, attempt, offer.agent_id, each.resources, each.executor.info))
-        self._calls.append(Accept(tuple(each.id for each in launch.offers), tuple(tasks), _REFUSE_WAITING_S))
-
-    def _wanted(self, attempt: Attempt) -> Wanted:
-        job = self._job(attempt.job_id)
-        request = job.request
-        return Wanted(attempt.key, request.cpus, request.mem_bytes / _MIB, request.priority, since_s=job.submitted_at)
+        self._calls.append(Accept(tuple(each.id for each in launch.offers), tuple(tasks), refusals.WAITING_S))
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -316,9 +384,17 @@ class Core:
         self._book.put(done.attempt, now_s, done.successor)
         if done.kill:
             self._kill(done.attempt)
-        if isinstance(event, Ended) and attempt.alive:
+        ending = done.attempt.ending
+        if attempt.alive and ending is not None:
             self._pursuit.ended(attempt.task_id)
-            self._cool_down(attempt, event.ending.avoid_s if done.successor else 0.0, now_s)
+            self.heard.ended(self._job(attempt.job_id), done.attempt, now_s)
+            self._cool_down(attempt, ending.avoid_s if done.successor else 0.0, now_s)
+            self._flapping.ended(
+                attempt.job_id,
+                well=ending.state is AttemptState.FINISHED,
+                ran_s=now_s - (attempt.running_at or now_s),
+                now_s=now_s,
+            )
         return done.attempt
 
     def _cool_down(self, attempt: Attempt, avoid_s: float, now_s: float) -> None:
@@ -356,6 +432,13 @@ class Core:
         """Seconds after which a round is needed even if nothing happens; at most one."""
         due_s = self._book.next_due_s
         return 1.0 if due_s is None else min(1.0, max(0.0, due_s - self._clock.now_s()))
+
+
+def same_job(known: api.Job, request: api.JobRequest, owner: str | None) -> api.Job:
+    """A submission whose id was seen before.  Raises IdTaken where it is another's, or asks for something else."""
+    if known.request != request or known.owner != owner:
+        raise IdTaken(f"id {request.id!r} was given to job {known.id}, which is another one; choose another id")
+    return known
 
 
 def _name_of(command: Sequence[str]) -> str:

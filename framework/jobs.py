@@ -14,18 +14,22 @@ successor of an attempt is made in the very step that ends it.
      ▼                                                        ▼
    KILLED                          FINISHED │ FAILED (the job's doing) │ KILLED (taken away) │ LOST
 
-LAUNCHING and KILLING may become UNREACHABLE too.  An attempt that has ended stays as it
-is; if Mesos still shows its task alive, the task is killed, since a successor may run.
+LAUNCHING and KILLING may become UNREACHABLE too.  CutOff ends what has been UNREACHABLE for
+as long as its job waits, if that says so: the one case in which two may run at once.  An
+attempt that has ended stays as it is; if Mesos still shows its task alive, the task is
+killed, since a successor may run.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
+from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages.api import AttemptState, JobRequest, JobState
 from serenity.wire.messages.kill_record import KillRecord, Retry
 from serenity.wire.messages.reasons import Payer, Reason
@@ -43,8 +47,7 @@ _OWN_EXIT = frozenset({Reason.COMMAND_FAILED, Reason.COMMAND_SIGNALED, Reason.LA
 Key = tuple[str, int]  # Job id and instance.
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, gc=False):
     """What a user has asked for; the rest follows from the attempts."""
 
     id: str
@@ -53,14 +56,19 @@ class Job:
     submitted_at: float
     kill_requested_at: float | None = None
     ended_at: float | None = None
+    owner: str | None = None  # Who submitted it, where the API knows.
 
     @property
     def kill_requested(self) -> bool:
         return self.kill_requested_at is not None
 
+    @property
+    def share_of(self) -> str:
+        """Whose share of the slack it takes: its submitter's, or where nobody knows him, whom it runs as."""
+        return self.owner or self.request.user or ""
 
-@dataclass(frozen=True, slots=True)
-class Place:
+
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where an attempt was launched.  `agent_url` is ``http://host:port`` of the agent."""
 
     agent_id: str
@@ -69,8 +77,7 @@ class Place:
     executor_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True, gc=False):
     """How an attempt ended.  `reason` None: nobody said, and nobody guesses.
 
     `avoid_s`: for how long the agent is to be avoided for this job.  `lingers_s`: for how long
@@ -86,8 +93,7 @@ class Ending:
     measured: TaskEnd | None = None  # None: it never ran, or nobody is left who could say.
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     job_id: str
     instance: int
     number: int  # From 1.
@@ -100,6 +106,7 @@ class Attempt:
     container_id: str | None = None  # The executor's, which holds the sandbox.
     launched_at: float | None = None
     running_at: float | None = None
+    unreachable_at: float | None = None  # Since when; None while it is not.
     ended_at: float | None = None
     ending: Ending | None = None
     retry: Retry | None = None
@@ -159,7 +166,12 @@ class KillAsked:
     """Someone wants the job gone; asked again for as long as the task lives."""
 
 
-Event = Launch | Seen | Ended | KillAsked
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """Its agent has been unreachable for `Job.request.rerun_unreachable_after_s`."""
+
+
+Event = Launch | Seen | Ended | KillAsked | CutOff
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +219,10 @@ def step(job: Job, attempt: Attempt, event: Event, now_s: float) -> Step:
             return Step(_move(attempt, AttemptState.KILLING, now_s), kill=True)
         case KillAsked():
             return Step(attempt)
+        case CutOff() if attempt.state is AttemptState.UNREACHABLE:
+            return _end(job, attempt, _cut_off(job), now_s)
+        case CutOff():
+            return Step(attempt)  # It has come back, or ended, just now.
     raise ImpossibleTransition(attempt, event)
 
 
@@ -214,16 +230,25 @@ def _seen(job: Job, attempt: Attempt, state: AttemptState, container_id: str | N
     if attempt.ended:
         # Believed gone, yet it runs, and a successor may run beside it.
         return Step(attempt, kill=state in (AttemptState.RUNNING, AttemptState.KILLING))
+    news: dict[str, object] = {}
     if container_id is not None and container_id != attempt.container_id:
-        attempt = replace(attempt, container_id=container_id)
+        news["container_id"] = container_id
+    if (state is AttemptState.UNREACHABLE) != (attempt.unreachable_at is not None):
+        news["unreachable_at"] = now_s if attempt.unreachable_at is None else None
     if state is AttemptState.RUNNING:
         if attempt.running_at is None:
-            attempt = replace(attempt, running_at=now_s)
+            news["running_at"] = now_s
         if attempt.state is AttemptState.KILLING:
-            return Step(attempt)  # A late or repeated update.
+            return Step(_move(attempt, attempt.state, now_s, **news))  # A late or repeated update.
         if job.kill_requested:
-            return Step(_move(attempt, AttemptState.KILLING, now_s), kill=True)
-    return Step(_move(attempt, state, now_s))
+            return Step(_move(attempt, AttemptState.KILLING, now_s, **news), kill=True)
+    return Step(_move(attempt, state, now_s, **news))
+
+
+def _cut_off(job: Job) -> Ending:
+    after_s = job.request.rerun_unreachable_after_s or 0.0
+    message = f"unreachable for {format_duration(after_s)}, and given up as asked; it may still run there"
+    return Ending(AttemptState.LOST, Reason.AGENT_LOST, message, avoid_s=Reason.AGENT_LOST.avoid_s)
 
 
 def _end(job: Job, attempt: Attempt, ending: Ending, now_s: float) -> Step:
@@ -242,7 +267,7 @@ def _end(job: Job, attempt: Attempt, ending: Ending, now_s: float) -> Step:
             avoid=avoid,
         )
         if ending.record is not None:
-            ending = replace(ending, record=msgspec.structs.replace(ending.record, retry=retry))
+            ending = replace(ending, record=replace(ending.record, retry=retry))
     return Step(_move(attempt, ending.state, now_s, ended_at=now_s, ending=ending, retry=retry), successor)
 
 
@@ -250,6 +275,9 @@ def _successor(job: Job, attempt: Attempt, ending: Ending, charged: bool, now_s:
     if ending.state is AttemptState.FINISHED:
         return None
     if charged and attempt.charged_before >= job.request.max_retries:
+        return None
+    most_free = job.request.max_free_retries
+    if not charged and most_free is not None and attempt.free_before >= most_free:
         return None
     return Attempt(
         attempt.job_id,
@@ -282,10 +310,10 @@ def backoff_s(attempt: Attempt, reason: Reason | None, charged: bool, now_s: flo
 
 
 def _move(attempt: Attempt, state: AttemptState, now_s: float, **changes: object) -> Attempt:
-    if state is attempt.state and not changes:
-        return attempt
+    if state is attempt.state:
+        return replace(attempt, **changes) if changes else attempt
     story = (*attempt.story[-_STORY_LINES:], f"{attempt.state} → {state} at {now_s:.3f}")
-    return replace(attempt, state=state, story=story, **changes)  # type: ignore[arg-type]
+    return replace(attempt, state=state, story=story, **changes)
 
 
 def job_state(job: Job, counts: Mapping[AttemptState, int]) -> JobState:

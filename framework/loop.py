@@ -1,7 +1,8 @@
 """The loop around the core: gathers what comes in, commits a round's changes, then lets its calls go.
 
 Whatever arrives while a commit is under way makes up the next round: the slower the disk,
-the larger the rounds.
+the larger the rounds.  While the store cannot be written nothing goes on, and nothing is lost:
+no update is acknowledged, nothing launched, and who asks is told why.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ from typing import Any, TypeVar
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
 from serenity.framework.calls import Call
-from serenity.framework.core import Core, UnknownJob
-from serenity.framework.store import Changes, StoreBusyError, StoreError
+from serenity.framework.core import Core, IdTaken, UnknownJob
+from serenity.framework.crash_points import CrashPoint, passing
+from serenity.framework.store.changes import Changes
+from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _MESSAGES_A_ROUND = 5000
-# A store that cannot be written for this long ends the framework: nothing was acknowledged
-# or launched meanwhile, so whoever starts it again loses nothing.
-_COMMIT_PATIENCE_S = 60.0
 _COMMIT_PAUSE_S = 0.5
 
 
@@ -62,6 +62,8 @@ class Loop:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="framework loop", daemon=True)
         self.failure: str | None = None  # Why the loop has ended, if not by `stop`.
+        self.store_lost = False  # Whether that was for want of the connection to the database.
+        self.trouble: str | None = None  # Why the store cannot be written just now.
         self.ended = threading.Event()
 
     def start(self) -> None:
@@ -82,12 +84,20 @@ class Loop:
         """Like `tell`, and returns its result once what it has changed is durable.
 
         Raises:
-            TimeoutError, StoreError, and whatever `do` raises.
+            StoreError: the store cannot be written; nothing has been done.
+            TimeoutError: nor can it be said whether it will be done.
+            And whatever `do` raises.
         """
+        if self.trouble is not None:
+            raise StoreBusyError(self.trouble)
         message = _Message(do, Future())
         assert message.answer is not None
         self._inbox.put(message)
-        result: T = message.answer.result(timeout_s)
+        try:
+            result: T = message.answer.result(timeout_s)
+        except TimeoutError:
+            why = self.trouble or "the framework is overloaded"
+            raise TimeoutError(f"no answer within {timeout_s:g} s, and it may yet be done: {why}") from None
         return result
 
     def _run(self) -> None:
@@ -95,7 +105,7 @@ class Loop:
             while not self._stopping:
                 self._round(self._gather())
         except StoreError as error:
-            self.failure = str(error)
+            self.failure, self.store_lost = str(error), isinstance(error, StoreLostError)
         except Exception as error:
             logger.exception("this is a bug in Serenity")
             self.failure = f"this is a bug in Serenity: {error!r}"
@@ -118,7 +128,7 @@ class Loop:
             self._metrics.add("serenity_framework_messages_total")
             try:
                 message.result = message.do(self._core)
-            except UnknownJob as error:
+            except (UnknownJob, IdTaken) as error:
                 message.error = error
             except Exception as error:
                 # One event that we cannot handle must not stop all others.
@@ -126,9 +136,11 @@ class Loop:
                 self._metrics.add("serenity_framework_message_failures_total")
                 message.error = error
         done = self._core.end_round()
+        passing(CrashPoint.DECIDED)
         try:
             if done.changes:
                 self._commit(done.changes)
+                passing(CrashPoint.COMMITTED)
         except StoreError as error:
             for message in messages:
                 message.error = message.error or error
@@ -136,23 +148,32 @@ class Loop:
         finally:
             for message in messages:
                 _answer(message)
+        passing(CrashPoint.ANSWERED)
         self._send(done.calls)
+        passing(CrashPoint.QUEUED)
         self._metrics.set("serenity_framework_jobs", self._core.jobs_alive)
 
     def _commit(self, changes: Changes) -> None:
+        """Until it is done.  Raises StoreError when it never will be."""
         began_s = self._clock.monotonic_s()
         while True:
             try:
                 self._commit_changes(changes)
                 break
             except StoreBusyError as error:
-                if self._stopping or self._clock.monotonic_s() - began_s > _COMMIT_PATIENCE_S:
+                if self._stopping:
                     raise
-                logger.error("%s; trying again", error)
+                if self.trouble is None:
+                    logger.error("%s; trying again, and nothing is launched or acknowledged until it succeeds", error)
+                self.trouble = str(error)
                 self._metrics.add("serenity_framework_commit_retries_total")
                 threading.Event().wait(_COMMIT_PAUSE_S)
+        took_s = self._clock.monotonic_s() - began_s
+        if self.trouble is not None:
+            logger.warning("the store could be written again after %.1f s", took_s)
+            self.trouble = None
         self._metrics.add("serenity_framework_commits_total")
-        self._metrics.add("serenity_framework_commit_seconds_total", self._clock.monotonic_s() - began_s)
+        self._metrics.add("serenity_framework_commit_seconds_total", took_s)
         self._count(changes)
         self._committed(changes)
 

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from serenity.framework.holds import Hold
 from serenity.wire.mesos.resources import Json
 from serenity.wire.messages import api
 
 
-def nodes(agents: Sequence[Json], tasks_on: Mapping[str, int]) -> api.Nodes:
-    """`agents`: the master's ``/slaves``; `tasks_on`: our tasks by agent id."""
-    return api.Nodes(
-        nodes=tuple(sorted((_node(each, tasks_on.get(each["id"], 0)) for each in agents), key=lambda n: n.hostname))
-    )
+class UnknownNode(LookupError):  # noqa: N818 - reads as what it says
+    """No agent has that id or hostname, or several have that hostname; the text says what to do."""
 
 
-def _node(agent: Json, tasks: int) -> api.Node:
+def nodes(agents: Sequence[Json], tasks_on: Mapping[str, int], holds: Mapping[str, Hold]) -> api.Nodes:
+    """`agents`: the master's ``/slaves``; `tasks_on`: our tasks by agent id; `holds`: by agent id."""
+    found = (_node(each, tasks_on.get(each["id"], 0), holds.get(each["id"])) for each in agents)
+    return api.Nodes(nodes=tuple(sorted(found, key=lambda node: node.hostname)))
+
+
+def find(known: Sequence[api.Node], id_or_hostname: str) -> api.Node:
+    """Raises UnknownNode."""
+    found = [each for each in known if id_or_hostname in (each.id, each.hostname)]
+    if not found:
+        raise UnknownNode(f"the master knows no agent {id_or_hostname!r}; `serenity nodes` lists those that there are")
+    if len(found) > 1:
+        ids = ", ".join(each.id for each in found)
+        raise UnknownNode(f"{len(found)} agents are on {id_or_hostname}; say which by its id: {ids}")
+    return found[0]
+
+
+def hold_view(hold: Hold) -> api.Hold:
+    return api.Hold(reason=hold.reason, since=hold.since, until=hold.until)
+
+
+def _node(agent: Json, tasks: int, hold: Hold | None) -> api.Node:
     slack, held = agent.get("resources", {}), agent.get("used_resources", {})
     return api.Node(
         id=agent["id"],
@@ -26,6 +45,7 @@ def _node(agent: Json, tasks: int) -> api.Node:
         held_cpus=float(held.get("cpus_revocable", 0.0)),
         held_mem_bytes=_bytes(held.get("mem_revocable", 0.0)),
         tasks=tasks,
+        hold=hold_view(hold) if hold is not None else None,
     )
 
 

@@ -1,89 +1,31 @@
-"""Placement: which pending attempts go onto which offers.  A pure function.
+"""Placement: which pending instances go onto which offers.  A pure function.
 
 Best effort runs on revocable cpus only, and on revocable memory wherever the slack comes
 from a resource provider.  Estimator modules inside an agent offer revocable cpus alone;
 there, and only there, memory is taken from the regular offer.
 
-Order: priority, then age; an instance that fits nowhere does not hold back smaller ones
-behind it.  Of the agents where it fits it gets the one that runs the fewest instances of
-its job.
+**Who is next.**  The highest priority; among its users the one with the smallest dominant share
+(of all slack, held and on offer, the larger of his shares of cpus and memory: Ghodsi et al.,
+Dominant Resource Fairness, NSDI 2011); of his jobs the oldest.  What fits nowhere holds back
+nothing smaller behind it.
+
+**Where.**  Of the agents where it fits, which satisfy its constraints and do not cool down for the
+job: where the fewest instances of the job are; of those one where an executor lives already; of those
+the one with the least left over, so that the large holes stay whole.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from serenity.framework.agents import Agent, Executor, Offer, Placed
 from serenity.framework.jobs import Key
+from serenity.framework.lines import Ask, Line, Lines
+from serenity.framework.room import Choice, Room
 from serenity.framework.task_info import ExecutorTemplate
-from serenity.wire.mesos.resources import Json, Resources
-from serenity.wire.transport.endpoint import Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    id: str
-    agent_id: str
-    hostname: str
-    agent_url: str
-    resources: Resources
-    executor_ids: frozenset[str] = frozenset()  # Of this framework, alive on the agent.
-
-    @classmethod
-    def from_json(cls, offer: Json) -> Offer:
-        """Raises KeyError or ResourceError for what is no offer."""
-        url = offer.get("url", {})
-        address, tls = url.get("address", {}), url.get("scheme") == "https"
-        # Certificates are for names; without TLS an address needs nobody to look it up.
-        names = ("hostname", "ip") if tls else ("ip", "hostname")
-        host = next(filter(None, map(address.get, names)), offer["hostname"])
-        return cls(
-            id=offer["id"]["value"],
-            agent_id=offer["agent_id"]["value"],
-            hostname=offer["hostname"],
-            agent_url=Endpoint(host, address.get("port", 5051), tls=tls).url,
-            resources=Resources.from_json(offer.get("resources", [])),
-            executor_ids=frozenset(each["value"] for each in offer.get("executor_ids", [])),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Executor:
-    """An executor that was launched once; its ExecutorInfo must never change while it lives."""
-
-    agent_id: str
-    id: str
-    template_digest: str
-    info: Json
-
-    @property
-    def memory_is_revocable(self) -> bool:
-        return any(each["name"] == "mem" and "revocable" in each for each in self.info["resources"])
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A pending attempt that may run now, as placement sees it."""
-
-    key: Key
-    cpus: float
-    mem_mb: float
-    priority: int
-    since_s: float
-
-    @property
-    def job_id(self) -> str:
-        return self.key[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """One attempt with its part of an agent's offers; `executor` may be one that lives already."""
-
-    key: Key
-    resources: Resources
-    executor: Executor
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,99 +42,165 @@ class Placement:
     unused: tuple[Offer, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What somebody's tasks hold; thousandths, of a CPU and of a MiB."""
+
+    cpus: int = 0
+    mem: int = 0
+
+    def __add__(self, ask: Ask | Held) -> Held:
+        return Held(self.cpus + ask.cpus, self.mem + ask.mem)
+
+    def __sub__(self, ask: Ask | Held) -> Held:
+        return Held(self.cpus - ask.cpus, self.mem - ask.mem)
+
+    def share(self, total: Held) -> float:
+        """The dominant one, 0 to 1."""
+        return max(self.cpus / max(1, total.cpus), self.mem / max(1, total.mem))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered of jobs, by job id; of users, by name."""
+
+    avoid: Mapping[str, Collection[str]]  # Agents that are cooling down for the job.
+    running: Mapping[str, Mapping[str, int]]  # How many of its instances are on which agent.
+    most: Mapping[str, int]  # Of those that flap: how many may be launched now.
+    held: Mapping[str, Held]  # By user.
+
+
+NOTHING = Memory({}, {}, {}, {})
+
+
 def place(
     offers: Iterable[Offer],
-    wanted: Iterable[Wanted],
+    lines: Lines,
     *,
     executors: Mapping[str, Sequence[Executor]],
     template: ExecutorTemplate,
-    avoid: frozenset[tuple[str, str]],
-    running: Mapping[tuple[str, str], int],
+    memory: Memory = NOTHING,
 ) -> Placement:
-    """Matches `wanted` with `offers`.
+    """Matches those who wait in `lines` with `offers`.
 
     Args:
         executors: what is known to have been launched, by agent id.
         template: what a new executor is made from.
-        avoid: (job id, agent id) pairs that are cooling down.
-        running: how many instances of a job are on an agent, by (job id, agent id).
     """
     by_agent: dict[str, list[Offer]] = defaultdict(list)
     for offer in offers:
         by_agent[offer.agent_id].append(offer)
-    agents = [_Agent(each, executors.get(agent_id, ()), template) for agent_id, each in by_agent.items()]
-    nowhere: set[str] = set()
-    for each in sorted(wanted, key=lambda w: (-w.priority, w.since_s, w.key)):
-        if each.job_id in nowhere:
-            continue
-        if not _place_one(each, agents, avoid, running):
-            nowhere.add(each.job_id)  # Its other instances ask for the same.
+    agents = [Agent(each, executors.get(agent_id, ()), template) for agent_id, each in by_agent.items()]
+    if agents and lines:
+        least = Held(min(line.ask.cpus for line in lines), min(line.ask.mem for line in lines))
+        room = Room(agents, least)
+        total = sum((Held(agent.cpus, agent.mem) for agent in agents), sum(memory.held.values(), Held()))
+        by_priority: dict[int, list[Line]] = defaultdict(list)
+        for line in lines:
+            by_priority[line.priority].append(line)
+        held = dict(memory.held)
+        for priority in sorted(by_priority, reverse=True):
+            _place_fairly(by_priority[priority], lines, room, memory, held, total)
     return Placement(
-        launches=tuple(AgentLaunch(tuple(a.offers), tuple(a.placed)) for a in agents if a.placed),
-        unused=tuple(offer for a in agents if not a.placed for offer in a.offers),
+        launches=tuple(AgentLaunch(agent.offers, tuple(agent.placed)) for agent in agents if agent.placed),
+        unused=tuple(offer for agent in agents if not agent.placed for offer in agent.offers),
     )
 
 
-def _place_one(
-    wanted: Wanted,
-    agents: Sequence[_Agent],
-    avoid: frozenset[tuple[str, str]],
-    running: Mapping[tuple[str, str], int],
-) -> bool:
-    def crowd(agent: _Agent) -> int:
-        return running.get((wanted.job_id, agent.id), 0) + agent.launched[wanted.job_id]
+def _place_fairly(
+    lines: Iterable[Line], who: Lines, room: Room, memory: Memory, held: dict[str, Held], total: Held
+) -> None:
+    """One instance after the other, always of the user with the smallest share."""
+    of_user: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        of_user[line.user].append(line)
+    turns = {user: _UsersTurns(each, who, room, memory) for user, each in of_user.items()}
+    users = [(held.get(user, Held()).share(total), user) for user in of_user]
+    heapq.heapify(users)
+    while users:
+        _, user = users[0]
+        ask = turns[user].place_one()
+        if ask is None:
+            heapq.heappop(users)
+            continue
+        held[user] = held.get(user, Held()) + ask
+        heapq.heapreplace(users, (held[user].share(total), user))
 
-    allowed = (agent for agent in sorted(agents, key=crowd) if (wanted.job_id, agent.id) not in avoid)
-    return any(agent.take(wanted) for agent in allowed)
+
+class _UsersTurns:
+    """One user's lines: whose oldest job is the oldest, that one's turn it is."""
+
+    def __init__(self, lines: list[Line], who: Lines, room: Room, memory: Memory) -> None:
+        self._who = who
+        self._room = room
+        self._memory = memory
+        self._fresh = sorted(lines, key=lambda line: line.jobs[0], reverse=True)  # Not looked at yet; the oldest last.
+        self._begun: list[tuple[str, int, _LineTurns]] = []  # A heap, by the job whose turn it is.
+
+    def place_one(self) -> Ask | None:
+        """What was placed; None when nothing fits any more."""
+        while (turns := self._oldest()) is not None:
+            done = turns.place_one()
+            if turns.job_id is None:
+                heapq.heappop(self._begun)
+            elif turns.job_id != self._begun[0][0]:
+                heapq.heapreplace(self._begun, (turns.job_id, id(turns), turns))
+            if done:
+                return turns.ask
+        return None
+
+    def _oldest(self) -> _LineTurns | None:
+        while self._fresh and (not self._begun or self._fresh[-1].jobs[0] < self._begun[0][0]):
+            line = self._fresh.pop()
+            if self._room.may_fit(line.ask):
+                turns = _LineTurns(line, self._who, self._room, self._memory)
+                if turns.job_id is not None:
+                    heapq.heappush(self._begun, (turns.job_id, id(turns), turns))
+        return self._begun[0][2] if self._begun else None
 
 
-class _Agent:
-    """What is left of one agent's offers while placement goes on."""
+class _LineTurns:
+    """Goes along a line.  `job_id`: whose turn it is; None when nobody behind is worth trying."""
 
-    def __init__(self, offers: list[Offer], executors: Sequence[Executor], template: ExecutorTemplate) -> None:
-        self.id = offers[0].agent_id
-        self.offers = offers
-        self.placed: list[Placed] = []
-        self.launched: dict[str, int] = defaultdict(int)
-        self._template = template
-        everything = Resources()
-        for offer in offers:
-            everything += offer.resources
-        cpus, memory = everything.revocable.named("cpus"), everything.revocable.named("mem")
-        self._memory_is_revocable = bool(memory) or any(kind.provider_id for kind in cpus.kinds)
-        self._left = cpus + (memory if self._memory_is_revocable else everything.regular.named("mem"))
-        alive = frozenset[str]().union(*(offer.executor_ids for offer in offers))
-        # Mesos lets no task mix regular and revocable memory with its executor.
-        self._executor = next(
-            (
-                each
-                for each in executors
-                if each.id in alive
-                and each.template_digest == template.digest
-                and each.memory_is_revocable == self._memory_is_revocable
-            ),
-            None,
-        )
+    def __init__(self, line: Line, who: Lines, room: Room, memory: Memory) -> None:
+        self.ask = line.ask
+        self.job_id: str | None = None
+        self._who = who
+        self._room = room
+        self._memory = memory
+        self._jobs = iter(line.jobs)
+        self._keys: Iterator[Key] = iter(())
+        self._key: Key | None = None
+        self._for_any = self._for_job = Choice(room, line.ask)
+        if self._for_any.best() is not None:
+            self._next_job()
 
-    def take(self, wanted: Wanted) -> bool:
-        """Takes what `wanted` needs, and an executor's part before the first one; False when it does not fit."""
-        left, executor = self._left, self._executor
-        if executor is None:
-            part = _take(left, self._template.cpus, self._template.mem_mb)
-            if part is None:
-                return False
-            left -= part
-            info = self._template.info(part)
-            executor = Executor(self.id, info["executor_id"]["value"], self._template.digest, info)
-        resources = _take(left, wanted.cpus, wanted.mem_mb)
-        if resources is None:
+    def place_one(self) -> bool:
+        """The next instance of this turn's job; False when it fits nowhere, and the turn has passed on."""
+        assert self._key is not None
+        index = self._for_job.best()
+        if index is None:
+            # For this one only, if there is room where it may not go.
+            if self._for_job is not self._for_any and self._for_any.best() is not None:
+                self._next_job()
+            else:
+                self.job_id = None
             return False
-        self._left, self._executor = left - resources, executor
-        self.placed.append(Placed(wanted.key, resources, executor))
-        self.launched[wanted.job_id] += 1
+        self._for_job.take(index, self._key)
+        self._key = next(self._keys, None)
+        if self._key is None:
+            self._next_job()
         return True
 
-
-def _take(left: Resources, cpus: float, mem_mb: float) -> Resources | None:
-    cpus_part, mem_part = left.take("cpus", cpus), left.take("mem", mem_mb)
-    return None if cpus_part is None or mem_part is None else cpus_part + mem_part
+    def _next_job(self) -> None:
+        for job_id in self._jobs:
+            most = self._memory.most.get(job_id)
+            instances = list(self._who.instances(job_id))[:most]
+            if instances:
+                self.job_id, self._keys = job_id, ((job_id, each) for each in instances)
+                self._key = next(self._keys)
+                avoid, running = self._memory.avoid.get(job_id), self._memory.running.get(job_id)
+                alike = not avoid and not running and len(instances) == 1
+                self._for_job = self._for_any if alike else Choice(self._room, self.ask, avoid or (), running or {})
+                return
+        self.job_id = None

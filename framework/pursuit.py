@@ -13,6 +13,7 @@ from serenity.framework.book import Book
 from serenity.framework.calls import Call, Kill, Reconcile
 from serenity.framework.jobs import Attempt
 from serenity.framework.reminders import Reminders
+from serenity.wire.messages.api import AttemptState
 
 _TASKS_A_RECONCILE = 1000
 _LONGEST_PAUSE_S = 600.0
@@ -70,7 +71,7 @@ class Pursuit:
             for attempt in book.alive():
                 self._where.set(attempt.task_id, now_s, pause_s=_LAUNCH_SILENCE_S)
                 job = book.job(attempt.job_id)
-                if job is not None and job.kill_requested:
+                if job is not None and (job.kill_requested or attempt.state is AttemptState.KILLING):
                     # The call may have been lost with the last process or subscription.
                     self._kill.set(attempt.task_id, now_s, pause_s=_KILL_AGAIN_S)
         yield from self._kills(book, now_s)

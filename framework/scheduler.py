@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from serenity.daemon.metrics import MetricsTable
-from serenity.framework.calls import Accept, Acknowledge, Call, Decline, Kill, Reconcile, Revive, Suppress
+from serenity.framework.calls import (
+    Accept,
+    AcceptInverseOffers,
+    Acknowledge,
+    Call,
+    Decline,
+    Kill,
+    Reconcile,
+    Revive,
+    Shutdown,
+    Suppress,
+    Tell,
+)
+from serenity.framework.crash_points import CrashPoint, passing
 from serenity.framework.loop import Loop
 from serenity.framework.settings import FrameworkSettings
 from serenity.wire.mesos.resources import Json
@@ -24,6 +38,12 @@ CAPABILITIES = (
     "MULTI_ROLE",
     "RESERVATION_REFINEMENT",
 )
+
+
+# Mesos repeats an inverse offer that was accepted, until the maintenance begins.
+_ASKED_AGAIN_S = 600.0
+# All are sent before the first answer is read, and both must fit into what the kernel keeps for a connection.
+_MOST_TOGETHER = 100
 
 
 def framework_info(
@@ -70,10 +90,11 @@ class Callbacks:
         self._loop.tell(lambda core: core.rescinded(offer_id["value"]))
 
     def inverseOffers(self, driver: SchedulerDriver, offers: list[Any]) -> None:  # noqa: N802
-        logger.info("%d inverse offers: maintenance is planned; tasks go when their agent does", len(offers))
+        logger.info("%d agents are asked back: maintenance is planned", len(offers))
+        self._loop.tell(lambda core: core.asked_back(offers))
 
     def inverseOfferRescinded(self, driver: SchedulerDriver, offer_id: Any) -> None:  # noqa: N802
-        logger.info("maintenance was called off")
+        self._loop.tell(lambda core: core.called_off(offer_id["value"]))
 
     def statusUpdate(self, driver: SchedulerDriver, status: Any) -> None:  # noqa: N802
         self._loop.tell(lambda core: core.updated(status))
@@ -106,7 +127,7 @@ class Sender:
     def __init__(self, driver: SchedulerDriver, metrics: MetricsTable) -> None:
         self._driver = driver
         self._metrics = metrics
-        self._outbox: queue.Queue[Call | None] = queue.Queue()
+        self._outbox: queue.Queue[Sequence[Call] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="calls to Mesos", daemon=True)
 
     def start(self) -> None:
@@ -119,23 +140,39 @@ class Sender:
             self._thread.join(5.0)
 
     def send(self, calls: Sequence[Call]) -> None:
-        for call in calls:
-            self._outbox.put(call)
+        for each in together(calls):
+            self._outbox.put(each)
 
     def _run(self) -> None:
-        while (call := self._outbox.get()) is not None:
-            kind = type(call).__name__.lower()
-            self._metrics.add("serenity_framework_calls_total", type=kind)
+        while (calls := self._outbox.get()) is not None:
+            kind = type(calls[0]).__name__.lower()
+            before, after = _CRASH_POINTS.get(type(calls[0]), (None, None))
+            self._metrics.add("serenity_framework_calls_total", len(calls), type=kind)
+            _pass(before)
             try:
-                make_call(self._driver, call)
+                make_calls(self._driver, calls)
+                _pass(after)
             except Disconnected as error:
                 # Nothing to repeat here: the core asks, kills and places anew after a
                 # subscription, and Mesos sends unacknowledged updates again.
                 logger.info("%s", error)
                 self._metrics.add("serenity_framework_calls_failed_total", type=kind)
             except CallRefused as error:
-                logger.error("%s: %r", error, call)
+                logger.error("%s: %r", error, calls)
                 self._metrics.add("serenity_framework_calls_failed_total", type=kind)
+
+
+# Before and after the calls by which something begins or ends.
+_CRASH_POINTS: dict[type[Call], tuple[CrashPoint, CrashPoint]] = {
+    Accept: (CrashPoint.ACCEPTING, CrashPoint.ACCEPTED),
+    Acknowledge: (CrashPoint.ACKNOWLEDGING, CrashPoint.ACKNOWLEDGED),
+    Kill: (CrashPoint.KILLING, CrashPoint.KILLED),
+}
+
+
+def _pass(point: CrashPoint | None) -> None:
+    if point is not None:
+        passing(point)
 
 
 class MasterCalls(Protocol):
@@ -146,10 +183,30 @@ class MasterCalls(Protocol):
     ) -> None: ...
     def declineOffer(self, offer_ids: list[Json], filters: Json) -> None: ...  # noqa: N802
     def acknowledgeStatusUpdate(self, status: Json) -> None: ...  # noqa: N802
+    def acknowledgeStatusUpdates(self, statuses: list[Json]) -> None: ...  # noqa: N802
     def killTask(self, task_id: Json, agent_id: Json | None, kill_policy: Json | None) -> None: ...  # noqa: N802
     def reconcileTasks(self, tasks: list[Json]) -> None: ...  # noqa: N802
+    def acceptInverseOffers(self, offer_ids: list[Json], filters: Json) -> None: ...  # noqa: N802
+    def shutdownExecutor(self, executor_id: Json, agent_id: Json) -> None: ...  # noqa: N802
+    def sendFrameworkMessage(self, executor_id: Json, agent_id: Json, data: str) -> None: ...  # noqa: N802
     def reviveOffers(self) -> None: ...  # noqa: N802
     def suppressOffers(self) -> None: ...  # noqa: N802
+
+
+def together(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    """The same in the same order, acknowledgements side by side: there are two for every task."""
+    for kind, group in itertools.groupby(calls, type):
+        same = tuple(group)
+        size = _MOST_TOGETHER if kind is Acknowledge else 1
+        yield from (same[start : start + size] for start in range(0, len(same), size))
+
+
+def make_calls(driver: MasterCalls, calls: Sequence[Call]) -> None:
+    """Several are acknowledgements.  Raises Disconnected or CallRefused."""
+    if len(calls) == 1:
+        make_call(driver, calls[0])
+    else:
+        driver.acknowledgeStatusUpdates([each.status for each in calls if isinstance(each, Acknowledge)])
 
 
 def make_call(driver: MasterCalls, call: Call) -> None:
@@ -167,6 +224,12 @@ def make_call(driver: MasterCalls, call: Call) -> None:
             driver.killTask({"value": task_id}, {"value": agent_id} if agent_id else None, policy)
         case Reconcile(tasks):
             driver.reconcileTasks([{"task_id": {"value": task}, "agent_id": _agent(agent)} for task, agent in tasks])
+        case Shutdown(executor_id, agent_id):
+            driver.shutdownExecutor({"value": executor_id}, {"value": agent_id})
+        case Tell(executor_id, agent_id, data):
+            driver.sendFrameworkMessage({"value": executor_id}, {"value": agent_id}, data)
+        case AcceptInverseOffers(offer_ids):
+            driver.acceptInverseOffers(_ids(offer_ids), {"refuse_seconds": _ASKED_AGAIN_S})
         case Revive():
             driver.reviveOffers()
         case Suppress():

@@ -1,31 +1,46 @@
-"""The framework as a whole: store, core, loop, connection to Mesos, and what the API asks of them."""
+"""The framework as a whole: who leads, what is done while this instance does, and what the API asks.
+
+On PostgreSQL several instances may run.  One leads, for a `Term`; the others stand by: they
+answer what the store knows, send all else to the leader, and look every second whether the
+lead is free.
+"""
 
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from serenity.daemon.clock import Clock
-from serenity.framework import logs, metrics, nodes
-from serenity.framework.calls import Call
-from serenity.framework.core import Core, CoreConfig, UnknownJob
+from serenity.framework import logs, metrics, nodes, why
+from serenity.framework.core import CoreConfig, UnknownJob, same_job
+from serenity.framework.holds import Hold
 from serenity.framework.jobs import Attempt
-from serenity.framework.loop import Loop
-from serenity.framework.scheduler import Callbacks, Sender, framework_info
 from serenity.framework.settings import FrameworkSettings
-from serenity.framework.store import Changes, Store
-from serenity.framework.store_worker import StoreWorker
-from serenity.framework.views import attempt_view
+from serenity.framework.store.changes import Changes
+from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
+from serenity.framework.store.store import Store
+from serenity.framework.store.worker import StoreWorker
+from serenity.framework.term import Term
+from serenity.framework.views import attempt_view, one_line
 from serenity.framework.watchers import Watchers
-from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.state import MasterReader
 from serenity.wire.messages import api
+from serenity.wire.messages.antagonists import Antagonists
+from serenity.wire.messages.hints import Hints
 from serenity.wire.messages.sandbox import Output
+from serenity.wire.messages.slo import Service, Services, SloReport
 from serenity.wire.transport.access import access_of
 
 logger = logging.getLogger(__name__)
+
+# How often an instance looks whether the lead is free, or still its own.
+_LOOK_S = 1.0
+# Of a job, when somebody asks why it does not run.
+_LAST_ENDS = 20
 
 
 class NoSuchJob(LookupError):  # noqa: N818 - reads as what it says
@@ -36,6 +51,19 @@ class AmbiguousName(LookupError):  # noqa: N818
     def __init__(self, name: str, jobs: Sequence[api.Job]) -> None:
         super().__init__(f"{len(jobs)} jobs are called {name!r}; say which by its id")
         self.jobs = jobs
+
+
+class NotLeading(Exception):  # noqa: N818
+    """Only the instance that leads can do this; `leader` is its URL, as far as anybody knows."""
+
+    def __init__(self, leader: str | None) -> None:
+        where = f"the one at {leader} does" if leader else "none does just now; try again"
+        super().__init__(f"this instance of the framework stands by, and does not lead: {where}")
+        self.leader = leader
+
+
+class CannotGoOn(Exception):  # noqa: N818
+    """Neither here nor on any other instance; one line for the operator."""
 
 
 class Framework:
@@ -54,81 +82,129 @@ class Framework:
         self._clock = clock
         self._failed = failed
         self._access = access_of(settings)
-        self._store = StoreWorker(Store(settings.database))
-        snapshot = self._store.run(lambda store: store.load())
-        config = CoreConfig(
+        self.master = str(leading_master(settings.master, self._access))  # As people are shown it: no password.
+        self._config = CoreConfig(
             executor_command=settings.executor_command,
             executor_environment=dict(executor_environment),
             executor_cpus=settings.executor_cpus,
             executor_mem_mb=settings.executor_mem_mb,
             reconcile_every_s=settings.reconcile_every_s,
         )
-        core = Core(snapshot, config, clock)
-        self.watchers = Watchers(self._read_events, core.last_event_id, self.metrics)
-        self._loop = Loop(core, self._store.commit, self._send, self._committed, clock, self.metrics)
-        self._driver, self._sender = self._connect(snapshot.framework_id)
-        if snapshot.jobs:
-            logger.info("%d jobs have not ended; going on with them", len(snapshot.jobs))
-
-    @property
-    def master(self) -> str:
-        """As people are shown it: the setting without ZooKeeper's password."""
-        return str(self._driver.leading)
+        self._store = StoreWorker(Store(settings.database))
+        self.watchers = Watchers(self._read_events, 0, self.metrics)
+        self._stopping = threading.Event()
+        self._submitting = threading.Lock()  # Jobs with ids of their clients.
+        self._term = self._term_if_leading()
 
     # -- life ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._loop.start()
-        threading.Thread(target=self._watch_loop, name="watch over the loop", daemon=True).start()
-        self._sender.start()
-        self._driver.start()
+        if self._term is not None:
+            self._term.start()
+        else:
+            logger.info("another instance leads; standing by")
+        threading.Thread(target=self._follow, name="who leads", daemon=True).start()
 
     def stop(self) -> None:
         """Leaves Mesos its tasks: only the subscription ends."""
+        self._stopping.set()
         self.watchers.close()
-        self._driver.stop()
-        self._loop.stop()
-        self._sender.stop()
+        if self._term is not None:
+            self._term.stop()
         self._store.close()
 
-    def _connect(self, framework_id: str | None) -> tuple[SchedulerDriver, Sender]:
-        driver = SchedulerDriver(
-            Callbacks(self._loop, self._mesos_ended_it),
-            framework_info(self.settings, framework_id, socket.gethostname(), self._access.principal),
-            self.settings.master,
-            access=self._access,
-        )
-        return driver, Sender(driver, self.metrics)
+    def _term_if_leading(self) -> Term | None:
+        """Takes the lead if it is free.  Raises StoreError."""
+        if not self._store.run(lambda store: store.lead()):
+            return None
+        self._store.run(lambda store: store.announce(self.settings.url))
+        term = Term(self.settings, self._config, self._access, self._store, self._committed, self._clock, self.metrics)
+        self.watchers.tell(term.core.last_event_id)
+        return term
 
-    def _watch_loop(self) -> None:
-        self._loop.ended.wait()
-        if self._loop.failure is not None:
-            self._failed(self._loop.failure)
+    def _follow(self) -> None:
+        """From term to term, until it is stopped or cannot go on."""
+        try:
+            while not self._stopping.is_set():
+                self._lead_or_stand_by()
+        except (StoreError, CannotGoOn) as error:
+            self._failed(str(error))
 
-    def _mesos_ended_it(self, message: str) -> None:
-        """Called in the driver's thread, which is about to end."""
-        if "Framework has been removed" not in message:
-            self._failed(f"the Mesos master at {self.master} does not take this framework: {message}")
+    def _lead_or_stand_by(self) -> None:
+        """Raises StoreError or CannotGoOn when no other try would help."""
+        try:
+            if self._term is not None:
+                self._lead(self._term)
+            else:
+                self._stand_by()
+        except StoreLostError as error:
+            self._connect_again(error)
+        except StoreBusyError as error:
+            logger.warning("%s", error)
+            self._stopping.wait(_LOOK_S)
+
+    def _lead(self, term: Term) -> None:
+        """Until the term ends, or the framework is stopped.  Raises StoreLostError or CannotGoOn."""
+        while not term.ended.wait(_LOOK_S if self._store.shared else None):
+            if self._stopping.is_set():
+                return
+            self._store.run(lambda store: store.ping())  # Whoever does not commit would not learn of it.
+        if term.failure is not None:
+            raise CannotGoOn(term.failure)
+        raise StoreLostError(term.deposed or "its term is over")
+
+    def _stand_by(self) -> None:
+        """One look whether the lead is free, and whether there is news for watchers."""
+        term = self._term_if_leading()
+        if term is not None:
+            logger.warning("the lead was free: this instance leads now")
+            self._term = term
+            term.start()
             return
-        logger.warning("Mesos has removed the framework and ended its tasks; registering as a new one")
-        self._loop.tell(lambda core: core.framework_removed())  # Before anything that the new connection tells.
-        self._sender.stop()
-        self._driver, self._sender = self._connect(None)
-        self._sender.start()
-        self._driver.start()
+        try:
+            self.watchers.tell(self._store.run(lambda store: store.last_event_id()))
+        except StoreLostError:
+            raise
+        except StoreError as error:
+            logger.debug("%s", error)  # Nobody has led yet; or it is just being migrated.
+        self._stopping.wait(_LOOK_S)
 
-    def _send(self, calls: Sequence[Call]) -> None:
-        self._sender.send(calls)
+    def _connect_again(self, error: StoreLostError) -> None:
+        """Until the database answers; what it does not know yet, Mesos tells again."""
+        term, self._term = self._term, None
+        what = "this instance leads no longer" if term is not None else "standing by without the store"
+        logger.error("%s: %s", what, error)
+        if term is not None:
+            term.stop()
+        self._store.run(lambda store: store.close())
+        while not self._stopping.wait(_LOOK_S):
+            try:
+                self._store.run(lambda store: store.open())
+            except (StoreLostError, StoreBusyError):
+                continue  # It was said already.
+            logger.warning("the database answers again")
+            return
 
     def _committed(self, changes: Changes) -> None:
         if changes.events:
-            self.watchers.tell(changes.events[-1].id)
+            self.watchers.tell(changes.events[-1].id, changes.events)
 
     # -- what the API asks ---------------------------------------------------------------------
 
-    def submit(self, request: api.JobRequest) -> api.Job:
-        """Returns when the job is stored.  Raises StoreError or TimeoutError."""
-        return self._loop.ask(lambda core: core.submit(request))
+    def submit(self, request: api.JobRequest, owner: str | None = None) -> api.Job:
+        """Returns when the job is stored; with an id that was submitted before, that job.
+
+        Raises:
+            StoreError, TimeoutError, or IdTaken
+        """
+        loop, submit_id = self._leading().loop, request.id
+        if submit_id is None:
+            return loop.ask(lambda core: core.submit(request, owner))
+        with self._submitting:  # Else another could submit it, and see it end, between the look and the submission.
+            known = self._store.run(lambda store: store.submitted_as(submit_id))
+            if known is not None:
+                return same_job(known, request, owner)
+            return loop.ask(lambda core: core.submit(request, owner))
 
     def find(self, id_or_name: str) -> api.Job:
         """Raises NoSuchJob or AmbiguousName."""
@@ -152,17 +228,20 @@ class Framework:
         """Of a job that has ended nothing changes.  Raises NoSuchJob or AmbiguousName."""
         job = self.find(id_or_name)
         try:
-            return self._loop.ask(lambda core: core.kill(job.id))
+            return self._leading().loop.ask(lambda core: core.kill(job.id))
         except UnknownJob:
             return self.find(job.id)
 
     def why(self, id_or_name: str) -> api.Why:
         """Raises NoSuchJob or AmbiguousName."""
         job = self.find(id_or_name)
+        ends = why.last_ends(self._store.run(lambda store: store.last_ended(job.id, _LAST_ENDS)), self._clock.now_s())
         try:
-            return api.Why(job=job, lines=self._loop.ask(lambda core: core.why(job.id)))
+            lines = self._leading().loop.ask(lambda core: core.why(job.id))
         except UnknownJob:
-            return api.Why(job=job, lines=(f"it has {job.state}",))
+            job = self.find(job.id)
+            lines = (why.ended_text(job.state),)
+        return api.Why(job=job, lines=lines + ends)
 
     def log(
         self, id_or_name: str, instance: int, number: int | None, output: Output, offset: int | None, lines: int
@@ -177,31 +256,86 @@ class Framework:
         if attempt is None:
             asked = f"instance {instance}" + (f" attempt {number}" if number is not None else "")
             raise NoSuchJob(f"job {job.name} ({job.id}) has no {asked}; `serenity show {job.id}` lists them")
-        framework_id = self._loop.ask(lambda core: core.framework_id) or ""
+        framework_id = self._store.run(lambda store: store.framework_id()) or ""
         if offset is None:
             return logs.tail(attempt, framework_id, output, lines, self._access)
         return logs.read(attempt, framework_id, output, offset, self._access)
 
     def nodes(self) -> api.Nodes:
         """Raises Unreachable or HttpError."""
-        tasks = self._loop.ask(lambda core: core.tasks_on())
-        return nodes.nodes(MasterReader(self._driver.leading, access=self._access).agents(), tasks)
+        term = self._leading()
+        tasks, holds = term.loop.ask(lambda core: (core.tasks_on(), core.holds))
+        return nodes.nodes(MasterReader(term.driver.leading, access=self._access).agents(), tasks, holds)
+
+    def hold_node(self, id_or_hostname: str, request: api.HoldRequest) -> api.Node:
+        """Places nothing new there, for as long as is asked.  Raises UnknownNode, Unreachable or HttpError."""
+        node, now_s = nodes.find(self.nodes().nodes, id_or_hostname), self._clock.now_s()
+        hold = Hold(node.id, node.hostname, one_line(request.reason), now_s, now_s + request.for_s)
+        self._leading().loop.ask(lambda core: core.hold(hold))
+        return msgspec.structs.replace(node, hold=nodes.hold_view(hold))
+
+    def release_node(self, id_or_hostname: str) -> api.Node:
+        """As it was before, if it was held.  Raises UnknownNode, Unreachable or HttpError."""
+        node = nodes.find(self.nodes().nodes, id_or_hostname)
+        self._leading().loop.ask(lambda core: core.release(node.id))
+        return node
+
+    def hints(self) -> Hints:
+        """Those that hold.  Raises NotLeading."""
+        now_s = self._clock.now_s()
+        return Hints(hints=self._leading().loop.ask(lambda core: core.heard.hints.current(now_s)))
+
+    def antagonists(self) -> Antagonists:
+        """Raises NotLeading."""
+        return Antagonists(antagonists=self._leading().loop.ask(lambda core: core.heard.cluster.confirmed()))
+
+    def services(self) -> Services:
+        """Raises NotLeading."""
+        now_s = self._clock.now_s()
+        return Services(services=self._leading().loop.ask(lambda core: core.heard.cluster.services(now_s)))
+
+    def report_slo(self, who: str, report: SloReport) -> Service:
+        """By a production framework, of its own service.  Raises NotLeading."""
+        now_s = self._clock.now_s()
+        service: Service = self._leading().loop.ask(lambda core: core.heard.cluster.reported(who, report, now_s))
+        return service
 
     def health(self) -> api.Health:
         from serenity import __version__
 
-        driver = self._driver
-        self.metrics.set("serenity_framework_subscribed", float(driver.subscribed))
-        return self._loop.ask(
-            lambda core: api.Health(
-                version=__version__,
-                framework_id=core.framework_id,
-                master=self.master,
-                subscribed=core.subscribed,
-                trouble=driver.trouble,
-                jobs=core.jobs_alive,
+        term = self._term
+        self.metrics.set("serenity_framework_leading", float(term is not None))
+        self.metrics.set("serenity_framework_subscribed", float(term is not None and term.driver.subscribed))
+        if term is None:
+            framework_id, leader, jobs = self._store.run(
+                lambda store: (store.framework_id(), store.leader(), store.jobs_alive())
             )
+            return api.Health(
+                version=__version__,
+                framework_id=framework_id,
+                master=self.master,
+                subscribed=False,
+                jobs=jobs,
+                leading=False,
+                leader=leader,
+            )
+        core = term.core  # Not by its loop, which may be waiting for the disk; these are plain values.
+        return api.Health(
+            version=__version__,
+            framework_id=core.framework_id,
+            master=self.master,
+            subscribed=core.subscribed,
+            trouble=term.trouble,
+            jobs=core.jobs_alive,
         )
+
+    def _leading(self) -> Term:
+        """Raises NotLeading."""
+        term = self._term
+        if term is None:
+            leader = self._store.run(lambda store: store.leader())
+            raise NotLeading(leader if leader != self.settings.url else None)  # It may be we who led last.
+        return term
 
     def _read_events(self, after: int, limit: int, job_id: str | None) -> list[api.Event]:
         return self._store.run(lambda store: store.events(after, limit, job_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import pwd
+import socket as sockets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from serenity.daemon.settings import SettingsError, default_file, load_toml, var
 from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
+from serenity.wire.messages.framework_socket import default_socket
 
 
 def is_loopback(host: str) -> bool:
@@ -30,12 +32,23 @@ def _user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _database() -> str:
+def _state_dir() -> Path:
     """Root's is the system's; everybody else has one of their own."""
     if os.geteuid() == 0:
-        return "sqlite:////var/lib/serenity/framework.db"
-    state = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return f"sqlite:///{state}/serenity/framework.db"
+        return Path("/var/lib/serenity")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "serenity"
+
+
+def _database() -> str:
+    return f"sqlite:///{_state_dir() / 'framework.db'}"
+
+
+def _tokens_file() -> str:
+    return str(_state_dir() / "tokens.json")
+
+
+def _socket() -> str:
+    return str(default_socket())
 
 
 class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,11 +61,27 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
             "or file:///PATH of a file with one of these"
         ),
     ] = "127.0.0.1:5050"
-    listen: Annotated[str, Meta(description="where the API is served, HOST:PORT")] = "127.0.0.1:8640"
-    insecure_listen: Annotated[bool, Meta(description="serve others than this machine, without any authentication")] = (
-        False
+    socket: Annotated[str, Meta(description="where the API is served to this machine's users, a Unix socket")] = (
+        msgspec.field(default_factory=_socket)
     )
-    database: Annotated[str, Meta(description="URL of the store")] = msgspec.field(default_factory=_database)
+    listen: Annotated[str, Meta(description="where it is served to who has a token, HOST:PORT, or none")] = (
+        "127.0.0.1:8640"
+    )
+    tls_cert: Annotated[
+        str | None, Meta(description="the certificate to serve HTTPS with, and those up to its root")
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="its key, if it is in a file of its own")] = None
+    insecure_listen: Annotated[bool, Meta(description="serve other machines without TLS: tokens can be read")] = False
+    host_names: Annotated[str, Meta(description="more names that it may be called by: NAME,NAME")] = ""
+    tokens_file: Annotated[str, Meta(description="where tokens are kept, hashed")] = msgspec.field(
+        default_factory=_tokens_file
+    )
+    rate: Annotated[float, Meta(ge=0.1, le=1e6, description="how often a user or token may ask, a second")] = 100.0
+    database: Annotated[
+        str, Meta(description="URL of the store: sqlite:///PATH, or postgresql://HOST/NAME for several")
+    ] = msgspec.field(default_factory=_database)
+    advertise: Annotated[str | None, Meta(description="URL by which users of other instances reach this one")] = None
+    keep_ended: Annotated[str, Meta(description="how long what has ended is remembered")] = "4w"
     name: Annotated[str, Meta(description="the framework's name in Mesos")] = "serenity"
     role: Annotated[str, Meta(description="the Mesos role, which the slack is reserved to")] = "serenity"
     user: Annotated[str, Meta(description="who executors run as on the agents")] = msgspec.field(default_factory=_user)
@@ -71,6 +100,7 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Raises ValueError, which names the key."""
         for key, parse in (
             ("failover_timeout", parse_duration_s),
+            ("keep_ended", parse_duration_s),
             ("reconcile_every", parse_duration_s),
             ("executor_mem", parse_mem_bytes),
         ):
@@ -82,20 +112,36 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
             leading_master(self.master)
         except ValueError as error:
             raise ValueError(f"master: {error}") from None
-        host, _ = self.address
-        if not self.insecure_listen and not is_loopback(host):
+        if self.tls_key and not self.tls_cert:
+            raise ValueError("tls_key is given without tls_cert; give both, or neither")
+        if self.address is not None and not (self.tls_cert or self.insecure_listen or is_loopback(self.address[0])):
             raise ValueError(
-                f"listen: {self.listen} can be reached from other machines, and the API asks nobody who they are; "
-                "listen on 127.0.0.1, or accept that with --insecure-listen"
+                f"listen: {self.listen} can be reached from other machines, and tokens could be read on their way; "
+                "give --tls-cert and --tls-key, or accept that with --insecure-listen"
             )
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of `listen`; port 0 asks for any.  Raises ValueError, which names the key."""
+    def address(self) -> tuple[str, int] | None:
+        """Host and port of `listen`; port 0 asks for any.  None: nowhere.  Raises ValueError, which names the key."""
+        if self.listen == "none":
+            return None
         host, colon, port = self.listen.rpartition(":")
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"listen: {self.listen!r} is no address; write HOST:PORT")
+            raise ValueError(f"listen: {self.listen!r} is no address; write HOST:PORT, or none")
         return host.strip("[]"), int(port)
+
+    @property
+    def url(self) -> str:
+        """Where this instance says that it is."""
+        if self.advertise is not None or self.address is None:
+            return self.advertise or f"unix:{self.socket}"
+        host, port = self.address
+        name = sockets.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        return f"http{'s' if self.tls_cert else ''}://{name}:{port}"
+
+    @property
+    def keep_ended_s(self) -> float:
+        return parse_duration_s(self.keep_ended)
 
     @property
     def failover_timeout_s(self) -> float:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serenity import __version__
 from serenity.framework.jobs import Attempt, Job
 from serenity.wire.mesos.resources import Json, Resources
 from serenity.wire.mesos.scheduler import encode_data
@@ -29,11 +30,12 @@ class ExecutorTemplate:
     environment: Mapping[str, str] = field(default_factory=dict)
     cpus: float = 0.1
     mem_mb: float = 128.0
+    version: str = __version__
 
     @property
     def digest(self) -> str:
         """Same configuration, same digest: an executor of another one drains."""
-        parts = [self.framework_id, self.command, dict(self.environment), self.cpus, self.mem_mb]
+        parts = [self.framework_id, self.command, dict(self.environment), self.cpus, self.mem_mb, self.version]
         return _digest(parts)
 
     def info(self, resources: Resources) -> Json:
@@ -43,6 +45,8 @@ class ExecutorTemplate:
             "framework_id": {"value": self.framework_id},
             "name": "serenity",
             "source": "serenity",
+            # Another version is another executor, which shares an agent with the old one while that drains.
+            "labels": {"labels": [{"key": "serenity.version", "value": self.version}]},
             "command": {
                 "shell": True,
                 "value": f"exec {self.command}",
@@ -62,13 +66,16 @@ def task_info(job: Job, attempt: Attempt, agent_id: str, resources: Resources, e
         job_name=job.name,
         instance=attempt.instance,
         attempt=attempt.number,
-        argv=request.command,
+        argv=request.argv,
         cpus=request.cpus,
         mem_bytes=request.mem_bytes,
         env=request.env,
         user=request.user,
+        disk_bytes=request.disk_bytes,
+        uris=request.uris,
         max_runtime_s=request.max_runtime_s,
         grace_s=request.grace_s,
+        schema=2 if request.uris else 1,
     )
     labels = {**request.labels, LABEL_JOB: job.id, LABEL_NAME: job.name}
     return {

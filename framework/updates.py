@@ -7,7 +7,9 @@ do not say is left open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from serenity.framework.jobs import Ended, Ending, Seen
 from serenity.wire.mesos.resources import Json
@@ -94,7 +96,7 @@ def decode(status: Json) -> Update:
         container = status.get("container_status", {}).get("container_id", {}).get("value")
         return Update(task_id, Seen(_ALIVE[state], container))
     if state == "TASK_FINISHED":
-        ending = Ending(AttemptState.FINISHED, message=str(status.get("message", "")))
+        ending = Ending(AttemptState.FINISHED, message=_message(status))
     else:
         ending = _bad_ending(state, status)
     ending = replace(ending, measured=TaskEnd.from_labels(_labels(status)))
@@ -122,7 +124,7 @@ def _doubtful(state: str, status: Json) -> bool:
 
 def _bad_ending(state: str, status: Json) -> Ending:
     record, complaint = _record(status)
-    message = "; ".join(part for part in (str(status.get("message", "")), complaint) if part)
+    message = "; ".join(part for part in (_message(status), complaint) if part)
     by_executor = status.get("source") == "SOURCE_EXECUTOR"
     reason = _said_by_executor(status, record) or _said_by_mesos(state, status)
     return Ending(
@@ -140,12 +142,17 @@ def _said_by_executor(status: Json, record: KillRecord | None) -> Reason | None:
     return Reason.__members__.get(code)
 
 
+def _message(status: Json) -> str:
+    """Without what no database takes: NUL, and half of a surrogate pair."""
+    return str(status.get("message", "")).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def _labels(status: Json) -> dict[str, str]:
     return {each["key"]: each.get("value", "") for each in status.get("labels", {}).get("labels", [])}
 
 
 def _said_by_mesos(state: str, status: Json) -> Reason | None:
-    if _OUTBID in str(status.get("message", "")) and state in ("TASK_ERROR", "TASK_LOST", "TASK_DROPPED"):
+    if _OUTBID in _message(status) and state in ("TASK_ERROR", "TASK_LOST", "TASK_DROPPED"):
         return Reason.LAUNCH_REFUSED
     return _BY_MESOS_REASON.get(str(status.get("reason", ""))) or _BY_STATE.get(state)
 

@@ -13,6 +13,7 @@ from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages import api
 from serenity.wire.messages.corrections import Correction, Outcome
 from serenity.wire.messages.kill_record import KillRecord
+from serenity.wire.messages.reasons import Reason
 
 _OUTCOME_CHARACTERS = 200
 
@@ -28,6 +29,7 @@ def job_view(job: Job, counts: Mapping[api.AttemptState, int], kills: int) -> ap
         ended_at=job.ended_at,
         kill_requested_at=job.kill_requested_at,
         kills=kills,
+        owner=job.owner,
     )
 
 
@@ -99,7 +101,8 @@ def retry_text(attempt: Attempt) -> str:
     if retry is None:
         return ""
     if retry.attempt is None:
-        return "; no retry left" if retry.charged else ""
+        by_user = attempt.ending is not None and attempt.ending.reason is Reason.KILLED_BY_USER
+        return "" if by_user else "; no retry left"
     text = f"; retry {retry.attempt}, {'charged' if retry.charged else 'free'}"
     if retry.not_before is not None and attempt.ended_at is not None and retry.not_before > attempt.ended_at:
         text += f", in {retry.not_before - attempt.ended_at:.0f} s"

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
 from serenity.wire.transport import http
 from serenity.wire.transport.http import Endpoint, Unreachable
+from tests.framework.zygote import Zygote
 from tests.polling import eventually
 
 TIMEOUT_S = 30.0
@@ -51,14 +51,12 @@ class FrameworkProcess:
     def __init__(
         self, folder: Path, master: str, role: str = "serenity", executor: str | None = None, more: Sequence[str] = ()
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._listen = f"127.0.0.1:{probe.getsockname()[1]}"
-        self.url = f"http://{self._listen}"
+        self.url = f"unix:{folder / 'api.sock'}"
         self.log = folder / "framework.log"
         command = executor or shlex.join([sys.executable, "-P", str(STUB_EXECUTOR)])
         self._arguments = [
-            *("--master", master, "--listen", self._listen, "--role", role),
+            *("--master", master, "--listen", "none", "--socket", str(folder / "api.sock"), "--role", role),
+            *("--tokens-file", str(folder / "tokens.json")),
             *("--database", f"sqlite:///{folder / 'framework.db'}", "--executor-command", command),
             *("--executor-mem", "64M"),
             *more,
@@ -66,21 +64,37 @@ class FrameworkProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self._process = self._begin()
+        eventually(self._answers, "the framework's answer")
+
+    def _begin(self) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SERENITY_")}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-P", "-m", "serenity.framework", *self._arguments],
                 stdout=log,
                 stderr=log,
                 env={**environment, "SERENITY_CONFIG": "/dev/null"},
             )
-        eventually(self._answers, "the framework's answer")
 
     def kill(self) -> None:
         """As a crash would."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def health(self) -> Any:
+        return self.request("GET", "/health")
+
+    def wait_until_dead(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self._process is not None
+        return self._process.wait(timeout=TIMEOUT_S)
 
     def stop(self) -> int:
         if self._process is None:
@@ -120,12 +134,14 @@ class FrameworkProcess:
 
 
 @pytest.fixture(scope="module")
-def framework(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrameworkProcess]:
+def framework(cluster: Cluster, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrameworkProcess]:
     """A framework that a module's tests share, with a role and slack of its own, on the shared Mesos."""
+    from tests.framework.forked import ForkedFramework
+
     folder = tmp_path_factory.mktemp("framework")
     role = f"be-{folder.parent.name}-{folder.name}"
     provider = Slack(cluster.agent, role)
-    process = FrameworkProcess(folder, cluster.master, role)
+    process = ForkedFramework(zygote, folder, cluster.master, role)
     try:
         process.start()
         yield process
@@ -148,3 +164,10 @@ def _teardown(cluster: Cluster, process: FrameworkProcess) -> None:
         f"frameworkId={framework_id}".encode(),
         {"Content-Type": "application/x-www-form-urlencoded"},
     )
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    made = Zygote()
+    yield made
+    made.close()

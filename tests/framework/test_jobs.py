@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from serenity.framework.jobs import (
     ENDED,
+    CutOff,
     Ended,
     Ending,
     ImpossibleTransition,
@@ -33,8 +34,8 @@ EVICTED = Ending(S.KILLED, Reason.QOS_CPU, avoid_s=300.0)
 FAILED = Ending(S.FAILED, Reason.COMMAND_FAILED, "exited with 1")
 
 
-def job(max_retries=3, killed=False):
-    request = JobRequest(command=("true",), max_retries=max_retries)
+def job(max_retries=3, killed=False, **more):
+    request = JobRequest(command=("true",), max_retries=max_retries, **more)
     return Job("j", "name", request, submitted_at=0.0, kill_requested_at=5.0 if killed else None)
 
 
@@ -105,6 +106,42 @@ def test_a_task_that_lives_on_after_it_was_given_up_is_killed(seen):
     assert done.kill and done.attempt == lost and done.successor is None
 
 
+def test_what_is_cut_off_is_waited_for_unless_its_job_says_otherwise():
+    away = step(job(), running(), Seen(S.UNREACHABLE), now_s=5.0).attempt
+    assert away.unreachable_at == 5.0
+    assert step(job(), away, Seen(S.UNREACHABLE), now_s=9.0).attempt == away, "since when does not move"
+    assert step(job(), away, Seen(S.RUNNING), now_s=9.0).attempt.unreachable_at is None
+    rerun = job(rerun_unreachable_after_s=600.0)
+    done = step(rerun, away, CutOff(), now_s=605.0)
+    assert (done.attempt.state, done.attempt.ending.reason, done.attempt.retry.charged) == (
+        S.LOST,
+        Reason.AGENT_LOST,
+        False,
+    )
+    assert done.attempt.ending.message == "unreachable for 10m00s, and given up as asked; it may still run there"
+    assert done.successor.number == 2
+    back = step(rerun, done.attempt, Seen(S.RUNNING), now_s=700.0)
+    assert back.kill and back.successor is None, "it runs elsewhere by now"
+    for state in (S.RUNNING, S.KILLING):
+        assert step(rerun, replace(running(), state=state), CutOff(), now_s=605.0).attempt.state is state
+
+
+def test_a_job_that_was_killed_and_is_cut_off_ends_when_it_is_given_up():
+    away = replace(running(), state=S.UNREACHABLE)
+    done = step(job(killed=True, rerun_unreachable_after_s=1.0), away, CutOff(), now_s=9.0)
+    assert (done.attempt.state, done.successor) == (S.KILLED, None)
+
+
+def test_free_retries_have_a_cap_of_their_own_where_the_job_says_so():
+    capped = job(max_free_retries=1)
+    first = step(capped, running(), Ended(EVICTED), now_s=1.0)
+    assert first.successor.free_before == 1
+    second = replace(running(), number=2, free_before=1)
+    done = step(capped, second, Ended(EVICTED), now_s=1.0)
+    assert done.successor is None and not done.attempt.retry.charged
+    assert step(capped, second, Ended(FAILED), now_s=1.0).successor is not None, "its own failures count apart"
+
+
 def test_an_end_that_is_told_twice_is_no_news():
     ended = step(job(), running(), Ended(EVICTED), now_s=1.0).attempt
     again = step(job(), ended, Ended(Ending(S.LOST, Reason.LOST)), now_s=2.0)
@@ -163,12 +200,13 @@ EVENTS = st.one_of(
     st.sampled_from([S.RUNNING, S.KILLING, S.UNREACHABLE]).map(Seen),
     st.sampled_from(ENDINGS).map(Ended),
     st.just(KillAsked()),
+    st.just(CutOff()),
 )
 
 
-@given(st.lists(EVENTS, max_size=60), st.integers(0, 4))
-def test_no_life_has_two_attempts_alive_or_more_charges_than_its_budget(events, max_retries):
-    of = job(max_retries)
+@given(st.lists(EVENTS, max_size=60), st.integers(0, 4), st.none() | st.integers(0, 3))
+def test_no_life_has_two_attempts_alive_or_more_retries_than_its_budgets(events, max_retries, max_free_retries):
+    of = job(max_retries, max_free_retries=max_free_retries)
     attempts = [first_attempt(of, 0)]
     for now_s, event in enumerate(events):
         if isinstance(event, KillAsked):
@@ -189,6 +227,7 @@ def test_no_life_has_two_attempts_alive_or_more_charges_than_its_budget(events, 
     assert all(each.ended for each in attempts[:-1])
     charged = Counter(each.retry.charged for each in attempts if each.retry is not None)
     assert charged[True] <= max_retries + 1
+    assert max_free_retries is None or of.kill_requested or charged[False] <= max_free_retries + 1
     assert attempts[-1].charged_before + attempts[-1].free_before == len(attempts) - 1
     for each in attempts:
         if each.ending and each.ending.reason and each.ending.reason.payer is Payer.NOBODY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 
 import pytest
 
@@ -12,8 +13,10 @@ from serenity.framework import loop as loop_module
 from serenity.framework import metrics
 from serenity.framework.core import Core, CoreConfig, UnknownJob
 from serenity.framework.loop import Loop
-from serenity.framework.store import Snapshot, StoreBusyError, StoreError
+from serenity.framework.store.changes import Snapshot
+from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
 from serenity.wire.messages.api import JobRequest
+from tests.polling import eventually
 
 CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
 REQUEST = JobRequest(command=("true",))
@@ -104,19 +107,41 @@ def test_a_busy_store_is_tried_again(running, monkeypatch):
     assert one.metrics.value("serenity_framework_commit_retries_total") == 2
 
 
-def test_a_store_that_stays_busy_ends_the_loop_and_nothing_was_called(running, monkeypatch):
+def test_while_the_store_stays_busy_users_are_told_and_nothing_is_called(running, monkeypatch, caplog):
     monkeypatch.setattr(loop_module, "_COMMIT_PAUSE_S", 0.01)
-    monkeypatch.setattr(loop_module, "_COMMIT_PATIENCE_S", 0.1)
 
     def commit(changes):
-        raise StoreBusyError("the disk is full")
+        raise StoreBusyError("cannot write x: the disk is full")
 
     one = running(commit)
     one.loop.tell(lambda core: core.subscription_began("F"))
+    eventually(lambda: one.loop.trouble, "trouble")
+    began_s = time.monotonic()
     with pytest.raises(StoreError, match="the disk is full"):
         one.loop.ask(lambda core: core.submit(REQUEST))
-    assert one.loop.ended.wait(5) and one.loop.failure == "the disk is full"
+    assert time.monotonic() - began_s < 1, "nobody waits for a disk that may be full for hours"
+    eventually(lambda: one.metrics.value("serenity_framework_commit_retries_total") > 5, "more tries")
+    assert caplog.text.count("the disk is full") == 1
+    one.loop.stop()
+    assert one.loop.ended.is_set() and one.happened.empty()
+
+
+def test_a_store_whose_connection_is_gone_ends_the_loop(running):
+    def commit(changes):
+        raise StoreLostError("gone")
+
+    one = running(commit)
+    one.loop.tell(lambda core: core.subscription_began("F"))
+    assert one.loop.ended.wait(5) and (one.loop.failure, one.loop.store_lost) == ("gone", True)
     assert one.happened.empty()
+
+
+def test_who_waits_too_long_is_told_that_it_may_yet_be_done(running):
+    gate = threading.Event()
+    one = running(lambda changes: gate.wait(10))
+    with pytest.raises(TimeoutError, match="it may yet be done"):
+        one.loop.ask(lambda core: core.submit(REQUEST), timeout_s=0.1)
+    gate.set()
 
 
 def test_a_message_that_cannot_be_handled_is_logged_and_the_others_go_on(running, caplog):

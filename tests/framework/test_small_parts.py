@@ -1,21 +1,16 @@
-"""Ids, reminders, watchers, settings: small parts with a rule each."""
+"""Ids, reminders, settings: small parts with a rule each."""
 
 from __future__ import annotations
-
-import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serenity.daemon.settings import SettingsError, resolve
-from serenity.framework import metrics
 from serenity.framework.job_ids import next_id
 from serenity.framework.reminders import Reminders
 from serenity.framework.settings import FrameworkSettings, executor_environment
 from serenity.framework.views import one_line
-from serenity.framework.watchers import Watchers
-from serenity.wire.messages import api
 
 # -- job ids ---------------------------------------------------------------------------------
 
@@ -47,64 +42,6 @@ def test_setting_a_reminder_again_replaces_it():
     assert reminders.due(20.0) == [] and reminders.due(50.0) == ["a"]
 
 
-# -- watchers ----------------------------------------------------------------------------------
-
-
-def event(number):
-    return api.Event(id=number, at=1.0, type=api.EventType.JOB, text=f"event {number}")
-
-
-def test_a_watcher_gets_what_is_stored_and_then_what_comes():
-    stored = [event(1), event(2)]
-    watchers = Watchers(
-        lambda after, limit, job: [e for e in stored if e.id > after][:limit], last_event_id=2, metrics=metrics.table()
-    )
-    stream = watchers.stream(after=1)
-    assert next(stream) == b"id: 1\n\n"
-    assert b"event 2" in next(stream)
-
-    def later():
-        stored.append(event(3))
-        watchers.tell(3)
-
-    threading.Timer(0.05, later).start()
-    assert b"event 3" in next(stream)
-    watchers.close()
-    assert list(stream) == []
-
-
-def test_what_comes_while_a_watcher_reads_does_not_wait_for_the_next_event(monkeypatch):
-    monkeypatch.setattr("serenity.framework.watchers.KEEP_ALIVE_S", 0.2)
-    stored = []
-
-    def read(after, limit, job):
-        found = [each for each in stored if each.id > after]
-        if not stored:  # Committed just after the store was asked.
-            stored.append(event(1))
-            watchers.tell(1)
-        return found
-
-    watchers = Watchers(read, last_event_id=0, metrics=metrics.table())
-    stream = watchers.stream(after=0)
-    next(stream)
-    assert b"event 1" in next(stream)
-
-
-def test_a_watcher_of_one_job_waits_while_others_have_news(monkeypatch):
-    monkeypatch.setattr("serenity.framework.watchers.KEEP_ALIVE_S", 0.05)
-    reads = []
-    watchers = Watchers(lambda *asked: reads.append(asked) or [], last_event_id=5, metrics=metrics.table())
-    stream = watchers.stream(after=2, job_id="j1")
-    assert next(stream) == b"id: 2\n\n"
-    assert [next(stream) for _ in range(3)] == [b": alive\n\n"] * 3
-    assert len(reads) == 3
-
-
-def test_a_watcher_without_a_last_id_starts_now():
-    watchers = Watchers(lambda after, limit, job: [], last_event_id=7, metrics=metrics.table())
-    assert next(watchers.stream(after=None)) == b"id: 7\n\n"
-
-
 # -- settings ----------------------------------------------------------------------------------
 
 
@@ -122,6 +59,11 @@ def test_other_addresses_must_be_insisted_on(listen):
     with pytest.raises(SettingsError, match="--insecure-listen"):
         settings(listen=listen)
     assert settings(listen=listen, insecure_listen=True).listen == listen
+    assert settings(listen=listen, tls_cert="/etc/cert.pem").listen == listen
+
+
+def test_it_need_not_listen_for_tokens():
+    assert settings(listen="none").address is None
 
 
 @pytest.mark.parametrize(
@@ -133,6 +75,7 @@ def test_other_addresses_must_be_insisted_on(listen):
         ({"executor_mem": "much"}, "executor_mem: 'much'"),
         ({"executor_cpus": 0.0}, "executor_cpus"),
         ({"master": "http://"}, "master: "),
+        ({"tls_key": "/k"}, "tls_key is given without tls_cert"),
     ],
 )
 def test_a_bad_setting_names_its_key(flags, complaint):

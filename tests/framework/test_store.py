@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import sqlite3
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from serenity.framework import schema
+from serenity.daemon.clock import ManualClock
+from serenity.framework import metrics
 from serenity.framework.book import Book
-from serenity.framework.cooldowns import Cooldown
-from serenity.framework.jobs import Ended, Ending, Job, Launch, Place, first_attempt, step
-from serenity.framework.placement import Executor
-from serenity.framework.store import Changes, Store, StoreBusyError, StoreError
+from serenity.framework.jobs import Job, Seen, first_attempt, step
+from serenity.framework.store import schema
+from serenity.framework.store.changes import Changes
+from serenity.framework.store.errors import StoreBusyError, StoreError
+from serenity.framework.store.janitor import Janitor
+from serenity.framework.store.store import Store
+from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState, JobRequest, JobState
-from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
-from serenity.wire.messages.reasons import Reason
-from serenity.wire.messages.task_end import TaskEnd
-
-RECORD = KillRecord(
-    id="k1",
-    decided_at=1.0,
-    agent=Agent(id="S0", hostname="h7"),
-    killed=Killed(task="j.0.1", job="j", attempt=1, ran_for_s=1.0, resources=TaskResources(cpus=1.0, mem_bytes=1)),
-    reason="QOS_MEMORY",
-)
+from tests.framework.stored import filled_changes
 
 
 @pytest.fixture
@@ -49,25 +48,6 @@ def test_what_jobs_were_given_in_their_environments_is_for_nobody_else_to_read(o
     files = sorted((tmp_path / "state").iterdir())
     assert len(files) >= 3  # With its log and lock.
     assert {each.name: each.stat().st_mode & 0o077 for each in files} == {each.name: 0 for each in files}
-
-
-def filled_changes(store):
-    """A job of two instances: one evicted and pending again, one launching."""
-    job = Job("2q00001", "web", JobRequest(command=("sh", "-c", "true"), instances=2, env={"A": "ä"}), submitted_at=1.0)
-    book = Book(store.load())
-    book.add(job, [first_attempt(job, 0), first_attempt(job, 1)])
-    for instance in (0, 1):
-        place = Place("S0", "h7", "http://h7:5051", "serenity-1")
-        book.put(step(job, book.current((job.id, instance)), Launch(place), 2.0).attempt, 2.0)
-    used = TaskEnd(signal=9, cpu_s=1.5, peak_mem_bytes=1 << 20)
-    ending = Ending(AttemptState.KILLED, Reason.QOS_MEMORY, "because", RECORD, avoid_s=300.0, measured=used)
-    done = step(job, book.current((job.id, 0)), Ended(ending), 3.0)
-    book.put(done.attempt, 3.0, done.successor)
-    changes = book.take_changes()
-    changes.framework_id = "F1"
-    changes.executors["S0", "serenity-1"] = Executor("S0", "serenity-1", "d", {"resources": []})
-    changes.cooldowns[job.id, "S0"] = Cooldown(job.id, "S0", "h7", 99.0)
-    return changes
 
 
 def test_what_was_committed_is_there_after_opening_it_again(opened):
@@ -140,7 +120,7 @@ def test_a_second_framework_on_the_same_store_is_refused(opened, tmp_path):
 def test_the_lock_of_a_killed_process_is_free(opened, tmp_path):
     path = tmp_path / "f.db"
     script = (
-        "import sys, os\nfrom serenity.framework.store import Store\n"
+        "import sys, os\nfrom serenity.framework.store.store import Store\n"
         f"store = Store('sqlite:///{path}'); store.open(); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
@@ -156,19 +136,31 @@ def test_a_store_of_a_newer_version_is_left_alone(opened, tmp_path):
         opened(path)
 
 
-def test_a_store_of_the_first_version_has_all_it_had(opened, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_store_of_an_earlier_version_has_all_it_had_and_can_be_written(opened, tmp_path, version):
+    """Written by the Serenity of then; version 1 is version 2 without a column."""
     path = tmp_path / "f.db"
-    store = opened(path)
-    store.commit(filled_changes(store))
-    store.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("ALTER TABLE attempts DROP COLUMN measured")
-        connection.execute("UPDATE facts SET value = '1' WHERE key = 'schema_version'")
+        connection.executescript(Path(__file__).with_name("store_of_schema_2.sql").read_text())
+        if version == 1:
+            connection.execute("ALTER TABLE attempts DROP COLUMN measured")
+            connection.execute("UPDATE facts SET value = '1' WHERE key = 'schema_version'")
     store = opened(path)
-    assert store.attempt("2q00001", 0, 1).ending.record.id == "k1"
-    assert store.attempt("2q00001", 0, 1).ending.measured is None
+    first = store.attempt("2q00001", 0, 1)
+    assert (first.ending.record.id, first.ending.measured is None) == ("k1", version == 1)
+    snapshot = store.load()
+    assert (snapshot.framework_id, snapshot.last_job_id, snapshot.last_event_id) == ("F1", "2q00001", 4)
+    assert [len(each) for each in (snapshot.jobs, snapshot.attempts, snapshot.executors, snapshot.cooldowns)] == [
+        1,
+        2,
+        1,
+        1,
+    ]
+    book = Book(snapshot)
+    book.put(step(snapshot.jobs[0][0], book.current(("2q00001", 1)), Seen(AttemptState.RUNNING), 9.0).attempt, 9.0)
+    store.commit(book.take_changes())
     store.close()
-    assert len(opened(path).load().attempts) == 2
+    assert {each.state.value for each in opened(path).load().attempts} == {"pending", "running"}
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(opened, tmp_path, monkeypatch):
@@ -208,12 +200,18 @@ def test_a_store_that_is_locked_is_busy_and_nothing_of_the_commit_is_in_it(opene
 
 @pytest.mark.parametrize(
     ("url", "complaint"),
-    [("rubbish", "is no database URL"), ("mysql://x/y", "not supported"), ("postgresql://x/y", "not supported")],
+    [("rubbish", "is no database URL"), ("mysql://x/y", "not supported; use sqlite:///PATH or postgresql://")],
 )
 def test_what_is_no_store_is_said_in_one_line(url, complaint):
     with pytest.raises(StoreError, match=complaint) as error:
         Store(url)
     assert "\n" not in str(error.value)
+
+
+def test_postgresql_without_its_driver_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"pip install 'serenity-mesos\[postgresql\]'"):
+        Store("postgresql://x/y")
 
 
 def test_a_file_that_is_no_database_is_said_in_one_line(opened, tmp_path):
@@ -222,3 +220,102 @@ def test_a_file_that_is_no_database_is_said_in_one_line(opened, tmp_path):
     with pytest.raises(StoreError, match="not a database") as error:
         opened(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_disk_that_is_full_is_busy_and_nothing_of_the_commit_is_in_it(opened, tmp_path):
+    path = tmp_path / "f.db"
+    store = opened(path)
+    store.commit(filled_changes(store))
+    more = Changes(events=events(5, 500))
+    with no_file_grows_beyond(path.with_name("f.db-wal").stat().st_size + 8192), pytest.raises(StoreBusyError):
+        store.commit(more)
+    assert store.last_event_id() == 4 and len(store.load().jobs) == 1
+    store.commit(more)
+    assert store.last_event_id() == 499
+
+
+@contextlib.contextmanager
+def no_file_grows_beyond(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def events(first, end, at=1.0, job=None):
+    return [api.Event(id=n, at=at, type=api.EventType.JOB, job=job, text="x" * 100) for n in range(first, end)]
+
+
+# -- what is forgotten -----------------------------------------------------------------------------
+
+
+def test_what_ended_long_ago_is_forgotten_and_what_lives_or_is_young_is_not(opened):
+    store = opened()
+    store.commit(filled_changes(store))  # It lives.
+    ended = Book(store.load())
+    for job_id, ended_at in (("2q00002", 10.0), ("2q00003", 90.0), ("2q00004", 20.0)):
+        job = Job(job_id, "old", JobRequest(command=("true",)), submitted_at=5.0, ended_at=ended_at)
+        ended.add(job, [first_attempt(job, 0)])
+    store.commit(ended.take_changes())
+    assert store.clean_up(before_s=50.0, most=1) > 0
+    while store.clean_up(before_s=50.0, most=1):
+        pass
+    # The newest job stays, for the ids after it follow from its; so does the newest event.
+    assert [each.id for each in store.jobs(10).jobs] == ["2q00004", "2q00003", "2q00001"]
+    assert store.attempts("2q00002") == [] and len(store.attempts("2q00003")) == 1
+    assert [each.number for each in store.attempts("2q00001") if each.instance == 0] == [2], "the first has a successor"
+    assert [each.id for each in store.events(0, 100)] == [store.last_event_id()]
+    assert (store.load().last_job_id, len(store.load().attempts)) == ("2q00004", 2)
+
+
+def test_the_janitor_forgets_all_that_is_old_enough_and_counts_it(opened):
+    store, clock, counted = opened(), ManualClock(now_s=1000.0), metrics.table()
+    store.commit(Changes(events=events(1, 2000, at=1.0) + events(2000, 2010, at=950.0)))
+    janitor = Janitor(Direct(store), keep_s=100.0, clock=clock, metrics=counted)
+    assert janitor.clean_up() == 1999 == counted.value("serenity_framework_forgotten_rows_total")
+    assert janitor.clean_up() == 0
+    assert [each.id for each in store.events(0, 100)] == list(range(2000, 2010))
+
+
+class Direct:
+    """A store worker without a thread."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def run(self, do):
+        return do(self._store)
+
+
+def test_a_million_events_cost_neither_start_nor_reading_nor_a_slice_of_cleaning_much(opened, tmp_path):
+    path = tmp_path / "f.db"
+    store = opened(path)
+    store.commit(filled_changes(store))
+    store.close()
+    event = msgspec.json.encode(api.Event(id=0, at=1.0, type=api.EventType.JOB)).decode()
+    with sqlite3.connect(path) as connection:
+        for fast in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", "DROP INDEX ix_events_job_id"):
+            connection.execute(fast)
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 5 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) "
+            "INSERT INTO events SELECT i, printf('2q%05d', i / 20), ? FROM n",
+            (event,),
+        )
+        connection.execute("CREATE INDEX ix_events_job_id ON events (job_id)")
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) "
+            "INSERT INTO jobs (id, name, request, state, counts, kills, submitted_at, ended_at) "
+            "SELECT printf('2p%05d', i), 'old' || i, '{\"command\":[\"true\"]}', 'finished', '{}', 0, 1.0, 2.0 FROM n"
+        )
+    began_s = time.thread_time()
+    store = opened(path)
+    assert store.load().last_event_id == 1_000_000
+    assert len(store.events(999_000, 500)) == 500
+    assert len(store.events(0, 500, job_id="2q00007")) == 20
+    assert store.jobs(100, ended=False).jobs[0].id == "2q00001" and store.jobs(100).more
+    assert [each.id for each in store.find("old777")] == ["2p00777"]
+    assert store.clean_up(before_s=50.0, most=500) >= 1000
+    store.commit(Changes(events=events(1_000_001, 1_000_100)))
+    assert time.thread_time() - began_s < 0.5

@@ -132,3 +132,7 @@ def test_why_an_agent_refused_a_launch_is_shown_in_its_line():
     refused = ending("TASK_FAILED", source="SOURCE_EXECUTOR", labels=labels, message="the job names no user")
     attempt = Attempt("j", 0, 1, 0.0, 0.0, state=refused.state, ended_at=1.0, ending=refused)
     assert kill_line(attempt).endswith("took no new best-effort task just then (the job names no user)")
+
+
+def test_a_message_is_what_any_database_takes():
+    assert ending("TASK_FAILED", message="a\0b\ud800c ä").message == "a\ufffdb?c ä"

@@ -8,7 +8,7 @@ import pytest
 
 from serenity.framework import pursuit, updates
 from serenity.framework.jobs import Ended, Ending, Seen
-from serenity.framework.store import Changes, Snapshot
+from serenity.framework.store.changes import Changes, Snapshot
 from serenity.wire.mesos import subscription
 from serenity.wire.mesos.executor import ExecutorDriver
 from serenity.wire.mesos.resources import Json

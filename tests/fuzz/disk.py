@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from serenity.framework import rows
-from serenity.framework.rows import Row
-from serenity.framework.store import Changes, Snapshot, StoreBusyError
+from serenity.framework.crash_points import CrashPoint, passing
+from serenity.framework.store import rows
+from serenity.framework.store.changes import Changes, Snapshot
+from serenity.framework.store.errors import StoreBusyError
+from serenity.framework.store.rows import Row
 from serenity.wire.messages import api
 from tests.fuzz.story import Story
 from tests.fuzz.threads import Threads
@@ -17,7 +19,7 @@ T = TypeVar("T")
 
 
 class Disk:
-    """What `framework.store.Store` keeps, in dicts; `test_disk.py` compares the two."""
+    """What `framework.store.store.Store` keeps, in dicts; `test_disk.py` compares the two."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
@@ -58,12 +60,23 @@ class Disk:
             cooldowns=tuple(rows.to_cooldown(row) for row in self._cooldowns.values()),
         )
 
+    def lead(self) -> bool:
+        return True
+
+    def announce(self, _url: str) -> None:
+        pass
+
+    def clean_up(self, _before_s: float, _most: int) -> int:
+        return 0
+
     def find(self, job_id: str) -> list[api.Job]:
         return [self.jobs[job_id]] if job_id in self.jobs else []
 
 
 class SimStoreWorker:
-    """As `framework.store_worker.StoreWorker`.  A crash may come before a commit is durable, or right after."""
+    """As `framework.store.worker.StoreWorker`.  A crash may come before a commit is durable, or right after."""
+
+    shared = False
 
     def __init__(self, disk: Disk, threads: Threads) -> None:
         self._disk = disk
@@ -77,6 +90,7 @@ class SimStoreWorker:
         if self._disk.busy:
             self._disk.busy -= 1
             raise StoreBusyError("cannot write the store: database is locked")
+        passing(CrashPoint.WRITTEN)
         self._disk.commit(changes)
         self._threads.give_way()
 

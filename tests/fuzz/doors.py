@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from serenity.executor import agent_link
 from serenity.executor.tasks import runner
-from serenity.framework import loop, service
+from serenity.framework import loop, service, term
 from serenity.framework import scheduler as framework_scheduler
+from serenity.framework.store import janitor
 from serenity.wire.mesos import executor as executor_driver
 from serenity.wire.mesos import scheduler as scheduler_driver
 from serenity.wire.mesos import subscription
@@ -52,6 +53,8 @@ def _doors(world: World) -> list[tuple[ModuleType, str, Any]]:
         (framework_scheduler, "threading", threading),
         (framework_scheduler, "queue", queue),
         (service, "threading", threading),
+        (term, "threading", threading),
+        (janitor, "threading", threading),
         (service, "StoreWorker", lambda _store: SimStoreWorker(world.disk, threads)),
         (uuid, "uuid4", lambda: uuid.UUID(int=next(numbers), version=4)),
     ]

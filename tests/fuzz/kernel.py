@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -192,6 +192,9 @@ class SimTrees:
         for run in self._kernel.alive:
             found.setdefault(run.task_id, []).append(run)
         return found
+
+    def members_of(self, task_ids: Container[str]) -> dict[str, list[Run]]:
+        return {task_id: runs for task_id, runs in self.scan().items() if task_id is not None and task_id in task_ids}
 
     def signal(self, task_id: str, *signals: signal.Signals) -> None:
         for run in self.scan().get(task_id, []):

@@ -259,6 +259,12 @@ class SimClient:
         answer = self.call(path, body, headers)
         return Response(answer.status, {}, answer.text.encode())
 
+    def pipeline(
+        self, method: str, path: str, bodies: Iterable[Any], headers: Mapping[str, str] | None = None
+    ) -> list[Response]:
+        """One after the other: whichever fails, those after it are lost."""
+        return [self.request(method, path, body, headers) for body in bodies]
+
     def close(self) -> None:
         pass
 

@@ -26,9 +26,9 @@ class Step(Protocol):
 Schedule = Sequence[Step]
 
 
-def play(schedule: Schedule, pieces: Sequence[int] = ()) -> World:
+def play(schedule: Schedule, pieces: Sequence[int] = (), world: World | None = None) -> World:
     """The world as it came to rest.  Raises AssertionError, with the whole story, for what should not have happened."""
-    world = World(pieces)
+    world = world or World(pieces)
     try:
         with world.running():
             for step in schedule:

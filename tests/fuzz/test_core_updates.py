@@ -11,7 +11,7 @@ from serenity.daemon.clock import ManualClock
 from serenity.framework.calls import Accept, Acknowledge, Call, Kill
 from serenity.framework.core import Core, CoreConfig
 from serenity.framework.jobs import ENDED
-from serenity.framework.rows import Row
+from serenity.framework.store.rows import Row
 from serenity.wire.messages.api import JobRequest
 from serenity.wire.messages.kill_record import LABEL_REASON
 from tests.fuzz.disk import Disk

@@ -6,7 +6,8 @@ import tempfile
 
 from hypothesis import given
 
-from serenity.framework.store import Changes, Snapshot, Store
+from serenity.framework.store.changes import Changes, Snapshot
+from serenity.framework.store.store import Store
 from tests.fuzz.disk import Disk
 from tests.fuzz.examples import examples
 from tests.fuzz.schedules import schedules

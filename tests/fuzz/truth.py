@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from serenity.framework.rows import Row
+from serenity.framework.store.rows import Row
 from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState
 from serenity.wire.messages.kill_record import LABEL_REASON

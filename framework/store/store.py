@@ -7,157 +7,115 @@ changed and makes it durable in one transaction, so that a burst of updates cost
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from serenity.framework import rows, schema
-from serenity.framework.cooldowns import Cooldown
-from serenity.framework.jobs import Attempt, Job
-from serenity.framework.placement import Executor
+from serenity.framework.crash_points import CrashPoint, passing
+from serenity.framework.jobs import Attempt
+from serenity.framework.store import retention, rows, schema
+from serenity.framework.store.changes import Changes, Snapshot
+from serenity.framework.store.database import database
+from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError, one_line
+from serenity.framework.store.rows import Row
 from serenity.framework.views import concluded
 from serenity.wire.messages import api
 from serenity.wire.messages.corrections import Outcome
 from serenity.wire.messages.kill_record import KillRecord
 
-_ROWS_A_STATEMENT = 500
-
-
-class StoreError(Exception):
-    """The store cannot be opened or written; one line for the operator."""
-
-
-class StoreBusyError(StoreError):
-    """This time it could not be written (locked, or the disk is full); trying again may help."""
-
-
-@dataclass(slots=True)
-class Changes:
-    """What one round of decisions has changed; later values of a key replace earlier ones."""
-
-    framework_id: str | None = None  # "": Mesos has removed it.
-    jobs: dict[str, api.Job] = field(default_factory=dict)
-    attempts: dict[str, Attempt] = field(default_factory=dict)  # By task id.
-    superseded: set[str] = field(default_factory=set)  # Task ids whose instance has a newer attempt.
-    executors: dict[tuple[str, str], Executor] = field(default_factory=dict)
-    executors_gone: set[tuple[str, str]] = field(default_factory=set)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)  # Of evictions whose records are stored; by task id.
-    cooldowns: dict[tuple[str, str], Cooldown] = field(default_factory=dict)
-    cooldowns_over: set[tuple[str, str]] = field(default_factory=set)
-    events: list[api.Event] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.framework_id is not None
-            or self.jobs
-            or self.attempts
-            or self.outcomes
-            or self.executors
-            or self.executors_gone
-            or self.cooldowns
-            or self.cooldowns_over
-            or self.events
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a framework that starts must know: everything that has not ended."""
-
-    framework_id: str | None
-    last_job_id: str | None
-    last_event_id: int
-    jobs: tuple[tuple[Job, int], ...]  # With the number of kills.
-    attempts: tuple[Attempt, ...]  # The current ones of these jobs.
-    executors: tuple[Executor, ...]
-    cooldowns: tuple[Cooldown, ...]
-
 
 class Store:
-    """Raises StoreError from every method when the database does not do what it should."""
+    """Raises StoreError from every method when the database does not do what it should.
+
+    Only who leads may write.  A connection that breaks ends the lead; `open` begins anew.
+    """
 
     def __init__(self, url: str) -> None:
-        try:
-            self._url = sa.make_url(url)
-        except sa.exc.ArgumentError:
-            raise StoreError(f"database: {url!r} is no database URL; write such as sqlite:////var/lib/x.db") from None
-        if self._url.get_backend_name() != "sqlite":
-            raise StoreError(f"database: {self._url.get_backend_name()} is not supported yet; use sqlite:///PATH")
+        self._database = database(url)
         self._connection: sa.Connection | None = None
-        self._lock_fd: int | None = None
+        self._leading = False
 
     @property
-    def path(self) -> Path:
-        return Path(self._url.database or "")
+    def name(self) -> str:
+        """For people: no password in it."""
+        return self._database.name
 
-    # -- opening -------------------------------------------------------------------------
+    @property
+    def shared(self) -> bool:
+        """Whether several instances may have it open at a time."""
+        return self._database.shared
+
+    # -- opening, and the lead -------------------------------------------------------------
 
     def open(self) -> None:
-        """Connects, makes the file and its folder if need be, and migrates to the newest schema."""
-        self._lock()
-        # SQLite gives its log and index the same permissions; jobs' environments hold secrets.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        engine = sa.create_engine(self._url, poolclass=sa.pool.StaticPool)
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin)
+        """Connects, and leads if nobody does."""
         try:
-            self._connection = engine.connect()
-            self._migrate(self._connection)
-        except sa.exc.DBAPIError as error:
-            raise StoreError(f"cannot open {self.path}: {error.orig}") from error
+            with self._said("open"):
+                self._connection = self._database.connect()
+            if not self.lead():
+                with self._said("open"):
+                    self._refuse_newer(self._version(self._connection))
+        except StoreError:
+            self.close()
+            raise
+
+    def lead(self) -> bool:
+        """Takes the lead if nobody has it, and migrates to the newest schema; whether this instance leads."""
+        if not self._leading:
+            with self._said("open"):
+                if self._database.lead(self._open):
+                    self._migrate(self._open)
+                    self._leading = True
+        return self._leading
 
     def close(self) -> None:
+        """The next instance may lead."""
+        self._leading = False
         if self._connection is not None:
             self._connection.close()
             self._connection.engine.dispose()
             self._connection = None
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        self._database.close()
 
-    def _lock(self) -> None:
-        """Two frameworks on one store would both lead, so the second is refused.  A dead one's lock is free."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_fd = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"{self.path} is in use by another framework; stop it, or give --database") from None
-        except OSError as error:
-            raise StoreError(f"cannot use {self.path}: {error.strerror}; give another with --database") from error
+    def _version(self, connection: sa.Connection) -> int:
+        """The schema's; 0 where there is none."""
+        with connection.begin():
+            known = sa.inspect(connection).has_table(schema.facts.name)
+            return int(self._fact(connection, "schema_version") or 0) if known else 0
+
+    def _refuse_newer(self, version: int) -> None:
+        newest = len(schema.MIGRATIONS)
+        if version > newest:
+            raise StoreError(f"{self.name} was written by a newer Serenity (schema {version}; here {newest})")
 
     def _migrate(self, connection: sa.Connection) -> None:
-        newest = len(schema.MIGRATIONS)
+        version, newest = self._version(connection), len(schema.MIGRATIONS)
+        self._refuse_newer(version)
+        if version == newest:
+            return
         with connection.begin():
-            version = 0
-            if sa.inspect(connection).has_table("facts"):
-                version = int(self._fact(connection, "schema_version") or 0)
-            if version > newest:
-                raise StoreError(f"{self.path} was written by a newer Serenity (schema {version}; here {newest})")
             for migration in schema.MIGRATIONS[version:]:
                 migration(connection)
-            if version < newest:
-                self._upsert(connection, schema.facts, [{"key": "schema_version", "value": str(newest)}])
+            self._upsert(connection, schema.facts, [{"key": "schema_version", "value": str(newest)}])
 
     # -- writing -------------------------------------------------------------------------
 
     def commit(self, changes: Changes) -> None:
         """Makes all of it durable, or none.  Raises StoreBusyError when it may be tried again."""
-        try:
-            with self._open.begin():
-                self._write(self._open, changes)
-        except sa.exc.OperationalError as error:
-            raise StoreBusyError(f"cannot write {self.path}: {error.orig}") from error
-        except sa.exc.DBAPIError as error:
-            raise StoreError(f"cannot write {self.path}: {error.orig}") from error
+        with self._writing() as connection:
+            self._write(connection, changes)
+            passing(CrashPoint.WRITTEN)
+
+    def announce(self, url: str) -> None:
+        """Where the API of this instance is, for those that stand by."""
+        with self._writing() as connection:
+            self._upsert(connection, schema.facts, [{"key": "leader", "value": url}])
+
+    def clean_up(self, before_s: float, most: int) -> int:
+        """Forgets some of what ended before that time, and returns how many rows that were; 0: no more is left."""
+        with self._writing() as connection:
+            return retention.clean_up(connection, before_s, most)
 
     def _write(self, connection: sa.Connection, changes: Changes) -> None:
         if changes.framework_id is not None:
@@ -173,6 +131,10 @@ class Store:
             self._conclude(connection, outcome)
         self._upsert(connection, schema.executors, [rows.from_executor(each) for each in changes.executors.values()])
         self._upsert(connection, schema.cooldowns, [rows.from_cooldown(each) for each in changes.cooldowns.values()])
+        self._upsert(connection, schema.holds, [rows.from_hold(each) for each in changes.holds.values()])
+        self._upsert(
+            connection, schema.antagonists, [rows.from_antagonist(each) for each in changes.antagonists.values()]
+        )
         self._upsert(connection, schema.events, [rows.from_event(each) for each in changes.events])
         for agent_id, executor_id in changes.executors_gone:
             table = schema.executors
@@ -180,6 +142,12 @@ class Store:
         for job_id, agent_id in changes.cooldowns_over:
             table = schema.cooldowns
             connection.execute(table.delete().where(table.c.job_id == job_id, table.c.agent_id == agent_id))
+        for user, job, protected in changes.antagonists_over:
+            table = schema.antagonists
+            this = sa.and_(table.c.user == user, table.c.job == job, table.c.protected == protected)
+            connection.execute(table.delete().where(this))
+        for agent_id in changes.holds_over:
+            connection.execute(schema.holds.delete().where(schema.holds.c.agent_id == agent_id))
 
     @staticmethod
     def _conclude(connection: sa.Connection, outcome: Outcome) -> None:
@@ -194,15 +162,9 @@ class Store:
             record = concluded(msgspec.json.decode(found, type=KillRecord), outcome)
             connection.execute(table.update().where(row).values(record=msgspec.json.encode(record).decode()))
 
-    def _upsert(self, connection: sa.Connection, table: sa.Table, values: Sequence[dict[str, Any]]) -> None:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        keys = [column.name for column in table.primary_key]
-        statement = dialect.insert(table)
-        statement = statement.on_conflict_do_update(
-            index_elements=keys, set_={c.name: statement.excluded[c.name] for c in table.c if c.name not in keys}
-        )
-        for start in range(0, len(values), _ROWS_A_STATEMENT):
-            connection.execute(statement, values[start : start + _ROWS_A_STATEMENT])
+    def _upsert(self, connection: sa.Connection, table: sa.Table, values: Sequence[Row]) -> None:
+        if values:
+            self._database.upsert(connection, table, values)
 
     # -- reading -------------------------------------------------------------------------
 
@@ -227,7 +189,34 @@ class Store:
                 cooldowns=tuple(
                     rows.to_cooldown(each) for each in connection.execute(sa.select(schema.cooldowns)).mappings()
                 ),
+                holds=tuple(rows.to_hold(each) for each in connection.execute(sa.select(schema.holds)).mappings()),
+                antagonists=tuple(
+                    rows.to_antagonist(each) for each in connection.execute(sa.select(schema.antagonists)).mappings()
+                ),
             )
+
+    def ping(self) -> None:
+        """Raises StoreLostError when the connection is gone."""
+        with self._reading() as connection:
+            connection.execute(sa.select(1))
+
+    def leader(self) -> str | None:
+        """Where the API of the instance is that led last."""
+        with self._reading() as connection:
+            return self._fact(connection, "leader")
+
+    def framework_id(self) -> str | None:
+        with self._reading() as connection:
+            return self._fact(connection, "framework_id") or None
+
+    def jobs_alive(self) -> int:
+        query = sa.select(sa.func.count()).select_from(schema.jobs).where(schema.jobs.c.ended_at.is_(None))
+        with self._reading() as connection:
+            return connection.scalar(query) or 0
+
+    def last_event_id(self) -> int:
+        with self._reading() as connection:
+            return connection.scalar(sa.select(sa.func.max(schema.events.c.id))) or 0
 
     def jobs(self, limit: int, ended: bool | None = None) -> api.Jobs:
         """The newest first; `ended` True or False selects."""
@@ -239,15 +228,30 @@ class Store:
         return api.Jobs(jobs=tuple(found[:limit]), more=len(found) > limit)
 
     def find(self, id_or_name: str) -> list[api.Job]:
-        """The job with that id, or else all jobs with that name, newest first."""
+        """The job with that id, its own or its client's, or else all jobs with that name, newest first."""
         table = schema.jobs
-        by_id = sa.select(table).where(table.c.id == id_or_name)
+        by_id = sa.select(table).where(sa.or_(table.c.id == id_or_name, table.c.submit_id == id_or_name))
         by_name = sa.select(table).where(table.c.name == id_or_name).order_by(table.c.id.desc())
         with self._reading() as connection:
             return [
                 rows.to_job(each)
                 for each in connection.execute(by_id).mappings().all() or connection.execute(by_name).mappings()
             ]
+
+    def submitted_as(self, submit_id: str) -> api.Job | None:
+        """The job that its client has given this id."""
+        query = sa.select(schema.jobs).where(schema.jobs.c.submit_id == submit_id)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().first()
+            return rows.to_job(row) if row is not None else None
+
+    def last_ended(self, job_id: str, limit: int) -> list[Attempt]:
+        """Its attempts that ended last, the newest first."""
+        table = schema.attempts
+        query = sa.select(table).where(table.c.job_id == job_id, table.c.ended_at.is_not(None))
+        with self._reading() as connection:
+            newest = connection.execute(query.order_by(table.c.ended_at.desc()).limit(limit)).mappings()
+            return [rows.to_attempt(each) for each in newest]
 
     def attempts(self, job_id: str) -> list[Attempt]:
         table = schema.attempts
@@ -277,29 +281,36 @@ class Store:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
+        with self._said("read"), self._open.begin():
+            yield self._open
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        if not self._leading:
+            raise StoreLostError(f"cannot write {self.name}: this instance does not lead")
+        with self._said("write"), self._open.begin():
+            yield self._open
+
+    @contextlib.contextmanager
+    def _said(self, doing: str) -> Iterator[None]:
+        """What the driver raises becomes a StoreError, in one line."""
         try:
-            with self._open.begin():
-                yield self._open
+            yield
         except sa.exc.DBAPIError as error:
-            raise StoreError(f"cannot read {self.path}: {error.orig}") from error
+            text = f"cannot {doing} {self.name}: {one_line(error.orig)}"
+            if self.shared and (self._connection is None or error.connection_invalidated):
+                self.close()  # SQLAlchemy would connect again by itself, and without the lead.
+                raise StoreLostError(text) from error
+            if isinstance(error, sa.exc.OperationalError):
+                raise StoreBusyError(text) from error
+            raise StoreError(text) from error
 
     @property
     def _open(self) -> sa.Connection:
         if self._connection is None:
-            raise StoreError(f"{self.path} is not open")
+            raise StoreLostError(f"{self.name} is not open")
         return self._connection
 
     @staticmethod
     def _fact(connection: sa.Connection, key: str) -> str | None:
         return connection.scalar(sa.select(schema.facts.c.value).where(schema.facts.c.key == key))
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # Python's own implicit transactions leave DDL out; `_begin` opens them instead.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=2000"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN")

@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from gevent.threadpool import ThreadPool
 
-from serenity.framework.store import Changes, Store, StoreError
+from serenity.framework.store.changes import Changes
+from serenity.framework.store.errors import StoreError
+from serenity.framework.store.store import Store
 
 T = TypeVar("T")
 
@@ -19,6 +21,10 @@ class StoreWorker:
         self._store = store
         self._pool = ThreadPool(1)
         self.run(lambda store: store.open())
+
+    @property
+    def shared(self) -> bool:
+        return self._store.shared
 
     def run(self, do: Callable[[Store], T]) -> T:
         result: T | StoreError = self._pool.apply(self._caught, (do,))

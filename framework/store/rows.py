@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from serenity.framework.agents import Executor
+from serenity.framework.cluster.antagonists import Antagonist
 from serenity.framework.cooldowns import Cooldown
+from serenity.framework.holds import Hold
 from serenity.framework.jobs import Attempt, Ending, Job, Place
-from serenity.framework.placement import Executor
 from serenity.wire.messages import api
 from serenity.wire.messages.kill_record import KillRecord, Retry
 from serenity.wire.messages.reasons import Reason
@@ -29,6 +32,8 @@ def from_job(job: api.Job) -> Row:
         "submitted_at": job.submitted_at,
         "kill_requested_at": job.kill_requested_at,
         "ended_at": job.ended_at,
+        "owner": job.owner,
+        "submit_id": job.request.id,
     }
 
 
@@ -43,12 +48,13 @@ def to_job(row: Mapping[Any, Any]) -> api.Job:
         ended_at=row["ended_at"],
         kill_requested_at=row["kill_requested_at"],
         kills=row["kills"],
+        owner=row["owner"],
     )
 
 
 def core_job(job: api.Job) -> Job:
     """The job as the state machine knows it."""
-    return Job(job.id, job.name, job.request, job.submitted_at, job.kill_requested_at, job.ended_at)
+    return Job(job.id, job.name, job.request, job.submitted_at, job.kill_requested_at, job.ended_at, job.owner)
 
 
 def from_attempt(attempt: Attempt, is_current: bool) -> Row:
@@ -70,6 +76,7 @@ def from_attempt(attempt: Attempt, is_current: bool) -> Row:
         "container_id": attempt.container_id,
         "launched_at": attempt.launched_at,
         "running_at": attempt.running_at,
+        "unreachable_at": attempt.unreachable_at,
         "ended_at": attempt.ended_at,
         "end_state": ending.state.value if ending else None,
         "reason": ending.reason.code if ending and ending.reason else None,
@@ -105,6 +112,7 @@ def to_attempt(row: Mapping[Any, Any]) -> Attempt:
         container_id=row["container_id"],
         launched_at=row["launched_at"],
         running_at=row["running_at"],
+        unreachable_at=row["unreachable_at"],
         ended_at=row["ended_at"],
         ending=ending,
         retry=msgspec.json.decode(row["retry"], type=Retry) if row["retry"] else None,
@@ -145,6 +153,28 @@ def from_cooldown(cooldown: Cooldown) -> Row:
 
 def to_cooldown(row: Mapping[Any, Any]) -> Cooldown:
     return Cooldown(row["job_id"], row["agent_id"], row["hostname"], row["until"])
+
+
+def from_antagonist(antagonist: Antagonist) -> Row:
+    return dataclasses.asdict(antagonist)
+
+
+def to_antagonist(row: Mapping[Any, Any]) -> Antagonist:
+    return Antagonist(**row)
+
+
+def from_hold(hold: Hold) -> Row:
+    return {
+        "agent_id": hold.agent_id,
+        "hostname": hold.hostname,
+        "reason": hold.reason,
+        "since": hold.since,
+        "until": hold.until,
+    }
+
+
+def to_hold(row: Mapping[Any, Any]) -> Hold:
+    return Hold(row["agent_id"], row["hostname"], row["reason"], row["since"], row["until"])
 
 
 def from_event(event: api.Event) -> Row:

@@ -1,0 +1,116 @@
+"""Who calls the API, and what that allows: by the Unix socket its user, by a token what the token says."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from serenity.framework.api.refusals import Forbidden, Unacceptable
+from serenity.wire.messages import api
+from serenity.wire.messages.tokens import Role, Token
+
+# Debian's and Red Hat's first ordinary user; and the kernel's for who has no name in this user namespace.
+_FIRST_USER = 1000
+_NOBODY = 65534
+HIDDEN = "(hidden)"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who may call.
+
+    Attributes:
+        name: whom jobs belong to: a user's name, or ``token:NAME``.
+        role: what is allowed.
+        users: whom its jobs may run as; None: whomever the agents allow, as for who runs the framework.
+    """
+
+    name: str
+    role: Role
+    users: tuple[str, ...] | None
+
+    @property
+    def operator(self) -> bool:
+        """Root, or who runs the framework, on its own machine."""
+        return self.users is None
+
+    def require(self, role: Role) -> None:
+        """Raises Forbidden."""
+        if not self.role.may(role):
+            raise Forbidden(f"{self.name} has the role {self.role}, and this takes {role}")
+
+    def owns(self, job: api.Job) -> bool:
+        """Whether it is the job's owner, or an admin."""
+        return job.owner == self.name or self.role.may(Role.ADMIN)
+
+    def shown(self, job: api.Job) -> api.Job:
+        """As it may see the job: secrets are handed over in variables, and are none of others' business."""
+        if self.owns(job) or not job.request.env:
+            return job
+        hidden = msgspec.structs.replace(job.request, env=dict.fromkeys(job.request.env, HIDDEN))
+        return msgspec.structs.replace(job, request=hidden)
+
+    def require_owner(self, job: api.Job) -> None:
+        """Raises Forbidden unless it owns the job."""
+        if not self.owns(job):
+            whose = f"is {job.owner}'s" if job.owner else "has no owner"
+            raise Forbidden(f"job {job.name} ({job.id}) {whose}; {self.name} is neither that nor an admin")
+
+    def runs_as(self, asked: str | None) -> str | None:
+        """The user that a job of this caller's runs as.
+
+        Raises:
+            Forbidden: it must not be that one.
+            Unacceptable: there are several to choose from.
+        """
+        if self.users is None:
+            return asked
+        if not self.users:
+            raise Forbidden(f"{self.name} lists no users, so it can run no jobs; create a token with --user NAME")
+        if asked is None and len(self.users) > 1:
+            raise Unacceptable(f"user: {self.name} may run jobs as {', '.join(self.users)}; say which with --user")
+        user = self.users[0] if asked is None else asked
+        if user not in self.users:
+            raise Forbidden(f"{self.name} may run jobs as {', '.join(self.users)}, and not as {user!r}")
+        if is_system_user(user):  # It may have become one since the token was made.
+            raise Forbidden(f"{user!r} is a system user, whom no job runs as")
+        return user
+
+
+def by_socket(uid: int, own_uid: int) -> Caller:
+    """Who has this uid.  Ordinary users submit as themselves; system users read; the operator may everything."""
+    name = _name_of(uid)
+    if uid in (0, own_uid):
+        return Caller(name or f"uid {uid}", Role.ADMIN, users=None)
+    if name is None or uid < _FIRST_USER or uid == _NOBODY:
+        return Caller(name or f"uid {uid}", Role.READ, users=())
+    return Caller(name, Role.SUBMIT, users=(name,))
+
+
+def by_token(token: Token) -> Caller:
+    return Caller(f"token:{token.name}", token.role, token.users)
+
+
+def system_users(names: Sequence[str]) -> list[str]:
+    return [each for each in names if is_system_user(each)]
+
+
+def is_system_user(name: str) -> bool:
+    """Root or a daemon's user.  A name that only the agents know is none here; there the executor refuses root."""
+    if name == "root":
+        return True
+    try:
+        uid = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return False
+    return uid < _FIRST_USER or uid == _NOBODY
+
+
+def _name_of(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None

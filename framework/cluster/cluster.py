@@ -1,0 +1,113 @@
+"""What executors tell, taken to those who remember it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from serenity.framework.cluster.antagonists import Antagonist, Antagonists, Residents
+from serenity.framework.cluster.known_jobs import JobsOfCluster
+from serenity.framework.cluster.services import Service, Services
+from serenity.wire.messages import antagonists, slo
+from serenity.wire.messages.corrections import Correction
+from serenity.wire.messages.kill_record import KillRecord
+from serenity.wire.messages.statistics import KnownJobs, Slo, Statistics
+
+_HOUR_S = 3600.0
+# Outcomes follow within seconds, or never; those that a restart has forgotten confirm nobody.
+_MOST_EVICTED = 10_000
+_RECOVERED = "recovered"  # As outcomes of evictions begin that have helped.
+
+
+class Cluster:
+    """One caller: the core's thread.  Times are seconds since the epoch."""
+
+    def __init__(self, known: Iterable[Antagonist] = ()) -> None:
+        self.antagonists = Antagonists(known)
+        self._jobs = JobsOfCluster()
+        self._residents = Residents()
+        self._services = Services()
+        # User, job, protected job and cause, by the kill record's id.
+        self._evicted: dict[str, tuple[str, str, str, str]] = {}
+
+    def told(self, agent_id: str, executor_id: str, said: Statistics, now_s: float) -> KnownJobs | None:
+        """The answer to that executor, if there is one."""
+        self._jobs.learn(said, now_s)
+        self._residents.learn(agent_id, said, now_s)
+        for each in said.jobs:
+            if each.role == "production" and each.slo is not None:
+                self._services.told(each.framework, each.job, agent_id, each.slo, now_s)
+        return self._jobs.for_listener(f"{agent_id}/{executor_id}", said, now_s)
+
+    def reported(self, who: str, report: slo.SloReport, now_s: float) -> slo.Service:
+        """By a production framework, of its own service, whose status it gets."""
+        met = None
+        if report.objective is not None:
+            met = report.value >= report.objective if report.better == "higher" else report.value <= report.objective
+        said = Slo(
+            indicator=report.indicator,
+            unit=report.unit,
+            better=report.better,
+            now=report.value,
+            measured_s=report.seconds,
+            objective=report.objective,
+            met_s=report.seconds if met else 0.0,
+        )
+        return _status(self._services.told(who, report.service, who, said, now_s), now_s)
+
+    def corrected(self, correction: Correction, now_s: float) -> None:
+        if correction.action in ("throttle", "freeze", "evict") and not correction.dry_run:
+            self._services.corrected(correction.protected_framework, correction.protected_job, now_s)
+
+    def evicted(self, record: KillRecord, user: str, job: str, now_s: float) -> Antagonist | None:
+        """A task of that job was, for production's sake; mostly it is told later what that has led to."""
+        if not record.evicted or record.protected is None or not record.protected.job:
+            return None
+        self._evicted[record.id] = user, job, record.protected.job, record.cause or ""
+        while len(self._evicted) > _MOST_EVICTED:
+            del self._evicted[next(iter(self._evicted))]
+        return self.concluded(record.id, record.outcome, now_s) if record.outcome is not None else None
+
+    def concluded(self, record_id: str, outcome: str, now_s: float) -> Antagonist | None:
+        """Who was evicted rightly is a confirmed antagonist.  What is told before the record is told again."""
+        known = self._evicted.pop(record_id, None)
+        if known is None or not outcome.startswith(_RECOVERED):
+            return None
+        return self.antagonists.confirm(*known, now_s)
+
+    def apart(self, user: str, job: str, now_s: float) -> Mapping[str, Antagonist]:
+        """Agents to which the job should not go, since somebody lives there whom it has hurt, with whom."""
+        hurt = self.antagonists.hurt_by(user, job)
+        if not hurt:
+            return {}
+        return {agent: hurt[name] for agent, name in self._residents.agents_with(hurt, now_s).items()}
+
+    def agent_gone(self, agent_id: str) -> None:
+        self._residents.forget(agent_id)
+
+    def services(self, now_s: float) -> tuple[slo.Service, ...]:
+        return tuple(_status(each, now_s) for each in self._services.current(now_s))
+
+    def confirmed(self) -> tuple[antagonists.Antagonist, ...]:
+        """Who was confirmed last stands first."""
+        return tuple(antagonists.Antagonist(**asdict(each)) for each in reversed(list(self.antagonists)))
+
+
+def _status(service: Service, now_s: float) -> slo.Service:
+    return slo.Service(
+        framework=service.framework,
+        service=service.name,
+        indicator=service.indicator,
+        unit=service.unit,
+        better=service.better,
+        objective=service.objective,
+        now=service.now(now_s),
+        met_last_hour=service.share_met(now_s, _HOUR_S),
+        met_last_day=service.share_met(now_s),
+        corrected_last_hour=service.corrections(now_s, _HOUR_S),
+        corrected_last_day=service.corrections(now_s),
+        history=tuple(
+            slo.Period(start=each.start, measured_s=each.measured_s, met_s=each.met_s, corrections=each.corrections)
+            for each in service.bins
+        ),
+    )

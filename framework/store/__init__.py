@@ -1,0 +1,1 @@
+"""What must survive the framework's death: its store, on SQLite or PostgreSQL, and who of several instances leads."""

@@ -1,0 +1,65 @@
+"""What a round changes of the store, and what a framework that starts learns from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from serenity.framework.agents import Executor
+from serenity.framework.cluster.antagonists import Antagonist
+from serenity.framework.cooldowns import Cooldown
+from serenity.framework.holds import Hold
+from serenity.framework.jobs import Attempt, Job
+from serenity.wire.messages import api
+from serenity.wire.messages.corrections import Outcome
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one round of decisions has changed; later values of a key replace earlier ones."""
+
+    framework_id: str | None = None  # "": Mesos has removed it.
+    jobs: dict[str, api.Job] = field(default_factory=dict)
+    attempts: dict[str, Attempt] = field(default_factory=dict)  # By task id.
+    superseded: set[str] = field(default_factory=set)  # Task ids whose instance has a newer attempt.
+    executors: dict[tuple[str, str], Executor] = field(default_factory=dict)
+    executors_gone: set[tuple[str, str]] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # Of evictions whose records are stored; by task id.
+    cooldowns: dict[tuple[str, str], Cooldown] = field(default_factory=dict)
+    cooldowns_over: set[tuple[str, str]] = field(default_factory=set)
+    holds: dict[str, Hold] = field(default_factory=dict)  # By agent id.
+    holds_over: set[str] = field(default_factory=set)
+    antagonists: dict[tuple[str, str, str], Antagonist] = field(default_factory=dict)
+    antagonists_over: set[tuple[str, str, str]] = field(default_factory=set)
+    events: list[api.Event] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.framework_id is not None
+            or self.jobs
+            or self.attempts
+            or self.outcomes
+            or self.executors
+            or self.executors_gone
+            or self.cooldowns
+            or self.cooldowns_over
+            or self.holds
+            or self.holds_over
+            or self.antagonists
+            or self.antagonists_over
+            or self.events
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a framework that starts must know: everything that has not ended."""
+
+    framework_id: str | None
+    last_job_id: str | None
+    last_event_id: int
+    jobs: tuple[tuple[Job, int], ...]  # With the number of kills.
+    attempts: tuple[Attempt, ...]  # The current ones of these jobs.
+    executors: tuple[Executor, ...]
+    cooldowns: tuple[Cooldown, ...]
+    holds: tuple[Hold, ...] = ()
+    antagonists: tuple[Antagonist, ...] = ()
