@@ -125,20 +125,20 @@ def _watched(containers: int, threads: int) -> Iterator[dict[str, int]]:
         agent = FakeAgent()
         stack.callback(agent.stop)
         executor = stack.enter_context(_executor(agent, folder))
-        _wait(agent.subscribes, "the executor's subscription")
+        wait_until(agent.subscribes, "the executor's subscription")
         found = stack.enter_context(production(containers - tasks, threads))
         ours = BestEffort(agent.container_id, executor, FRAMEWORK_ID, EXECUTOR_ID, tasks * _TASK_CPUS)
         node = NodeAgent(AGENT_ID, found, ours)
         stack.callback(node.stop)
         estimator, get = stack.enter_context(_estimator(node.address, folder))
         # Sooner the tasks would hold more than the slack, and be limited at each tick.
-        _wait(lambda: json.loads(get("/slack") or "{}").get("free", {}).get("cpus", 0) > 0, "slack for the tasks")
+        wait_until(lambda: json.loads(get("/slack") or "{}").get("free", {}).get("cpus", 0) > 0, "slack for the tasks")
         for number in range(tasks):
             agent.launch(f"t{number}", *program(threads), cpus=_TASK_CPUS, mem_bytes=1 << 28)
         for number in range(tasks):
             agent.wait_for(f"t{number}", "TASK_RUNNING", within_s=60.0)
         rows = {f'{{role="production"}} {containers - tasks}', f'{{role="best_effort"}} {tasks}'}
-        _wait(lambda: all(each in get("/metrics") for each in rows), "frames of all containers")
+        wait_until(lambda: all(each in get("/metrics") for each in rows), "frames of all containers")
         yield {"estimator": estimator, "executor": executor}
 
 
@@ -200,7 +200,7 @@ def _process(module: str, arguments: tuple[str, ...], environment: Mapping[str, 
             process.wait()
 
 
-def _wait(ready: Callable[[], object], what: str, within_s: float = 60.0) -> None:
+def wait_until(ready: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     deadline_s = time.monotonic() + within_s
     while not ready():
         if time.monotonic() > deadline_s:

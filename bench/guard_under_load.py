@@ -128,8 +128,12 @@ class Estimator:
     def gone(self, hello: node.Hello) -> None:
         """The end."""
 
-    def release(self, release: node.Release) -> None:
+    def release(self, release: node.Release) -> bool:
         """The end of the contention, which does not come."""
+        return False
+
+    def holders(self) -> node.Leases:
+        return node.Leases(leases=())
 
 
 def _frame(t: float, hurt: bool, tasks: tuple[str, ...]) -> Frame:

@@ -1,10 +1,9 @@
-"""How verbs talk to the framework: where it is, requests, and what its refusals mean to a user."""
+"""How verbs talk to the framework: requests, and what its refusals mean to a user."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -13,8 +12,9 @@ import msgspec
 
 from serenity.cli import exits
 from serenity.cli.failure import Failure
+from serenity.cli.profile import access_of, find_framework
 from serenity.wire.messages import api
-from serenity.wire.transport.http import Endpoint, Response, Unreachable, request
+from serenity.wire.transport.http import Endpoint, HttpError, Response, Stream, Unreachable, open_stream, request
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=msgspec.Struct)
@@ -22,10 +22,14 @@ S = TypeVar("S", bound=msgspec.Struct)
 _LONGEST_NAME = 64
 _EXIT_OF_STATUS = {
     400: exits.USAGE,
+    401: exits.REFUSED,
+    403: exits.REFUSED,
     404: exits.NOT_FOUND,
     409: exits.USAGE,
     410: exits.NOT_FOUND,
+    413: exits.REFUSED,
     422: exits.REFUSED,
+    429: exits.REFUSED,
     500: exits.BUG,
     502: exits.UNREACHABLE,
     503: exits.UNREACHABLE,
@@ -33,7 +37,7 @@ _EXIT_OF_STATUS = {
 
 
 def url_option(function: F) -> F:
-    return click.option("--url", metavar="URL", help="Where the framework is, such as http://host:8640.")(function)
+    return click.option("--url", metavar="URL", help="Where the framework is: https://host:8640, unix:/path.")(function)
 
 
 def json_option(function: F) -> F:
@@ -45,11 +49,13 @@ class Framework:
 
     def __init__(self, url: str | None) -> None:
         """`url`: what ``--url`` said, or None."""
-        self.url, self._where_from = find_framework(url, os.environ)
+        where = find_framework(url, os.environ)
+        self.url, self._where_from = where.url, where.origin
         try:
             self.endpoint = Endpoint.parse(self.url)
         except ValueError as error:
             raise Failure(f"{self._where_from}: {error}", exits.USAGE) from None
+        self._access = access_of(where, self.endpoint, os.environ)
 
     def get(self, path: str, kind: type[S], **parameters: Any) -> S:
         given = {key: value for key, value in parameters.items() if value is not None}
@@ -58,15 +64,26 @@ class Framework:
     def post(self, path: str, body: Any, kind: type[S]) -> S:
         return self._decode(self.request("POST", path, msgspec.json.encode(body)), kind)
 
+    def delete(self, path: str, kind: type[S]) -> S:
+        return self._decode(self.request("DELETE", path), kind)
+
     def request(self, method: str, path: str, body: bytes | None = None) -> Response:
         headers = {"Content-Type": "application/json"} if body is not None else None
         try:
-            answer = request(self.endpoint, method, path, body, headers, timeout_s=100.0)
+            answer = request(self.endpoint, method, path, body, headers, timeout_s=100.0, access=self._access)
         except Unreachable as error:
             raise self.unreachable(error) from None
         if not 200 <= answer.status < 300:
             raise self._failure(answer)
         return answer
+
+    def stream(self, path: str, last_id: str | None = None, silence_s: float | None = None) -> Stream:
+        """Server-sent events from the one after `last_id` on.  Raises Unreachable, whose callers go on; or Failure."""
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+        try:
+            return open_stream(self.endpoint, "GET", path, None, headers, silence_s, access=self._access)
+        except HttpError as error:
+            raise self._failure(Response(error.status, error.headers, error.body)) from None
 
     def unreachable(self, error: Unreachable) -> Failure:
         return Failure(f"{error} (the framework's address, from {self._where_from})", exits.UNREACHABLE)
@@ -95,51 +112,3 @@ def job_path(job: str, rest: str = "") -> str:
     if len(job) > _LONGEST_NAME:
         raise Failure(f"there is no job {job[:_LONGEST_NAME]!r}…; no name is that long", exits.NOT_FOUND)
     return f"/v1/jobs/{quote(job, safe='')}{rest}"
-
-
-def find_framework(flag: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The framework's URL, and where that was found.  Raises Failure."""
-    if flag:
-        return flag, "--url"
-    if environ.get("SERENITY_URL"):
-        return environ["SERENITY_URL"], "SERENITY_URL"
-    profile = profile_path(environ)
-    url = _profile_url(profile)
-    if url is not None:
-        return url, str(profile)
-    from serenity.wire.messages import runtime_file
-    from serenity.wire.messages.node import run_dir
-
-    file = runtime_file.path_in(run_dir(environ))
-    running = runtime_file.read(file.parent)
-    if running is not None and running.alive:
-        return running.url, str(file)
-    left = f" (it is left from process {running.pid}, which is gone)" if running is not None else ""
-    raise Failure(
-        f"no framework found: not by --url, not by SERENITY_URL, no [client] url in {profile}, "
-        f"and no `serenity local` runs according to {file}{left}. Start one with `serenity local`, or name it",
-        exits.UNREACHABLE,
-    )
-
-
-def profile_path(environ: Mapping[str, str]) -> Path:
-    """The profile that is there, or else the one that would be."""
-    if environ.get("SERENITY_CONFIG"):
-        return Path(environ["SERENITY_CONFIG"])
-    home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/nonexistent")) / ".config")
-    return home / "serenity" / "serenity.toml"
-
-
-def _profile_url(path: Path) -> str | None:
-    """Raises Failure for a profile that cannot be used; None for one without an address."""
-    if not path.is_file():
-        return None
-    from serenity.daemon.settings import SettingsError, load_toml
-
-    try:
-        url = load_toml(path).get("client", {}).get("url")
-    except SettingsError as error:
-        raise Failure(str(error), exits.USAGE) from None
-    if url is not None and not isinstance(url, str):
-        raise Failure(f"{path}: [client] url must be a text such as http://host:8640", exits.USAGE)
-    return url

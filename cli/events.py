@@ -10,7 +10,7 @@ import msgspec
 from serenity.cli.client import Framework
 from serenity.cli.output import words
 from serenity.wire.messages import api
-from serenity.wire.transport.http import HttpError, Unreachable, open_stream
+from serenity.wire.transport.http import Unreachable
 
 # The server says something every ten seconds.
 _SILENCE_S = 35.0
@@ -25,9 +25,8 @@ def follow(framework: Framework, path: str) -> Iterator[api.Event]:
     last_id: str | None = None
     away = False
     while True:
-        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
         try:
-            stream = open_stream(framework.endpoint, "GET", path, None, headers, silence_s=_SILENCE_S)
+            stream = framework.stream(path, last_id, silence_s=_SILENCE_S)
             if away:
                 words("the framework is back")
                 away = False
@@ -35,9 +34,6 @@ def follow(framework: Framework, path: str) -> Iterator[api.Event]:
                 last_id = event_id or last_id
                 if data:
                     yield msgspec.json.decode(data, type=api.Event)
-        except HttpError:
-            framework.request("GET", path.removesuffix("/events"))  # For its words.
-            raise
         except Unreachable as error:
             if last_id is None:
                 raise framework.unreachable(error) from None

@@ -7,12 +7,13 @@ import click
 from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
+from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json, words
 from serenity.wire.messages import api
 
 
 @click.command("kill")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_job)
 @json_option
 @url_option
 def command(jobs: tuple[str, ...], as_json: bool, url: str | None) -> int:

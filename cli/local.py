@@ -29,7 +29,13 @@ _LONG_LIFE_S = 60.0
 @click.command("local")
 @click.option("--cpus", metavar="CPUS", callback=amounts.cpus, help="Of the agent.  [default: this machine's]")
 @click.option("--mem", metavar="MEM", callback=amounts.mem, default="4G", show_default=True, help="Of the agent.")
-@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8640", show_default=True, help="The framework's API.")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:8640",
+    show_default=True,
+    help="The framework's API for who has a token; or none.",
+)
 @click.option(
     "--work-dir",
     metavar="DIR",
@@ -71,7 +77,8 @@ def command(
     from serenity.wire.transport.http import Endpoint
 
     try:
-        Endpoint.parse(listen)
+        if listen != "none":
+            Endpoint.parse(listen)
     except ValueError as error:
         raise Failure(f"--listen: {error}", exits.USAGE) from None
     running = other_runs(run_dir())
@@ -96,7 +103,7 @@ def command(
             with Stack(StackOptions(cluster, run_dir(), listen)) as stack:
                 production = _idle_production(stack, cpus, mem_mb)
                 try:
-                    _tell(stack, folder)
+                    _tell(stack, folder, listen)
                     _watch(stack, production)
                 finally:
                     words("stopping")
@@ -123,8 +130,8 @@ def _idle_production(stack: Stack, cpus: float, mem_mb: float) -> Production:
     return production
 
 
-def _tell(stack: Stack, folder: Path) -> None:
-    words(f"framework  {stack.url}")
+def _tell(stack: Stack, folder: Path, listen: str) -> None:
+    words(f"framework  {stack.url}" + (f", and http://{listen} with a token" if listen != "none" else ""))
     words(f"master     http://{stack.cluster.master}")
     words(f"agent      http://{stack.cluster.agent}")
     words(f"logs       {folder}")

@@ -11,6 +11,7 @@ import click
 from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
+from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json
 from serenity.wire.messages import api
 
@@ -18,7 +19,7 @@ _FOLLOW_PAUSE_S = 0.5
 
 
 @click.command("logs")
-@click.argument("job", metavar="JOB[/INSTANCE]")
+@click.argument("job", metavar="JOB[/INSTANCE]", shell_complete=complete_job)
 @click.option("--attempt", type=click.IntRange(1), help="Not the last one.")
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr instead of stdout.")
 @click.option("-n", "lines", type=click.IntRange(0, 10_000), default=100, show_default=True, help="The last LINES.")

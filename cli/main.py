@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from serenity.cli import exits
+from serenity.cli.profile import PROFILE
 
 # Verb: its module, and its line in `serenity --help`.
 VERBS = {
@@ -28,20 +29,26 @@ VERBS = {
     "why": ("why", "Say why a job is not running."),
     "reasons": ("reasons", "List the reasons for which attempts end."),
     "nodes": ("nodes", "List the agents and their slack."),
+    "hints": ("hints", "Show who is a noisy neighbour, and nobody corrects."),
+    "slo": ("slo", "Show how production services do."),
+    "token": ("token", "Create, list and revoke tokens for the API."),
     "framework": ("framework", "Run the framework."),
     "executor": ("executor", "Run an executor; a Mesos agent does this."),
     "estimator": ("estimator", "Run the estimator of this node."),
     "local": ("local", "Run all of it on this machine."),
     "demo": ("demo.command", "Show what Serenity does, on real processes."),
     "qos": ("qos", "Replay, check and draw QoS pipelines."),
+    "slack": ("slack", "Replay estimates of the slack."),
     "config": ("config", "Show the settings and where they come from."),
+    "doctor": ("doctor", "Check this machine, and the way to the framework."),
+    "completion": ("completion", "Print what completes verbs and jobs in a shell."),
 }
 _SECTIONS = {
     "Jobs": ("submit", "list", "show", "kill", "wait", "watch", "logs", "why"),
-    "Cluster": ("nodes", "reasons"),
+    "Cluster": ("nodes", "hints", "slo", "reasons", "token"),
     "Daemons": ("framework", "executor", "estimator"),
     "Try it": ("local", "demo"),
-    "Set-up": ("qos", "config"),
+    "Set-up": ("qos", "slack", "config", "doctor", "completion"),
 }
 
 
@@ -62,9 +69,12 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--profile", metavar="NAME", help="The framework of [client.NAME] in serenity.toml.")
 @click.version_option(package_name="serenity-mesos", message="serenity %(version)s")
-def serenity() -> None:
+def serenity(profile: str | None) -> None:
     """Best-effort computing on the slack of Mesos clusters."""
+    if profile is not None:
+        os.environ[PROFILE] = profile
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,22 +1,77 @@
-"""`serenity nodes`: the agents and their slack."""
+"""`serenity nodes`: the agents, their slack, and which of them get nothing new."""
 
 from __future__ import annotations
 
-import click
+import time
+from urllib.parse import quote
 
-from serenity.cli import exits
+import click
+import msgspec
+
+from serenity.cli import amounts, exits
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.output import print_json, shorten, table, words
-from serenity.wire.mesos.quantities import format_mem
+from serenity.wire.mesos.quantities import format_duration, format_mem
 from serenity.wire.messages import api
+
+_HOLD_FOR_S = 3600.0
 
 
 @click.command("nodes")
+@click.option("--hold", metavar="AGENT", help="Place nothing new on that agent (its id or hostname).")
+@click.option(
+    "--for",
+    "for_s",
+    metavar="TIME",
+    callback=amounts.positive_duration,
+    help="With --hold: for how long, such as 10m (default 1h).",
+)
+@click.option("--reason", metavar="TEXT", help="With --hold: why; `serenity nodes` shows it.")
+@click.option("--release", metavar="AGENT", help="Place work on that agent again.")
 @json_option
 @url_option
-def command(as_json: bool, url: str | None) -> int:
-    """List the agents: how much slack each has, and how much of it best-effort tasks hold."""
-    nodes = Framework(url).get("/v1/nodes", api.Nodes).nodes
+def command(
+    hold: str | None, for_s: float | None, reason: str | None, release: str | None, as_json: bool, url: str | None
+) -> int:
+    """List the agents: how much slack each has, and how much of it best-effort tasks hold.
+
+    An agent that is held gets no new tasks; those that it runs go on.
+    """
+    if hold is not None and release is not None:
+        raise click.UsageError("--hold and --release do not go together")
+    if hold is None and (for_s is not None or reason is not None):
+        raise click.UsageError("--for and --reason are for --hold AGENT")
+    framework = Framework(url)
+    if hold is not None:
+        request = api.HoldRequest(for_s=for_s or _HOLD_FOR_S, reason=reason or "")
+        return _held(framework.post(_path(hold, "hold"), request, api.Node), as_json)
+    if release is not None:
+        return _released(framework.post(_path(release, "release"), {}, api.Node), as_json)
+    return _list(framework.get("/v1/nodes", api.Nodes).nodes, as_json)
+
+
+def _path(agent: str, rest: str) -> str:
+    return f"/v1/nodes/{quote(agent, safe='')}/{rest}"
+
+
+def _held(node: api.Node, as_json: bool) -> int:
+    if as_json:
+        print_json(node)
+    elif node.hold is not None:
+        left = format_duration(node.hold.until - time.time())
+        words(f"{node.hostname} gets nothing new for {left}; its {node.tasks} tasks go on")
+    return exits.OK
+
+
+def _released(node: api.Node, as_json: bool) -> int:
+    if as_json:
+        print_json(msgspec.structs.replace(node, hold=None))
+    else:
+        words(f"{node.hostname} gets work again" if node.hold is not None else f"{node.hostname} was not held")
+    return exits.OK
+
+
+def _list(nodes: tuple[api.Node, ...], as_json: bool) -> int:
     if as_json:
         print_json(nodes)
         return exits.OK
@@ -25,6 +80,10 @@ def command(as_json: bool, url: str | None) -> int:
         return exits.OK
     head = ("AGENT", "UP", "SLACK CPUS", "HELD", "SLACK MEM", "HELD", "TASKS")
     click.echo(table(head, [_row(each) for each in nodes], right=frozenset(head[2:])))
+    for each in nodes:
+        if each.hold is not None:
+            why = f": {each.hold.reason}" if each.hold.reason else ""
+            click.echo(f"{each.hostname} gets nothing new for {format_duration(each.hold.until - time.time())}{why}")
     return exits.OK
 
 

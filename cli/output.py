@@ -55,12 +55,16 @@ def bold(text: str) -> str:
     return click.style(text, bold=True) if colours() else text
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset()) -> str:
-    """Plain columns, those in `right` flush right; the last one is cut at the terminal's edge.
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset(), whole: bool = False
+) -> str:
+    """Plain columns, those in `right` flush right; the last one is cut at the terminal's edge, or `whole` and folded.
 
-    The column ``STATE`` is coloured.  Off a terminal nothing is cut.
+    The column ``STATE`` is coloured.  Off a terminal nothing is cut or folded.
     """
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    if whole:
+        rows = [each for row in rows for each in _folded_row(row, _room(widths))]
     lines = [_line(head, head, widths, right, None)]
     lines += [_line(row, head, widths, right, _room(widths)) for row in rows]
     return "\n".join([bold(lines[0]), *lines[1:]])
@@ -77,6 +81,16 @@ def _line(
         padded = text.rjust(width) if title in right else text if last else text.ljust(width)
         cells.append(styled(padded, _COLOURS.get(text)) if title == "STATE" else padded)
     return _GAP.join(cells).rstrip()
+
+
+def _folded_row(row: Sequence[str], room: int | None) -> list[Sequence[str]]:
+    """As many rows as its last cell needs."""
+    if room is None or len(row[-1]) <= room:
+        return [row]
+    import textwrap
+
+    first, *more = textwrap.wrap(row[-1], max(10, room))
+    return [[*row[:-1], first], *([*("" for _ in row[:-1]), each] for each in more)]
 
 
 def _room(widths: Sequence[int]) -> int | None:

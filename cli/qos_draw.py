@@ -56,11 +56,11 @@ def command(file: Path | None, wanted: str, output: Path | None) -> int:
 
 
 def _slack_stages(tables: PipelineFile) -> dict[str, tuple[str, type]]:
-    from serenity.estimator.predictor import PREDICTORS
+    from serenity.estimator.predictors import DEFAULT_PREDICTOR, PREDICTORS
     from serenity.estimator.report import ReportParameters
     from serenity.estimator.slack import Limits
 
-    predictor = tables.slack.get("predictor", {}).get("name", "peak")
+    predictor = tables.slack.get("predictor", {}).get("name", DEFAULT_PREDICTOR)
     return {
         "predictor": (f"predictor: {predictor}", PREDICTORS[predictor].parameters),
         "limits": ("slack: limits", Limits),

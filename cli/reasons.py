@@ -28,5 +28,5 @@ def command(as_json: bool) -> int:
         (each.code, each.payer.value, format_duration(each.avoid_s) if each.avoid_s else "-", each.text)
         for each in Reason
     ]
-    click.echo(table(head, rows))
+    click.echo(table(head, rows, whole=True))
     return exits.OK

@@ -10,6 +10,7 @@ import click
 
 from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
+from serenity.cli.job_argument import complete_job
 from serenity.cli.output import (
     ago,
     bold,
@@ -32,7 +33,7 @@ _MOST_KILLS = 20
 
 
 @click.command("show")
-@click.argument("job")
+@click.argument("job", shell_complete=complete_job)
 @click.option("--records", is_flag=True, help="Print the kill records whole, as JSON, one a line.")
 @json_option
 @url_option
@@ -72,17 +73,30 @@ def _lines(detail: api.JobDetail) -> Iterator[str]:
 
 def _facts(job: api.Job) -> Iterator[tuple[str, str]]:
     request = job.request
-    yield "command", _fit(shlex.join(request.command), 13)
+    line = request.command if isinstance(request.command, str) else shlex.join(request.command)
+    yield "command", _fit(" ".join(line.split()), 13)
     asks = f"{request.cpus:g} cpus, {format_mem(request.mem_bytes)}"
+    asks += f", {format_mem(request.disk_bytes)} of disk" if request.disk_bytes else ""
     asks += f", {request.instances} instances" if request.instances > 1 else ""
     asks += f", at most {format_duration(request.max_runtime_s)}" if request.max_runtime_s else ""
     yield "asks for", asks
-    yield "retries", f"{request.max_retries} of its own failures, any number of the platform's"
+    free = "any number" if request.max_free_retries is None else str(request.max_free_retries)
+    yield "retries", f"{request.max_retries} of its own failures, {free} of the platform's"
+    if request.rerun_unreachable_after_s is not None:
+        yield "cut off", f"rerun after {format_duration(request.rerun_unreachable_after_s)}, though it may still run"
     yield "submitted", f"{clock_time(job.submitted_at)}, {ago(job.submitted_at)} ago"
     if job.ended_at is not None:
         yield "ended", f"{clock_time(job.ended_at)}, after {format_duration(job.ended_at - job.submitted_at)}"
+    if request.id:
+        yield "id", request.id
+    if job.owner:
+        yield "owner", job.owner
     if request.user:
         yield "user", request.user
+    if request.constraints:
+        yield "where", _fit("; ".join(map(str, request.constraints)), 13)
+    for uri in request.uris:
+        yield "fetches", _fit(uri.shown, 13)
     if request.priority:
         yield "priority", str(request.priority)
     if request.labels:

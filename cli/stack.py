@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from serenity import qos
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.localmesos.cluster.tether import tethered
 from serenity.wire.messages import runtime_file
@@ -40,13 +41,13 @@ class StackOptions:
     Attributes:
         cluster: its work directory also takes the daemons' logs, the store and the estimator's state.
         run_dir: sockets and the runtime file.
-        listen: the framework's API, ``HOST:PORT``.
+        listen: the framework's API for who has a token, ``HOST:PORT``; it is at a socket in `run_dir` in any case.
         environment: more variables for the daemons, such as ``SERENITY_EXECUTOR_RUNG0``.
     """
 
     cluster: ClusterOptions
     run_dir: Path
-    listen: str = "127.0.0.1:0"
+    listen: str = "none"
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,14 +132,16 @@ class Stack:
         work_dir, run_dir = self.options.cluster.work_dir, self.options.run_dir
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Whose machine this is may run jobs as himself, root too.
-        defaults = {"SERENITY_EXECUTOR_ALLOW_ROOT": "true"}
+        # Nobody waits here until the default predictor has learnt.
+        defaults = {
+            "SERENITY_EXECUTOR_ALLOW_ROOT": "true",
+            "SERENITY_ESTIMATOR_PIPELINE": str(Path(qos.__file__).with_name("first_minutes.toml")),
+        }
         environment = {**defaults, **os.environ, **self.options.environment, "SERENITY_RUN_DIR": str(run_dir)}
         # Ports are fixed for the life of the stack: a restarted daemon is found where it was.
         self.estimator_address = f"127.0.0.1:{_free_port()}"
-        listen = self.options.listen
-        if listen.endswith(":0"):
-            listen = f"{listen[:-2]}:{_free_port()}"
-        self.url = f"http://{listen}"
+        socket_path = run_dir.absolute() / "framework.sock"
+        self.url = f"unix:{socket_path}"
         arguments = {
             "estimator": [
                 *("--agent", self.cluster.agent),
@@ -148,7 +151,9 @@ class Stack:
             "framework": [
                 *("--master", self.cluster.master),
                 *("--database", f"sqlite:///{work_dir / 'framework.db'}"),
-                *("--listen", listen),
+                *("--socket", str(socket_path)),
+                *("--tokens-file", str(work_dir / "tokens.json")),
+                *("--listen", self.options.listen),
             ],
         }
         for name, flags in arguments.items():

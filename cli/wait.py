@@ -10,6 +10,7 @@ import click
 from serenity.cli import amounts, exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
+from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json, words
 from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages import api
@@ -19,7 +20,7 @@ _LONGEST_PAUSE_S = 1.0
 
 
 @click.command("wait")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_job)
 @click.option("--timeout", metavar="TIME", callback=amounts.duration, help="Give up after this long, with exit code 7.")
 @json_option
 @url_option

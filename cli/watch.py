@@ -9,23 +9,25 @@ import click
 from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.events import follow
+from serenity.cli.job_argument import complete_job
 from serenity.cli.output import clock_time, faint, folded, print_json, state_text
 from serenity.wire.messages import api
 from serenity.wire.messages.api import EventType, JobState
 
 _STATE_COLUMNS = 11  # The longest is "unreachable".
+_OF_QOS = (EventType.KILL, EventType.CORRECTION, EventType.HINT)
 
 
 @click.command("watch")
-@click.argument("job", required=False)
-@click.option("--kills", is_flag=True, help="Only kills and corrections.")
+@click.argument("job", required=False, shell_complete=complete_job)
+@click.option("--kills", is_flag=True, help="Only kills, corrections and hints.")
 @json_option
 @url_option
 def command(job: str | None, kills: bool, as_json: bool, url: str | None) -> int:
     """Follow what happens to all jobs, or to JOB, until interrupted.  Survives a restart of the framework."""
     framework = Framework(url)
     for event in follow(framework, "/v1/events" if job is None else job_path(job, "/events")):
-        if kills and event.type not in (EventType.KILL, EventType.CORRECTION):
+        if kills and event.type not in _OF_QOS:
             continue
         if as_json:
             print_json(event)
@@ -41,7 +43,9 @@ def _line(event: api.Event) -> str | None:
     if event.type is EventType.JOB and event.text == f"job {state}" and not JobState(state).ended:
         return None
     who = event.name or event.job or "a task that is not known any more"
-    if event.task is not None:
+    if event.type is EventType.HINT:
+        who = event.hostname or "an agent"  # The suspect is none of our tasks, and its name none of ours.
+    elif event.task is not None:
         _, instance, attempt = event.task.rsplit(".", 2)
         who += f" {instance}.{attempt}"
     what = event.text.removeprefix("job ").removeprefix(state)

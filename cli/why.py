@@ -6,12 +6,13 @@ import click
 
 from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
+from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json, state_text
 from serenity.wire.messages import api
 
 
 @click.command("why")
-@click.argument("job")
+@click.argument("job", shell_complete=complete_job)
 @json_option
 @url_option
 def command(job: str, as_json: bool, url: str | None) -> int:

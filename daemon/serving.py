@@ -1,30 +1,127 @@
-"""HTTP serving for the daemons that run on gevent.  Executor and command line never import this module."""
+"""HTTP serving for the daemons that run on gevent.  Executor and command line never import this module.
+
+What it bears: clients that send nothing, or drop by drop; that never read what they asked for; that send more than
+anybody wants.  Each holds one connection, for half a minute, and no memory but the kernel's.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
+import socket
+import ssl
+import struct
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from gevent.pywsgi import WSGIServer
+import gevent
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.socket import socket as gevent_socket
 
 logger = logging.getLogger(__name__)
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+# In the WSGI environment: the uid of who has called over a Unix socket; None of who has called otherwise.
+PEER_UID = "serenity.peer_uid"
+
+# No single read or write takes longer, and no request line and headers: a watcher that reads nothing is dropped.
+_PATIENCE_S = 30.0
+# Of what nobody has read of a body so much is read, for the client to see the answer; else the connection ends.
+_DISCARDED_BYTES = 8 * 1024 * 1024
+_DISCARDED_WITHIN_S = 2.0
+_CONNECTIONS = 4096
+_BACKLOG = 512
+_UCRED = struct.Struct("3i")  # pid, uid, gid.
+_PATH_BYTES = 107  # Of a Unix socket, in sockaddr_un, with its NUL one more.
 
 
 class CannotListen(OSError):  # noqa: N818 - reads as what it says
     """The address is in use or not ours; the text names it."""
 
 
-def serve(application: WSGIApplication, host: str, port: int) -> WSGIServer:
+class _Handler(WSGIHandler):
+    # gevent compares with the first argument; a timeout's is a text.
+    ignored_socket_errors: Any = (
+        *WSGIHandler.ignored_socket_errors,
+        errno.ENOTCONN,
+        "timed out",
+        "The write operation timed out",
+    )
+
+    def __init__(self, sock: Any, address: Any, server: WSGIServer) -> None:
+        sock.settimeout(_PATIENCE_S)
+        if sock.family != socket.AF_UNIX:
+            # Headers and body are sent one after the other: else the body waits for the client's late acknowledgement.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(sock, address, server)
+
+    def read_requestline(self) -> str:
+        with gevent.Timeout(_PATIENCE_S, TimeoutError("no request")):
+            line: str = super().read_requestline()
+            return line
+
+    def read_request(self, raw_requestline: str) -> Any:
+        try:
+            with gevent.Timeout(_PATIENCE_S, TimeoutError("its headers did not come in time")):
+                return super().read_request(raw_requestline)
+        except OSError as error:
+            raise ValueError(str(error)) from None  # The client's doing, and not worth a traceback.
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ[PEER_UID] = _peer_uid(self.socket)
+        return environ
+
+    def run_application(self) -> None:
+        try:
+            super().run_application()
+        finally:
+            self._drop_body()
+
+    def _drop_body(self) -> None:
+        """What is left of a body that was refused is read if that is soon done; else the connection ends."""
+        body = self.wsgi_input
+        assert body is not None
+        if not body.chunked_input and 0 < _left(body) <= _DISCARDED_BYTES and not self.headers.get("expect"):
+            with contextlib.suppress(OSError), gevent.Timeout(_DISCARDED_WITHIN_S, TimeoutError()):
+                while body.read(65536):
+                    pass
+        if _left(body) > 0 or body.chunked_input:
+            body.content_length, body.chunked_input = body.position, False
+            self.close_connection = True
+
+
+def _left(body: Any) -> int:
+    """Bytes that nobody has read; where their number is known."""
+    return (body.content_length or 0) - int(body.position)
+
+
+class _Server(WSGIServer):
+    handler_class = _Handler
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
+        client_socket.settimeout(_PATIENCE_S)  # The handshake's, too.
+        try:
+            super().wrap_socket_and_handle(client_socket, address)
+        except OSError as error:  # ssl.SSLError is one: no TLS, or none that we take.
+            logger.debug("no TLS with %s: %s", address, error)
+
+
+def serve(application: WSGIApplication, host: str, port: int, tls: ssl.SSLContext | None = None) -> WSGIServer:
     """Starts serving; the returned server's `server_port` is the port that was got (0 asks for any).
 
     Raises:
         CannotListen
     """
-    server = WSGIServer((host, port), application, log=None, error_log=logger)
+    secured: dict[str, Any] = {} if tls is None else {"ssl_context": tls}
+    server = _Server(
+        (host, port), application, backlog=_BACKLOG, spawn=Pool(_CONNECTIONS), log=None, error_log=logger, **secured
+    )
     try:
         server.start()
     except (OSError, OverflowError) as error:  # Overflow: a port above 65535.
@@ -33,3 +130,54 @@ def serve(application: WSGIApplication, host: str, port: int) -> WSGIServer:
         reason = os.strerror(number) if number is not None and number > 0 else error
         raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from error
     return server
+
+
+def serve_unix(application: WSGIApplication, path: Path) -> WSGIServer:
+    """Serves everybody on this machine, at a Unix socket; whoever calls is known by his uid (`PEER_UID`).
+
+    Raises:
+        CannotListen: somebody listens there, or no socket can be made there.
+    """
+    try:
+        listener = _unix_listener(path)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {path}: {error.strerror or error}") from error
+    server = _Server(listener, application, spawn=Pool(_CONNECTIONS), log=None, error_log=logger)
+    server.start()
+    return server
+
+
+def _unix_listener(path: Path) -> Any:
+    if len(os.fsencode(path)) > _PATH_BYTES:
+        raise OSError(f"the path of a Unix socket has at most {_PATH_BYTES} bytes")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.is_socket():
+        if _is_served(path):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        path.unlink()  # Of one that was killed.
+    listener = gevent_socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o666)  # Who may do what is decided by who it is, and who may come at all by the folder's mode.
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
+def _peer_uid(sock: Any) -> int | None:
+    if sock.family != socket.AF_UNIX:
+        return None
+    uid: int = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]
+    return uid

@@ -10,7 +10,7 @@ import msgspec
 from serenity.cli.client import Framework
 from serenity.cli.events import parse
 from serenity.wire.messages import api
-from serenity.wire.transport.http import HttpError, Stream, Unreachable, open_stream
+from serenity.wire.transport.http import HttpError, Stream, Unreachable
 
 
 class Happenings:
@@ -20,14 +20,14 @@ class Happenings:
     collection: the framework of a demo is not expected to end, and who watches its process says so.
 
     Raises (construction):
-        Unreachable, HttpError: there is no framework to listen to.
+        Unreachable, Failure: there is no framework to listen to.
     """
 
     def __init__(self, framework: Framework, tell: Callable[[api.Event], None]) -> None:
         self._tell = tell
         self._events: list[api.Event] = []
         self._lock = threading.Lock()
-        self._stream = open_stream(framework.endpoint, "GET", "/v1/events", headers={"Accept": "text/event-stream"})
+        self._stream = framework.stream("/v1/events")
         self._thread = threading.Thread(target=self._collect, args=(self._stream,), name="events", daemon=True)
         self._thread.start()
 

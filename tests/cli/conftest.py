@@ -54,7 +54,7 @@ class Serenity:
         )
 
 
-class _Slack:
+class Slack:
     def __init__(self, agent: str, role: str) -> None:
         self._total, self._version = slack(role, cpus=1.5, mem=1024), new_version()
         self._driver = ProviderDriver(self, agent, {"type": "org.serenity.slack", "name": role})
@@ -88,9 +88,11 @@ class Served(Serenity):
     """With a framework that can be killed and started again."""
 
     def __init__(self, folder: Path, master: str, role: str, port: int) -> None:
-        super().__init__(folder, f"http://127.0.0.1:{port}")
+        super().__init__(folder, f"unix:{folder}/api.sock")
+        self.tcp_url = f"http://127.0.0.1:{port}"
         self._arguments = [
             *("framework", "--master", master, "--role", role, "--listen", f"127.0.0.1:{port}"),
+            *("--socket", f"{folder}/api.sock", "--tokens-file", f"{folder}/tokens.json"),
             *("--database", f"sqlite:///{folder}/f.db"),
         ]
         self._log = folder / "framework.log"
@@ -126,7 +128,7 @@ def serenity(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, free_po
     """With a framework on the shared Mesos, and the real executor."""
     folder = tmp_path_factory.mktemp("cli")
     role = f"cli-{folder.parent.name}-{folder.name}"
-    provider = _Slack(cluster.agent, role)
+    provider = Slack(cluster.agent, role)
     served = Served(folder, cluster.master, role, free_port)
     try:
         served.serve()

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from serenity.cli.main import main
 from serenity.cli.stack import can_isolate_by_cgroups
 from serenity.wire.messages import runtime_file
 from serenity.wire.transport.http import Endpoint, Unreachable, open_stream
@@ -90,12 +91,28 @@ def test_what_is_no_framework_is_said_so(alone):
         (("--max-runtime", "soon"), "--max-runtime"),
         (("--env", "novalue"), "--env"),
         (("--label", "=x"), "--label"),
+        (("--constraint", "rack"), "--constraint"),
+        (("--constraint", "os ~ (a+)+"), "for ever"),
+        (("--uri", "tool.tgz"), "--uri"),
+        (("--uri", "https://h/a", "--uri", "https://g/a"), "two would be called 'a'"),
+        (("--disk", "lots"), "--disk"),
+        (("--max-free-retries", "-1"), "--max-free-retries"),
+        (("--on-unreachable", "panic"), "--on-unreachable"),
+        (("--shell", "true"), "only one of them"),
         (("--colour", "red"), "--colour"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error_that_names_it(alone, options, complaint):
     ran = alone("submit", *options, "--", "true")
     assert (ran.code, ran.out) == (2, "") and complaint in last_line(ran)
+
+
+def test_flags_of_one_job_are_not_for_a_file(alone, tmp_path):
+    (tmp_path / "jobs.toml").write_text("[[job]]\ncommand = 'true'\n")
+    ran = alone("submit", "--cpus", "1", str(tmp_path / "jobs.toml"))
+    assert ran.code == 2 and "--cpus is for one job" in ran.err
+    assert "stand before" in alone("submit", str(tmp_path / "jobs.toml"), "--wait").err
+    assert alone("submit", str(tmp_path / "none.toml")).code == 2
 
 
 def test_no_command_is_a_usage_error(alone):
@@ -145,6 +162,7 @@ def test_a_port_in_use_is_one_line(alone, tmp_path):
         taken.listen()
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         ran = alone("framework", "--listen", listen, "--database", f"sqlite:///{tmp_path}/f.db")
+    assert not (tmp_path / "run" / "framework.sock").exists()
     assert ran.code == 4 and last_line(ran) == f"serenity framework: cannot listen on {listen}: Address already in use"
 
 
@@ -174,18 +192,16 @@ def test_an_install_without_the_frameworks_packages_says_which_to_install():
 
 
 def test_a_framework_ends_at_once_when_told_to_even_with_a_watcher(alone, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
     process = alone.start(
-        "framework", "--master", "127.0.0.1:9", "--listen", listen, "--database", f"sqlite:///{tmp_path}/f.db"
+        "framework", "--master", "127.0.0.1:9", "--listen", "none", "--database", f"sqlite:///{tmp_path}/f.db"
     )
+    socket_path = f"unix:{tmp_path}/run/framework.sock"
     deadline = time.monotonic() + 30
     stream = None
     while stream is None:
         assert time.monotonic() < deadline
         with contextlib.suppress(Unreachable):
-            stream = open_stream(Endpoint.parse(listen), "GET", "/v1/events", silence_s=20)
+            stream = open_stream(Endpoint.parse(socket_path), "GET", "/v1/events", silence_s=20)
         time.sleep(0.05)
     asked_at = time.monotonic()
     process.terminate()
@@ -212,3 +228,19 @@ def test_a_framework_ends_at_once_when_told_to_even_with_a_watcher(alone, tmp_pa
 def test_a_local_that_cannot_be_says_why_in_one_line_before_it_starts_anything(alone, options, code, complaint):
     ran = alone("local", *options)
     assert (ran.code, ran.out) == (code, "") and complaint in ran.err and len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nodes", "--for", "10m"), "--for and --reason are for --hold AGENT"),
+        (("nodes", "--hold", "a", "--release", "b"), "--hold and --release do not go together"),
+        (("nodes", "--hold", "a", "--for", "soon"), "'soon' is no duration"),
+        (("estimator", "hold", "--for", "soon"), "'soon' is no duration"),
+        (("estimator", "hold", "now"), "now"),
+    ],
+)
+def test_words_of_operators_that_make_no_sense(arguments, says, capsys):
+    assert main(list(arguments)) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and says in told[0]

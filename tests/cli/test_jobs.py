@@ -102,7 +102,80 @@ def test_logs_of_what_never_ran_are_not_found(serenity):
     serenity("kill", job)
 
 
+def test_a_node_is_held_and_released(serenity):
+    (node,) = json.loads(serenity("nodes", "--json").out)
+    held = serenity("nodes", "--hold", node["hostname"], "--for", "10m", "--reason", "new disk")
+    assert held.code == 0 and f"{node['hostname']} gets nothing new for " in held.err
+    assert serenity("nodes").out.splitlines()[-1].endswith(": new disk")
+    assert json.loads(serenity("nodes", "--release", node["id"], "--json").out)["hold"] is None
+    assert "was not held" in serenity("nodes", "--release", node["id"]).err
+    unknown = serenity("nodes", "--hold", "h9")
+    assert unknown.code == 3 and "the master knows no agent 'h9'" in unknown.err
+
+
 def test_nodes_show_the_slack(serenity):
     (node,) = json.loads(serenity("nodes", "--json").out)
     assert node["slack_cpus"] >= 1.5 and node["slack_mem_bytes"] >= 1 << 30
     assert "SLACK CPUS" in serenity("nodes").out
+
+
+SMALL = ("--cpus", "0.1", "--mem", "32M")
+
+
+def test_a_file_of_jobs_a_shell_line_and_files_of_the_agent(serenity, tmp_path):
+    words = tmp_path / "words"
+    words.write_text("one two\n")
+    jobs = tmp_path / "jobs.toml"
+    jobs.write_text(
+        f"""
+[defaults]
+cpus = 0.1
+mem = "64M"
+uri = "file://{words}#as=input"
+
+[[job]]
+name = "count"
+id = "count-1"
+command = "wc -w < input"
+
+[[job]]
+name = "show"
+command = ["cat", "input"]
+disk = "1M"
+"""
+    )
+    submitted = serenity("submit", "--wait", str(jobs))
+    assert submitted.code == 0, submitted.err
+    count, show = submitted.out.split()
+    assert serenity("logs", "count-1").out.strip() == "2" and serenity("logs", show).out == "one two\n"
+    shown = serenity("show", count).out
+    assert "wc -w < input" in shown and f"file://{words}" in shown and "count-1" in shown
+
+
+def test_a_resubmission_is_the_same_job_and_other_content_is_refused(serenity):
+    common = ("submit", *SMALL, "--id", "nightly")
+    first, again = (serenity(*common, "--", "true").out for _ in range(2))
+    assert first == again != ""
+    other = serenity(*common, "--", "false")
+    assert (
+        other.code == 2 and "nightly" in other.err and first.strip() in other.err and len(other.err.splitlines()) == 1
+    )
+
+
+def test_why_names_the_constraint_that_no_agent_satisfies(serenity):
+    job = serenity("submit", *SMALL, "--constraint", "rack == r9", "--", "true").out.strip()
+    ran = serenity("submit", *SMALL, "--wait", "--constraint", "rack != r9", "--", "true")
+    assert ran.code == 0, "its agent has no rack"
+    assert "no agent satisfies rack == r9: rack is not set on 1 agent" in serenity("why", job).out
+    assert json.loads(serenity("show", job, "--json").out)["job"]["request"]["constraints"] == [
+        {"attribute": "rack", "operator": "==", "values": ["r9"]}
+    ]
+    assert "rack == r9" in serenity("show", job).out
+    serenity("kill", job)
+
+
+def test_why_says_what_became_of_the_attempts(serenity):
+    job = serenity("submit", *SMALL, "--max-retries", "0", "--uri", "file:///no/such/file", "--", "true").out.strip()
+    assert serenity("wait", job, "--timeout", "30s").code == 6
+    why = serenity("why", job).out
+    assert "it has failed" in why and "LAUNCH_FAILED: cannot fetch file:///no/such/file: No such file" in why

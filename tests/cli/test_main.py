@@ -35,6 +35,7 @@ def test_it_starts_within_150_ms(arguments):
 def test_no_client_verb_loads_what_only_daemons_need():
     heavy = {"gevent", "numpy", "sqlalchemy", "flask", "rich", "matplotlib", "psutil"}
     verbs = ["submit", "list", "show", "kill", "wait", "watch", "logs", "why", "reasons", "nodes"]
+    verbs += ["hints", "token", "doctor", "completion"]
     script = "import sys, importlib\n" + "".join(f"importlib.import_module('serenity.cli.{v}')\n" for v in verbs)
     loaded = subprocess.run(
         [sys.executable, "-c", script + "print(set(sys.modules))"], capture_output=True, text=True, check=True

@@ -137,6 +137,14 @@ def test_an_answer_that_is_not_mesos_own_is_an_http_error(peer: Any, body: bytes
         peer.calls.clear()
 
 
+@pytest.mark.parametrize("amount", [-0.5, float("nan"), float("inf")])
+def test_an_allocation_that_is_no_amount_is_not_believed(peer: Any, state: Any, containers: Any, amount: float) -> None:
+    state["frameworks"][0]["executors"][0]["resources"]["cpus"] = amount
+    peer.pages = {"/state": state, "/containers": containers}
+    with pytest.raises(HttpError, match="does not answer as Mesos does"):
+        AgentReader(peer.address).look()
+
+
 def test_an_executor_of_an_odd_shape_is_not_taken_for_nothing(peer: Any, state: Any, containers: Any) -> None:
     broken = copy.deepcopy(state)
     del broken["frameworks"][0]["executors"][0]["resources"]

@@ -13,11 +13,14 @@ from serenity.wire.messages.kill_record import Candidate, Detector, Protected, S
 from serenity.wire.messages.node import (
     Accuse,
     Accused,
+    HeldLease,
     Hello,
     History,
     Lease,
+    Leases,
     LineReader,
     NodeProtocolError,
+    Operator,
     Overcommitment,
     Release,
     Sample,
@@ -50,6 +53,7 @@ TO_ESTIMATOR = [
     Lease(holder="e", reason="llc", ttl_s=10.0),
     Release(holder="e"),
     ACCUSE,
+    Operator(pid=3),
 ]
 TO_EXECUTOR = [
     Welcome(agent_id="S0", hostname="h7", interval_s=1.0),
@@ -57,6 +61,7 @@ TO_EXECUTOR = [
     History(frames=({"t": 0.0},)),
     Accused(by="c", accusation=ACCUSE),
     Unowned(task_id="t"),
+    Leases(leases=(HeldLease(holder="operator ann", reason="disk", ends_in_s=59.5),), refused="no"),
 ]
 
 
@@ -143,8 +148,8 @@ def test_no_two_messages_of_a_direction_have_one_type() -> None:
     def tags(messages: list[Any]) -> list[str]:
         return [each.__struct_config__.tag for each in messages]
 
-    assert sorted(tags(TO_ESTIMATOR)) == ["accuse", "hello", "lease", "release", "tasks"]
-    assert sorted(tags(TO_EXECUTOR)) == ["accused", "history", "sample", "unowned", "welcome"]
+    assert sorted(tags(TO_ESTIMATOR)) == ["accuse", "hello", "lease", "operator", "release", "tasks"]
+    assert sorted(tags(TO_EXECUTOR)) == ["accused", "history", "leases", "sample", "unowned", "welcome"]
 
 
 def test_a_long_folder_gets_a_short_name_for_the_socket() -> None:

@@ -108,6 +108,22 @@ def test_a_publish_is_answered_again_when_the_connection_breaks_and_the_stream_s
     assert len(peer.streams) == 1 and driver.subscribed
 
 
+def test_a_publish_does_not_wait_for_a_report_that_the_agent_is_slow_to_take(
+    driver: ProviderDriver, peer: Any, events: Any, eventually: Callable[..., Any]
+) -> None:
+    taken = threading.Event()
+    peer.calls.append(lambda answer: (taken.wait(10.0), answer.whole(202)))
+    report = threading.Thread(target=driver.update_state, args=(slack("be", cpus=1), new_version()))
+    report.start()
+    eventually(lambda: peer.sent("UPDATE_STATE"))
+    peer.streams[0].event(events["PUBLISH_RESOURCES"])
+    eventually(lambda: peer.sent("UPDATE_PUBLISH_RESOURCES_STATUS"))
+    assert report.is_alive()
+    taken.set()
+    report.join(5.0)
+    assert not report.is_alive()
+
+
 def test_a_publish_of_nonsense_is_answered_too(
     driver: ProviderDriver, peer: Any, events: Any, eventually: Callable[..., Any]
 ) -> None:

@@ -18,9 +18,9 @@ def test_json_and_back() -> None:
 
 def test_fields_of_a_newer_version_are_ignored_unless_it_says_that_they_matter() -> None:
     fields = json.loads(SPEC.encode())
-    assert TaskSpec.decode(json.dumps({**fields, "uris": []}).encode()) == SPEC
-    with pytest.raises(TaskSpecError, match="schema 2; this executor knows 1"):
-        TaskSpec.decode(json.dumps({**fields, "schema": 2}).encode())
+    assert TaskSpec.decode(json.dumps({**fields, "colours": []}).encode()) == SPEC
+    with pytest.raises(TaskSpecError, match="schema 3; this executor knows 1 and 2"):
+        TaskSpec.decode(json.dumps({**fields, "schema": 3}).encode())
 
 
 @pytest.mark.parametrize(

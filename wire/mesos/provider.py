@@ -80,8 +80,8 @@ class ProviderDriver:
         self._stream: Stream | None = None  # The last one opened.
         self._stream_id: str | None = None  # From SUBSCRIBED to the end of the stream.
         self._not_found = 0  # Answers of 404 in a row.
-        self._calls: Client | None = None
-        self._calls_lock = threading.Lock()
+        # Of their own each: a launch must not wait for a report that the agent is slow to take.
+        self._reports, self._answers = _Calls(self._agent, access), _Calls(self._agent, access)
         self._subscription = Subscription(self, Backoff(first_s=_NOTICE_S * 2, max_s=5.0), "provider stream")
 
     @property
@@ -121,18 +121,17 @@ class ProviderDriver:
         resources = [{**each, "provider_id": {"value": self._id}} for each in total.to_json()]
         uuid_text = base64.b64encode(version).decode("ascii")
         self._call(
+            self._reports,
             "UPDATE_STATE",
             update_state={"resources": resources, "resource_version_uuid": {"value": uuid_text}},
         )
 
-    def _call(self, call: str, **body: Any) -> None:
-        with self._calls_lock:
+    def _call(self, calls: _Calls, call: str, **body: Any) -> None:
+        with calls.lock:
             stream_id = self._stream_id
             if stream_id is None or self._subscription.stopping:
                 raise Unreachable(f"{call} was not sent: not subscribed to the agent at {self._agent}")
-            if self._calls is None:
-                self._calls = Client(self._agent, access=self._access)
-            answer = self._calls.request(
+            answer = calls.client().request(
                 "POST",
                 PATH,
                 {"type": call, "resource_provider_id": {"value": self._id}, **body},
@@ -142,11 +141,9 @@ class ProviderDriver:
             raise HttpError(answer.status, answer.body, call)
 
     def _drop(self) -> None:
-        with self._calls_lock:
-            self._stream_id = None
-            if self._calls is not None:
-                self._calls.close()
-                self._calls = None
+        self._stream_id = None
+        self._reports.close()
+        self._answers.close()
 
     # -- the subscription ---------------------------------------------------------------------
 
@@ -193,7 +190,7 @@ class ProviderDriver:
         status = {"uuid": publish["uuid"], "status": "OK"}
         for attempt in range(1, _PUBLISH_ATTEMPTS + 1):
             try:
-                self._call("UPDATE_PUBLISH_RESOURCES_STATUS", update_publish_resources_status=status)
+                self._call(self._answers, "UPDATE_PUBLISH_RESOURCES_STATUS", update_publish_resources_status=status)
                 break
             except Unreachable as error:
                 logger.warning("a publish is not answered yet (attempt %d): %s", attempt, error)
@@ -216,6 +213,28 @@ class ProviderDriver:
     def failed(self, error: FinalError) -> None:
         self._drop()
         self._provider.failed(str(error))
+
+
+class _Calls:
+    """A kept connection for calls of one kind, one at a time: `client` is for who holds the `lock`."""
+
+    def __init__(self, agent: Endpoint, access: Access) -> None:
+        self.lock = threading.Lock()
+        self._agent = agent
+        self._access = access
+        self._client: Client | None = None
+
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = Client(self._agent, access=self._access)
+        return self._client
+
+    def close(self) -> None:
+        """Waits for a call under way."""
+        with self.lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
 
 
 def new_version() -> bytes:

@@ -13,11 +13,12 @@ are kept as whole thousandths, so that sums are exact.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 Json = dict[str, Any]
 Ranges = tuple[tuple[int, int], ...]
@@ -36,6 +37,9 @@ class Kind:
 
     text: str  # Canonical JSON; two kinds are the same if and only if this is.
 
+    def __hash__(self) -> int:
+        return hash(self.text)  # Which a string keeps.
+
     @classmethod
     def of(cls, resource: Mapping[str, Any]) -> Kind:
         kept = {key: value for key, value in resource.items() if key not in _VALUE_FIELDS.values()}
@@ -44,11 +48,11 @@ class Kind:
             del kept["role"]
         if kept.get("reservations") == []:
             del kept["reservations"]
-        return cls(json.dumps(kept, sort_keys=True, separators=(",", ":")))
+        return _known(msgspec.json.encode(kept, order="sorted").decode())
 
     @property
     def json(self) -> Json:
-        fields: Json = json.loads(self.text)
+        fields: Json = msgspec.json.decode(self.text)
         return fields
 
     @property
@@ -80,10 +84,15 @@ class Kind:
         return Kind.of({key: value for key, value in self.json.items() if key not in fields})
 
 
+@functools.lru_cache(maxsize=4096)  # The same object each time, which a dict finds without comparing.
+def _known(text: str) -> Kind:
+    return Kind(text)
+
+
 @functools.lru_cache(maxsize=4096)  # Kinds are few, and looked into all the time.
 def _fields(text: str) -> Mapping[str, Any]:
     """To be read only: whoever asks for the same text gets the same object."""
-    fields: Json = json.loads(text)
+    fields: Json = msgspec.json.decode(text)
     return fields
 
 
@@ -93,7 +102,9 @@ class Resources:
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[Kind, Value] | None = None) -> None:
-        self._values: dict[Kind, Value] = {kind: value for kind, value in (values or {}).items() if value}
+        self._values: dict[Kind, Value] = dict(values or {})
+        if not all(self._values.values()):
+            self._values = {kind: value for kind, value in self._values.items() if value}
 
     @classmethod
     def from_json(cls, resources: Iterable[Mapping[str, Any]]) -> Resources:
@@ -102,11 +113,20 @@ class Resources:
         Raises:
             ResourceError: a resource without name, type or value, or with a negative value.
         """
-        total = cls()
+        values: dict[Kind, Value] = {}
         for resource in resources:
-            value = _value_of(resource)
-            total += cls({Kind.of(resource): value})
-        return total
+            value, kind = _value_of(resource), Kind.of(resource)
+            values[kind] = _add(values[kind], value) if kind in values else value
+        return cls(values)
+
+    @classmethod
+    def total(cls, bags: Iterable[Resources]) -> Resources:
+        """All of them added up, in one go."""
+        values: dict[Kind, Value] = {}
+        for bag in bags:
+            for kind, value in bag._values.items():
+                values[kind] = _add(values[kind], value) if kind in values else value
+        return cls(values)
 
     @classmethod
     def scalar(cls, name: str, amount: float, **fields: Any) -> Resources:
@@ -114,7 +134,8 @@ class Resources:
         return cls.from_json([{"name": name, "type": "SCALAR", "scalar": {"value": amount}, **fields}])
 
     def to_json(self) -> list[Json]:
-        return [{**kind.json, **_value_json(value)} for kind, value in self._values.items()]
+        """What is the same in all resources of a kind is one object: to be read only."""
+        return [{**_fields(kind.text), **_value_json(value)} for kind, value in self._values.items()]
 
     # -- what there is -----------------------------------------------------------------
 

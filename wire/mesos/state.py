@@ -7,6 +7,7 @@ The agent's ``/containers`` has no allocation and no revocability, its ``/state`
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -153,7 +154,7 @@ class AgentReader:
             agent_id=state["id"],
             hostname=state.get("hostname", str(self.endpoint)),
             version=state.get("version", ""),
-            cpus=float(resources.get("cpus", 0.0)),
+            cpus=_amount(resources.get("cpus", 0.0)),
             mem_bytes=_mib(resources.get("mem", 0.0)),
             ip=state.get("pid", "").rpartition("@")[2].rpartition(":")[0].strip("[]"),  # Of "slave(1)@10.0.0.7:5051".
             samples_perf=bool(state.get("flags", {}).get("perf_events")),
@@ -269,8 +270,16 @@ def _perf(perf: Json | None) -> PerfSample | None:
 
 def _either(resources: Json, name: str) -> float:
     """Regular and revocable together; one executor never mixes them."""
-    return float(resources.get(name, 0.0)) + float(resources.get(f"{name}_revocable", 0.0))
+    return _amount(resources.get(name, 0.0)) + _amount(resources.get(f"{name}_revocable", 0.0))
+
+
+def _amount(value: Any) -> float:
+    """Raises ValueError: Python's JSON knows NaN, and a state may say anything."""
+    amount = float(value)
+    if not 0 <= amount < math.inf:
+        raise ValueError(f"{value!r} is no amount")
+    return amount
 
 
 def _mib(amount: float) -> int:
-    return round(float(amount) * (1 << 20))
+    return round(_amount(amount) * (1 << 20))

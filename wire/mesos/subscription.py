@@ -9,13 +9,14 @@ watchdog for a silent peer, and sends TEARDOWN when a callback raises.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from serenity.wire.transport.http import HttpError, Stream, Unreachable
 from serenity.wire.transport.recordio import RecordIOError, RecordReader
@@ -156,8 +157,8 @@ class Subscription:
             for chunk in chunks:
                 for record in reader.feed(chunk):
                     try:
-                        event = json.loads(record)
-                    except ValueError as error:
+                        event = msgspec.json.decode(record)
+                    except (msgspec.DecodeError, UnicodeDecodeError) as error:
                         raise RecordIOError(f"an event is no JSON: {record[:80]!r}") from error
                     if self.stopping:
                         return

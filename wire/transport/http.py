@@ -12,11 +12,14 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from serenity.wire.transport.access import ANONYMOUS, Access
+from serenity.wire.transport.answers import Answers
 from serenity.wire.transport.connection import closed_by_peer, connect, explain, shut
 from serenity.wire.transport.endpoint import Endpoint
 
@@ -113,6 +116,45 @@ class Client:
         if answer.will_close:
             self.close()
         return Response(answer.status, _lower(answer), content)
+
+    def pipeline(
+        self, method: str, path: str, bodies: Sequence[Any], headers: Mapping[str, str] | None = None
+    ) -> list[Response]:
+        """Sends all requests before it reads the first answer: for many small ones that cannot do without each other.
+
+        Raises:
+            Unreachable: one has no answer; those before it may have been carried out, and those after it.
+        """
+        if self._connection is not None and closed_by_peer(self._connection):
+            self.close()
+        first = self._connection is None
+        try:
+            if self._connection is None:
+                self._connection = connect(self.endpoint, self._access, self._timeout_s)
+            if self._ended:
+                raise ConnectionAbortedError("ended by us")
+            connection = self._connection
+            connection.sock.sendall(b"".join(self._raw(method, path, body, headers) for body in bodies))
+            answers = Answers(connection.sock.makefile("rb"))
+            responses = [Response(*answers.next()) for _ in bodies]
+        except (OSError, http.client.HTTPException) as error:
+            may_have_arrived = self._connection is not None
+            self.close()
+            raise Unreachable(explain(self.endpoint, error, first), may_have_arrived) from error
+        if answers.ended:
+            self.close()
+        return responses
+
+    def _raw(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> bytes:
+        """A request as http.client sends it, which insists on the answer before the next."""
+        data, sent_headers = _encode(body, headers, self._access)
+        host = f"[{self.endpoint.host}]" if ":" in self.endpoint.host else self.endpoint.host
+        sent_headers |= {"Host": f"{host}:{self.endpoint.port}", "Content-Length": str(len(data or b""))}
+        lines = [
+            f"{method} {self.endpoint.prefix}{path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in sent_headers.items()),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + (data or b"")
 
     def close(self) -> None:
         if self._connection is not None:
@@ -274,7 +316,7 @@ def _encode(body: Any, headers: Mapping[str, str] | None, access: Access) -> tup
     if body is None or isinstance(body, bytes):
         return body, sent
     sent.setdefault("Content-Type", "application/json")
-    return json.dumps(body, separators=(",", ":")).encode(), sent
+    return msgspec.json.encode(body), sent
 
 
 def _lower(answer: http.client.HTTPResponse) -> dict[str, str]:

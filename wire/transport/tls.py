@@ -1,4 +1,4 @@
-"""TLS as a client: whom to believe, what to show, and in words why it did not work.
+"""TLS: as a client whom to believe, what to show, and in words why it did not work; as a server what to show.
 
 No certificate is trusted by accident: the server's must come from a known authority and be
 for the name or address that was called, under TLS 1.2 or newer.
@@ -46,9 +46,21 @@ def client_context(
     else:
         _load_authorities(context, ca_file, ca_dir)
     if client_cert is not None:
-        _load_client_cert(context, client_cert, client_key)
+        _load_cert(context, "client", client_cert, client_key)
     elif client_key is not None:
         raise UnusableFile("client_key is given without client_cert; give both, or neither")
+    return context
+
+
+def server_context(cert: str, key: str | None) -> ssl.SSLContext:
+    """What a server needs for TLS: its certificate, and those up to its root; the key may stand in `cert` too.
+
+    Raises:
+        UnusableFile
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_cert(context, "tls", cert, key)
     return context
 
 
@@ -93,19 +105,21 @@ def _load_authorities(context: ssl.SSLContext, ca_file: str | None, ca_dir: str 
         raise UnusableFile(f"ca_file: {ca_file or ca_dir} holds no certificate in PEM form") from error
 
 
-def _load_client_cert(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+def _load_cert(context: ssl.SSLContext, whose: str, cert: str, key: str | None) -> None:
+    """`whose`: the settings' names are ``WHOSE_cert`` and ``WHOSE_key``."""
+
     def no_password() -> str:
-        raise UnusableFile(f"client_key: {key or cert} is encrypted, and nobody is there to type its password")
+        raise UnusableFile(f"{whose}_key: {key or cert} is encrypted, and nobody is there to type its password")
 
     if key is None:
-        read_private("client_cert", cert)
+        read_private(f"{whose}_cert", cert)
     else:
-        read("client_cert", cert)
-        read_private("client_key", key)
+        read(f"{whose}_cert", cert)
+        read_private(f"{whose}_key", key)
     try:
         context.load_cert_chain(cert, key, no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise UnusableFile(f"client_key: {key or cert} is not the key of {cert}") from error
+            raise UnusableFile(f"{whose}_key: {key or cert} is not the key of {cert}") from error
         where = cert if key is None else f"{cert} and {key}"
-        raise UnusableFile(f"client_cert: {where} hold no certificate with its key in PEM form") from error
+        raise UnusableFile(f"{whose}_cert: {where} hold no certificate with its key in PEM form") from error
