@@ -32,15 +32,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serenity.framework.agents import Executor, Offer
-from serenity.framework.job_ids import next_id
-from serenity.framework.jobs import Attempt, Job, Place, first_attempt
-from serenity.framework.lines import Lines
-from serenity.framework.placement import place
+from serenity.framework.jobs.ids import next_id
+from serenity.framework.jobs.job import Attempt, Job, Place, first_attempt
+from serenity.framework.jobs.views import job_view
+from serenity.framework.mesos.task_info import ExecutorTemplate
+from serenity.framework.placement.agents import Executor, Offer
+from serenity.framework.placement.lines import Lines
+from serenity.framework.placement.place import place
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.store import Store
-from serenity.framework.task_info import ExecutorTemplate
-from serenity.framework.views import job_view
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.messages.api import MIB, AttemptState, JobRequest
 from serenity.wire.transport import http

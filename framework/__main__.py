@@ -93,7 +93,7 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
 
 
 def _tear_down(settings: FrameworkSettings, yes: bool) -> int:
-    from serenity.framework.teardown import NotTornDown, tear_down
+    from serenity.framework.mesos.teardown import NotTornDown, tear_down
 
     def agreed(what: str) -> bool:
         if yes:

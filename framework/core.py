@@ -19,18 +19,12 @@ from dataclasses import astuple, dataclass
 import msgspec
 
 from serenity.daemon.clock import Clock
-from serenity.framework import refusals, why
-from serenity.framework.agents import Executor, Offer
-from serenity.framework.book import Book
-from serenity.framework.calls import Accept, AcceptInverseOffers, Acknowledge, Call, Kill
 from serenity.framework.cluster.cluster import Cluster
-from serenity.framework.cooldowns import Cooldown, Cooldowns
-from serenity.framework.demand import Demand
-from serenity.framework.flapping import Flapping
 from serenity.framework.hearing import Hearing
-from serenity.framework.holds import Hold, Holds
-from serenity.framework.job_ids import next_id
-from serenity.framework.jobs import (
+from serenity.framework.jobs import why
+from serenity.framework.jobs.book import Book
+from serenity.framework.jobs.ids import next_id
+from serenity.framework.jobs.job import (
     Attempt,
     CutOff,
     Ended,
@@ -45,14 +39,21 @@ from serenity.framework.jobs import (
     first_attempt,
     step,
 )
-from serenity.framework.maintenance import Maintenance, told_why
-from serenity.framework.old_executors import shutdowns
-from serenity.framework.placement import AgentLaunch, Memory, place
-from serenity.framework.pursuit import Pursuit
-from serenity.framework.refusals import declines
+from serenity.framework.mesos.calls import Accept, AcceptInverseOffers, Acknowledge, Call, Kill
+from serenity.framework.mesos.maintenance import Maintenance, told_why
+from serenity.framework.mesos.old_executors import shutdowns
+from serenity.framework.mesos.pursuit import Pursuit
+from serenity.framework.mesos.task_info import ExecutorTemplate, task_info
+from serenity.framework.mesos.updates import Update, decode
+from serenity.framework.placement import refusals
+from serenity.framework.placement.agents import Executor, Offer
+from serenity.framework.placement.cooldowns import Cooldown, Cooldowns
+from serenity.framework.placement.demand import Demand
+from serenity.framework.placement.flapping import Flapping
+from serenity.framework.placement.holds import Hold, Holds
+from serenity.framework.placement.place import AgentLaunch, Memory, place
+from serenity.framework.placement.refusals import declines
 from serenity.framework.store.changes import Changes, Snapshot
-from serenity.framework.task_info import ExecutorTemplate, task_info
-from serenity.framework.updates import Update, decode
 from serenity.wire.mesos.resources import Json, ResourceError
 from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState

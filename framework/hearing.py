@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from serenity.framework.book import Book
-from serenity.framework.calls import Tell
 from serenity.framework.cluster.antagonists import Antagonist
 from serenity.framework.cluster.cluster import Cluster
-from serenity.framework.hints import HintBoard
-from serenity.framework.jobs import Attempt, Job
-from serenity.framework.views import correction_text
+from serenity.framework.cluster.hints import HintBoard
+from serenity.framework.jobs.book import Book
+from serenity.framework.jobs.job import Attempt, Job
+from serenity.framework.jobs.views import correction_text
+from serenity.framework.mesos.calls import Tell
 from serenity.wire.messages import from_executor
 from serenity.wire.messages.api import EventType
 from serenity.wire.messages.corrections import Correction, Outcome

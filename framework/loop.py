@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
-from serenity.framework.calls import Call
 from serenity.framework.core import Core, IdTaken, UnknownJob
 from serenity.framework.crash_points import CrashPoint, passing
+from serenity.framework.mesos.calls import Call
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
 

@@ -14,17 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from serenity.daemon.clock import Clock
-from serenity.framework import logs, metrics, nodes, why
+from serenity.framework import metrics
 from serenity.framework.core import CoreConfig, UnknownJob, same_job
-from serenity.framework.holds import Hold
-from serenity.framework.jobs import Attempt
+from serenity.framework.jobs import why
+from serenity.framework.jobs.job import Attempt
+from serenity.framework.jobs.views import attempt_view, one_line
+from serenity.framework.mesos import logs, nodes
+from serenity.framework.placement.holds import Hold
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
 from serenity.framework.store.store import Store
 from serenity.framework.store.worker import StoreWorker
 from serenity.framework.term import Term
-from serenity.framework.views import attempt_view, one_line
 from serenity.framework.watchers import Watchers
 from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.state import MasterReader

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from serenity.daemon.settings import SettingsError, default_file, load_toml, variable_text
-from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
+from serenity.framework.mesos.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
 from serenity.wire.messages.framework_socket import default_socket

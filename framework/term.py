@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
-from serenity.framework.calls import Call
 from serenity.framework.core import Core, CoreConfig
 from serenity.framework.loop import Loop
-from serenity.framework.scheduler import Callbacks, Sender, framework_info
+from serenity.framework.mesos.calls import Call
+from serenity.framework.mesos.scheduler import Callbacks, Sender, framework_info
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.janitor import Janitor

@@ -23,8 +23,8 @@ from serenity.framework.api.refusals import BadRequest, NotJson, Refused, TooMan
 from serenity.framework.api.routes import ROUTES, Asked, Events, Route, Text
 from serenity.framework.api.token_file import TokenFile
 from serenity.framework.core import IdTaken
-from serenity.framework.logs import NoLog
-from serenity.framework.nodes import UnknownNode
+from serenity.framework.mesos.logs import NoLog
+from serenity.framework.mesos.nodes import UnknownNode
 from serenity.framework.service import AmbiguousName, Framework, NoSuchJob, NotLeading
 from serenity.framework.store.errors import StoreError
 from serenity.wire.messages import api

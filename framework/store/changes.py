@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from serenity.framework.agents import Executor
 from serenity.framework.cluster.antagonists import Antagonist
-from serenity.framework.cooldowns import Cooldown
-from serenity.framework.holds import Hold
-from serenity.framework.jobs import Attempt, Job
+from serenity.framework.jobs.job import Attempt, Job
+from serenity.framework.placement.agents import Executor
+from serenity.framework.placement.cooldowns import Cooldown
+from serenity.framework.placement.holds import Hold
 from serenity.wire.messages import api
 from serenity.wire.messages.corrections import Outcome
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from serenity.framework.agents import Executor
 from serenity.framework.cluster.antagonists import Antagonist
-from serenity.framework.cooldowns import Cooldown
-from serenity.framework.holds import Hold
-from serenity.framework.jobs import Attempt, Ending, Job, Place
+from serenity.framework.jobs.job import Attempt, Ending, Job, Place
+from serenity.framework.placement.agents import Executor
+from serenity.framework.placement.cooldowns import Cooldown
+from serenity.framework.placement.holds import Hold
 from serenity.wire.messages import api
 from serenity.wire.messages.kill_record import KillRecord, Retry
 from serenity.wire.messages.reasons import Reason

@@ -13,13 +13,13 @@ import msgspec
 import sqlalchemy as sa
 
 from serenity.framework.crash_points import CrashPoint, passing
-from serenity.framework.jobs import Attempt
+from serenity.framework.jobs.job import Attempt
+from serenity.framework.jobs.views import concluded
 from serenity.framework.store import retention, rows, schema
 from serenity.framework.store.changes import Changes, Snapshot
 from serenity.framework.store.database import database
 from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError, one_line
 from serenity.framework.store.rows import Row
-from serenity.framework.views import concluded
 from serenity.wire.messages import api
 from serenity.wire.messages.corrections import Outcome
 from serenity.wire.messages.kill_record import KillRecord

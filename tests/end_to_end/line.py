@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
+from serenity.framework.mesos.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.localmesos.cluster.cluster import Cluster
 
 _SUBSCRIBE = b'"type":"SUBSCRIBE"'

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from serenity.framework.agents import Executor
-from serenity.framework.book import Book
-from serenity.framework.cooldowns import Cooldown
-from serenity.framework.jobs import Ended, Ending, Job, Launch, Place, first_attempt, step
+from serenity.framework.jobs.book import Book
+from serenity.framework.jobs.job import Ended, Ending, Job, Launch, Place, first_attempt, step
+from serenity.framework.placement.agents import Executor
+from serenity.framework.placement.cooldowns import Cooldown
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.store import Store
 from serenity.wire.messages.api import AttemptState, JobRequest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.framework.calls import Accept, Kill
 from serenity.framework.core import IdTaken
+from serenity.framework.mesos.calls import Accept, Kill
 from serenity.wire.messages.api import JobRequest, JobState
 from tests.framework.life import Life, labelled
 

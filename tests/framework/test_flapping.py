@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.framework.flapping import Flapping
+from serenity.framework.placement.flapping import Flapping
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serenity.framework.hints import HOLDS_S, HintBoard
+from serenity.framework.cluster.hints import HOLDS_S, HintBoard
 from serenity.wire.messages.api import EventType
 from serenity.wire.messages.corrections import Correction
 from tests.framework.life import Life

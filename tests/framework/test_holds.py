@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.framework import nodes
-from serenity.framework.calls import Accept, Decline, Revive
-from serenity.framework.holds import Hold
-from serenity.framework.nodes import UnknownNode
+from serenity.framework.mesos import nodes
+from serenity.framework.mesos.calls import Accept, Decline, Revive
+from serenity.framework.mesos.nodes import UnknownNode
+from serenity.framework.placement.holds import Hold
 from tests.framework.test_core import Life
 
 

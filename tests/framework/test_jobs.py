@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from serenity.framework.jobs import (
+from serenity.framework.jobs.job import (
     ENDED,
     CutOff,
     Ended,

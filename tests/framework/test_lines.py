@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.framework.jobs import Job
-from serenity.framework.lines import Ask, Lines
+from serenity.framework.jobs.job import Job
+from serenity.framework.placement.lines import Ask, Lines
 from serenity.wire.messages.api import JobRequest
 
 JOBS = [

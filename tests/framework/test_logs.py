@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from serenity.framework import logs
-from serenity.framework.jobs import Attempt, Place
+from serenity.framework.jobs.job import Attempt, Place
+from serenity.framework.mesos import logs
 from serenity.wire.messages.api import AttemptState
 from serenity.wire.transport.access import ANONYMOUS
 

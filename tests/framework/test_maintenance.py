@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from serenity.framework.calls import Accept, AcceptInverseOffers, Decline, Kill, Shutdown
-from serenity.framework.refusals import IDLE_S, NO_SLACK_S, WAITING_S
-from serenity.framework.scheduler import framework_info, make_call
+from serenity.framework.mesos.calls import Accept, AcceptInverseOffers, Decline, Kill, Shutdown
+from serenity.framework.mesos.scheduler import framework_info, make_call
+from serenity.framework.mesos.task_info import ExecutorTemplate
+from serenity.framework.placement.refusals import IDLE_S, NO_SLACK_S, WAITING_S
 from serenity.framework.settings import FrameworkSettings
-from serenity.framework.task_info import ExecutorTemplate
 from serenity.wire.messages.api import JobState
 from serenity.wire.transport.http import Endpoint, get_json, request
 from tests.framework.conftest import Slack

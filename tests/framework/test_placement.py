@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.framework.agents import Offer
-from serenity.framework.jobs import Job
-from serenity.framework.lines import Lines
-from serenity.framework.placement import Held, Memory, place
-from serenity.framework.task_info import ExecutorTemplate
+from serenity.framework.jobs.job import Job
+from serenity.framework.mesos.task_info import ExecutorTemplate
+from serenity.framework.placement.agents import Offer
+from serenity.framework.placement.lines import Lines
+from serenity.framework.placement.place import Held, Memory, place
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.messages.api import JobRequest
 from serenity.wire.messages.constraints import Constraint

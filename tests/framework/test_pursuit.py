@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from serenity.framework.calls import Kill, Reconcile
+from serenity.framework.mesos.calls import Kill, Reconcile
 from tests.framework.life import Life
 
 

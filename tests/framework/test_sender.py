@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.framework.calls import Acknowledge, Call, Decline, Revive
-from serenity.framework.scheduler import make_calls, together
+from serenity.framework.mesos.calls import Acknowledge, Call, Decline, Revive
+from serenity.framework.mesos.scheduler import make_calls, together
 
 
 class Driver:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serenity.daemon.settings import SettingsError, resolve
-from serenity.framework.job_ids import next_id
-from serenity.framework.reminders import Reminders
+from serenity.framework.jobs.ids import next_id
+from serenity.framework.jobs.views import one_line
+from serenity.framework.mesos.reminders import Reminders
 from serenity.framework.settings import FrameworkSettings, executor_environment
-from serenity.framework.views import one_line
 
 # -- job ids ---------------------------------------------------------------------------------
 

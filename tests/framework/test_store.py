@@ -15,8 +15,8 @@ import pytest
 
 from serenity.daemon.clock import ManualClock
 from serenity.framework import metrics
-from serenity.framework.book import Book
-from serenity.framework.jobs import Job, Seen, first_attempt, step
+from serenity.framework.jobs.book import Book
+from serenity.framework.jobs.job import Job, Seen, first_attempt, step
 from serenity.framework.store import schema
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.errors import StoreBusyError, StoreError

@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from serenity.framework.jobs import Attempt, Ended, Seen
-from serenity.framework.updates import decode
-from serenity.framework.views import kill_line
+from serenity.framework.jobs.job import Attempt, Ended, Seen
+from serenity.framework.jobs.views import kill_line
+from serenity.framework.mesos.updates import decode
 from serenity.wire.messages.api import AttemptState
 from serenity.wire.messages.kill_record import LABEL_REASON, Agent, Killed, KillRecord, TaskResources
 from serenity.wire.messages.reasons import Reason

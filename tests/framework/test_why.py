@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.framework.why import ended_text, last_ends
+from serenity.framework.jobs.why import ended_text, last_ends
 from serenity.wire.messages.api import JobState
 from serenity.wire.messages.constraints import Constraint
 from tests.framework.life import Life, labelled

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from serenity.framework import pursuit, updates
-from serenity.framework.jobs import Ended, Ending, Seen
+from serenity.framework.jobs.job import Ended, Ending, Seen
+from serenity.framework.mesos import pursuit, updates
 from serenity.framework.store.changes import Changes, Snapshot
 from serenity.wire.mesos import subscription
 from serenity.wire.mesos.executor import ExecutorDriver

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from serenity.executor import agent_link
 from serenity.executor.tasks import runner
 from serenity.framework import loop, service, term
-from serenity.framework import scheduler as framework_scheduler
+from serenity.framework.mesos import scheduler as framework_scheduler
 from serenity.framework.store import janitor
 from serenity.wire.mesos import executor as executor_driver
 from serenity.wire.mesos import scheduler as scheduler_driver

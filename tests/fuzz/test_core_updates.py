@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serenity.daemon.clock import ManualClock
-from serenity.framework.calls import Accept, Acknowledge, Call, Kill
 from serenity.framework.core import Core, CoreConfig
-from serenity.framework.jobs import ENDED
+from serenity.framework.jobs.job import ENDED
+from serenity.framework.mesos.calls import Accept, Acknowledge, Call, Kill
 from serenity.framework.store.rows import Row
 from serenity.wire.messages.api import JobRequest
 from serenity.wire.messages.kill_record import LABEL_REASON

@@ -10,7 +10,7 @@ import socket
 import threading
 from typing import Any
 
-from serenity.framework.task_info import DEFAULT_EXECUTOR_COMMAND
+from serenity.framework.mesos.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire.transport.recordio import RecordReader
 from tests.messages.recording import Recording

@@ -18,10 +18,10 @@ from typing import Any
 
 from serenity.cli.demo.production import Production, Service, sli_labels
 from serenity.cli.stack import Stack, StackOptions, agent_resources, free_agent_port
-from serenity.framework.calls import Accept, Acknowledge, Kill, Reconcile
-from serenity.framework.scheduler import framework_info, make_call
+from serenity.framework.mesos.calls import Accept, Acknowledge, Kill, Reconcile
+from serenity.framework.mesos.scheduler import framework_info, make_call
+from serenity.framework.mesos.task_info import ExecutorTemplate
 from serenity.framework.settings import FrameworkSettings
-from serenity.framework.task_info import ExecutorTemplate
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.wire.mesos.resources import Json, Resources
 from serenity.wire.mesos.scheduler import SchedulerDriver, encode_data

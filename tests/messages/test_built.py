@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from serenity.executor import updates
 from serenity.executor.tasks.task import Ending, Exit, Failure, Task
-from serenity.framework.calls import (
+from serenity.framework.jobs.job import Job, first_attempt
+from serenity.framework.mesos.calls import (
     Accept,
     AcceptInverseOffers,
     Acknowledge,
@@ -25,10 +26,9 @@ from serenity.framework.calls import (
     Shutdown,
     Suppress,
 )
-from serenity.framework.jobs import Job, first_attempt
-from serenity.framework.scheduler import framework_info, make_call
+from serenity.framework.mesos.scheduler import framework_info, make_call
+from serenity.framework.mesos.task_info import ExecutorTemplate, task_info
 from serenity.framework.settings import FrameworkSettings
-from serenity.framework.task_info import ExecutorTemplate, task_info
 from serenity.wire.mesos.executor import ExecutorDriver
 from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
 from serenity.wire.mesos.resources import Resources

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serenity.framework.calls import Acknowledge
-from serenity.framework.scheduler import make_call
+from serenity.framework.mesos.calls import Acknowledge
+from serenity.framework.mesos.scheduler import make_call
 from serenity.wire.mesos.executor import ExecutorDriver
 from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.provider import ProviderDriver

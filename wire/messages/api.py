@@ -41,7 +41,7 @@ MIB = 1 << 20
 
 
 class AttemptState(enum.StrEnum):
-    """Of one attempt to run one instance; the transitions are in framework/jobs.py."""
+    """Of one attempt to run one instance; the transitions are in framework/jobs/job.py."""
 
     PENDING = "pending"
     LAUNCHING = "launching"

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from serenity.framework.calls import Accept, Tell
 from serenity.framework.cluster.antagonists import REMEMBERED_S
+from serenity.framework.mesos.calls import Accept, Tell
 from serenity.wire.messages.corrections import Outcome
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, Protected, Step, TaskResources
 from serenity.wire.messages.statistics import Cpi, JobStatistics, Statistics, decode_known_jobs

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from serenity import __version__
-from serenity.framework.jobs import Attempt, Job
+from serenity.framework.jobs.job import Attempt, Job
 from serenity.wire.mesos.resources import Json, Resources
 from serenity.wire.mesos.scheduler import encode_data
 from serenity.wire.messages.task_spec import TaskSpec

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serenity.framework.agents import Agent
-from serenity.framework.jobs import Key
-from serenity.framework.lines import Ask
+from serenity.framework.jobs.job import Key
+from serenity.framework.placement.agents import Agent
+from serenity.framework.placement.lines import Ask
 from serenity.wire.messages.constraints import Constraint
 
 # What outweighs what: one more instance of the job on an agent, an executor to be started there, what is left over.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from serenity.framework.agents import Offer
-from serenity.framework.calls import Decline
+from serenity.framework.mesos.calls import Decline
+from serenity.framework.placement.agents import Offer
 
 # What is left of an offer comes back soon while work waits for more, rarely otherwise.
 WAITING_S = 5.0

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from serenity.framework.agents import Executor, Offer, providers_of
-from serenity.framework.calls import Shutdown
-from serenity.framework.jobs import Attempt
+from serenity.framework.jobs.job import Attempt
+from serenity.framework.mesos.calls import Shutdown
+from serenity.framework.placement.agents import Executor, Offer, providers_of
 
 
 def shutdowns(

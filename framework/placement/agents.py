@@ -9,8 +9,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serenity.framework.jobs import Key
-from serenity.framework.task_info import ExecutorTemplate
+from serenity.framework.jobs.job import Key
+from serenity.framework.mesos.task_info import ExecutorTemplate
 from serenity.wire.mesos.resources import Json, Kind, Resources
 from serenity.wire.messages.constraints import Constraint
 from serenity.wire.transport.endpoint import Endpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serenity.framework.calls import Call, Revive, Suppress
+from serenity.framework.mesos.calls import Call, Revive, Suppress
 
 # A REVIVE may be lost with a master that fails over; without an offer it is sent again.
 _REVIVE_AGAIN_S = 30.0

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from serenity.framework.jobs import ALIVE, Attempt, Job, Key
-from serenity.framework.lines import Ask, Lines
-from serenity.framework.placement import Held
+from serenity.framework.jobs.job import ALIVE, Attempt, Job, Key
+from serenity.framework.jobs.views import attempt_text, concluded, job_view, one_line, record_json
+from serenity.framework.placement.lines import Ask, Lines
+from serenity.framework.placement.place import Held
 from serenity.framework.store.changes import Changes, Snapshot
 from serenity.framework.store.rows import attempt_key
-from serenity.framework.views import attempt_text, concluded, job_view, one_line, record_json
 from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState, EventType
 from serenity.wire.messages.corrections import Outcome

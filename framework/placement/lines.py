@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from serenity.framework.jobs import Job, Key
+from serenity.framework.jobs.job import Job, Key
 from serenity.wire.messages.constraints import Constraint
 
 _MIB = 1 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from serenity.framework.holds import Hold
+from serenity.framework.placement.holds import Hold
 from serenity.wire.mesos.resources import Json
 from serenity.wire.messages import api
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serenity.framework.book import Book
-from serenity.framework.calls import Call, Kill, Reconcile
-from serenity.framework.jobs import Attempt
-from serenity.framework.reminders import Reminders
+from serenity.framework.jobs.book import Book
+from serenity.framework.jobs.job import Attempt
+from serenity.framework.mesos.calls import Call, Kill, Reconcile
+from serenity.framework.mesos.reminders import Reminders
 from serenity.wire.messages.api import AttemptState
 
 _TASKS_A_RECONCILE = 1000

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from serenity.framework.agents import Attributes, Offer, satisfies, with_hostname
 from serenity.framework.cluster.antagonists import Antagonist
-from serenity.framework.cooldowns import Cooldown
-from serenity.framework.jobs import Attempt, Job
-from serenity.framework.lines import Lines
-from serenity.framework.placement import Held
-from serenity.framework.views import attempt_text, one_line
+from serenity.framework.jobs.job import Attempt, Job
+from serenity.framework.jobs.views import attempt_text, one_line
+from serenity.framework.placement.agents import Attributes, Offer, satisfies, with_hostname
+from serenity.framework.placement.cooldowns import Cooldown
+from serenity.framework.placement.lines import Lines
+from serenity.framework.placement.place import Held
 from serenity.wire.mesos.quantities import format_duration, format_mem
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.messages.api import AttemptState, JobState

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from serenity.framework.jobs import Attempt, Job, job_state
+from serenity.framework.jobs.job import Attempt, Job, job_state
 from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages import api
 from serenity.wire.messages.corrections import Correction, Outcome

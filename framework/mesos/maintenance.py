@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from serenity.framework.jobs import Attempt, Ended, Event, Job
+from serenity.framework.jobs.job import Attempt, Ended, Event, Job
 from serenity.wire.mesos.resources import Json
 from serenity.wire.messages.api import AttemptState
 from serenity.wire.messages.reasons import Reason

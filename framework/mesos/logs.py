@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from serenity.framework.jobs import Attempt
+from serenity.framework.jobs.job import Attempt
 from serenity.wire.messages import api
 from serenity.wire.messages.sandbox import Output, rotated_offset, task_folder
 from serenity.wire.transport.access import Access

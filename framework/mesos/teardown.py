@@ -9,7 +9,7 @@ from typing import Any
 
 from serenity.daemon.clock import Clock
 from serenity.framework.core import Core, CoreConfig
-from serenity.framework.scheduler import framework_info
+from serenity.framework.mesos.scheduler import framework_info
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.store.errors import StoreError
 from serenity.framework.store.store import Store

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from serenity.daemon.metrics import MetricsTable
-from serenity.framework.calls import (
+from serenity.framework.crash_points import CrashPoint, passing
+from serenity.framework.loop import Loop
+from serenity.framework.mesos.calls import (
     Accept,
     AcceptInverseOffers,
     Acknowledge,
@@ -23,8 +25,6 @@ from serenity.framework.calls import (
     Suppress,
     Tell,
 )
-from serenity.framework.crash_points import CrashPoint, passing
-from serenity.framework.loop import Loop
 from serenity.framework.settings import FrameworkSettings
 from serenity.wire.mesos.resources import Json
 from serenity.wire.mesos.scheduler import CallRefused, Disconnected, SchedulerDriver

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from serenity.framework.jobs import Ended, Ending, Seen
+from serenity.framework.jobs.job import Ended, Ending, Seen
 from serenity.wire.mesos.resources import Json
 from serenity.wire.mesos.scheduler import decode_data
 from serenity.wire.messages.api import AttemptState

@@ -21,11 +21,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from serenity.framework.agents import Agent, Executor, Offer, Placed
-from serenity.framework.jobs import Key
-from serenity.framework.lines import Ask, Line, Lines
-from serenity.framework.room import Choice, Room
-from serenity.framework.task_info import ExecutorTemplate
+from serenity.framework.jobs.job import Key
+from serenity.framework.mesos.task_info import ExecutorTemplate
+from serenity.framework.placement.agents import Agent, Executor, Offer, Placed
+from serenity.framework.placement.lines import Ask, Line, Lines
+from serenity.framework.placement.room import Choice, Room
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What Mesos says, and what it is asked for."""
