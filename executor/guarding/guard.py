@@ -20,10 +20,10 @@ Who is frozen in vain stays so, and it is the next suspect's turn.
 
 What is held is given back after a while: the frozen are thawed to their deepest throttle, and
 everybody gets a tenth of the allocation a step.  Contention that comes back takes it back at
-once; from the suspects, also what was released in the last `hold_s`.  Who hurts as soon as it
-is thawed, or for the `relapses`-th time, is evicted: here it would only crawl.  When all that
-is suspected is frozen and production does not recover, best-effort is not the cause: all is
-let go, and the baseline learnt anew.
+once, also what was released in the last `hold_s`.  Who hurts as soon as it is thawed, or for
+the `relapses`-th time, is evicted: here it would only crawl.  When all that is suspected is
+frozen and production does not recover, best-effort is not the cause: all is let go, and the
+baseline learnt anew.
 
 Who was suspected rightly before is remembered by job, in the ranking (strategies/combined.py,
 part ``history``) and not here; `Relearn` tells it of those who were suspected wrongly.
@@ -273,9 +273,8 @@ class Guard:
 
     def _take_back(self, finding: Finding, verdict: Verdict, seen: Seen, episode: _Episode) -> list[Action]:
         """The contention is back: what was being given back is taken down again to what had helped."""
-        for each in verdict.guilty:
-            if each.container.id in self._released:
-                self._held[each.container.id] = self._released.pop(each.container.id)[1]
+        self._held |= {task: held for task, (_, held) in self._released.items()}
+        self._released.clear()
         if self._held:
             self._hold_factor = min(_LONGEST_HOLD, self._hold_factor * 2)
         loosened = {task: held for task, held in self._held.items() if held.loosened}

@@ -243,6 +243,19 @@ def test_who_hurts_right_after_its_release_is_known_again(relapses, expected):
     assert node.outcomes("a")[-1] == ("give back", "contention came back")
 
 
+def test_all_that_was_released_just_now_is_taken_back_whoever_is_suspected_most():
+    node = Node({"a": 0.5, "b": 0.5}, GuardParameters(hold_s=10.0, relapses=9))
+    for _ in range(8):
+        node.tick(finding(("a", 1.0), ("b", 0.9)))
+    held = {task for _, task in node.of(Throttle)}
+    for _ in range(60):
+        if len(node.of(Release)) < 2:
+            node.tick()
+    assert held == {"a", "b"} == {task for _, task in node.of(Release)}
+    again = node.tick(finding(("a", 1.0), ("b", 0.0)))
+    assert {each.task for each in again if isinstance(each, Throttle | Freeze)} == {"a", "b"}
+
+
 def test_a_release_of_long_ago_is_forgotten():
     node = released(relapses=1)
     for _ in range(10):
