@@ -59,7 +59,7 @@ def key_value_service(port: int, cpus: int) -> tuple[Service, str]:
     else:
         argv = [sys.executable, "-P", "-m", "serenity.cli.demo.kv_service", "--port", str(port)]
         words = "the built-in key-value service (no memcached on PATH)"
-    return Service("memcached" if memcached else "kv", tuple(argv), cpus * 0.2, 512, sli_labels(address), port), words
+    return Service("memcached" if memcached else "kv", tuple(argv), cpus * 0.25, 512, sli_labels(address), port), words
 
 
 def standby(cpus: int, mem_mb: float) -> Service:
