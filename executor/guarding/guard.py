@@ -278,12 +278,12 @@ class Guard:
         if self._held:
             self._hold_factor = min(_LONGEST_HOLD, self._hold_factor * 2)
         loosened = {task: held for task, held in self._held.items() if held.loosened}
-        if loosened:
+        top = verdict.guilty[0].container.id if verdict.guilty else None
+        if loosened and (top is None or top in self._held):  # Somebody new is taken down beside them, without waiting.
             episode.next_round_s = seen.now_s + self._watch_s
         highest = highest_rung(self._parameters.policy, finding.contention.cause)
         if highest is Rung.NOTHING:
             return []
-        top = verdict.guilty[0].container.id if verdict.guilty else None
         actions: list[Action] = []
         for task, held in loosened.items():
             logger.info("contention is back as %s is given back", task)

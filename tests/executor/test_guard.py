@@ -256,6 +256,12 @@ def test_all_that_was_released_just_now_is_taken_back_whoever_is_suspected_most(
     assert {each.task for each in again if isinstance(each, Throttle | Freeze)} == {"a", "b"}
 
 
+def test_somebody_new_is_taken_down_beside_those_that_are_taken_back():
+    node = released(relapses=9)
+    done = [each for each in node.tick(finding(("b", 1.0), ("a", 0.9))) if isinstance(each, Throttle)]
+    assert [each.task for each in done] == ["a", "b"]
+
+
 def test_a_release_of_long_ago_is_forgotten():
     node = released(relapses=1)
     for _ in range(10):
