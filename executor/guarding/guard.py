@@ -125,10 +125,10 @@ class Guard:
     ) -> list[Action]:
         """`use`, `rss_bytes`: cores and bytes by row, NaN or missing where not measured; `tasks`: ours that run."""
         seen = self._seen(use, tasks, rss_bytes or {})
-        for task in [each for each in self._held if each not in tasks or tasks[each].being_ended]:
-            del self._held[task]
+        stays = {name for name, each in tasks.items() if not each.being_ended}
+        self._held = {task: held for task, held in self._held.items() if task in stays}
         since_s = seen.now_s - self._parameters.hold_s
-        self._released = {task: at for task, at in self._released.items() if task in tasks and at[0] > since_s}
+        self._released = {task: at for task, at in self._released.items() if task in stays and at[0] > since_s}
         self._evicted &= tasks.keys()
         return self._contended(findings, seen) if findings else self._quiet(seen)
 

@@ -262,6 +262,12 @@ def test_somebody_new_is_taken_down_beside_those_that_are_taken_back():
     assert [each.task for each in done] == ["a", "b"]
 
 
+def test_who_is_being_ended_is_not_taken_back():
+    node = released(relapses=9)
+    node.being_ended.add("a")
+    assert not [each for each in node.tick(finding(("b", 1.0))) if isinstance(each, Throttle) and each.task == "a"]
+
+
 def test_a_release_of_long_ago_is_forgotten():
     node = released(relapses=1)
     for _ in range(10):

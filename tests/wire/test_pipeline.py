@@ -30,7 +30,7 @@ def serve() -> Iterator[Serve]:
                 seen = b""
                 while seen.count(b'{"n":') < requests:
                     seen += connection.recv(65536)
-                with contextlib.suppress(BrokenPipeError):  # The client has seen enough, and is gone.
+                with contextlib.suppress(ConnectionError):  # The client has seen enough, and is gone.
                     for start in range(0, len(answer), 7):
                         connection.sendall(answer[start : start + 7])
 
