@@ -13,7 +13,7 @@ from serenity.cli.events import follow
 from serenity.cli.output import ago, clock_time, faint, folded, print_json, shorten, table, words
 from serenity.wire.messages.hints import Hint, Hints
 
-_NAME_COLUMNS = 24
+_NAME_COLUMNS = 18
 
 
 @click.command("hints")
@@ -23,7 +23,8 @@ _NAME_COLUMNS = 24
 def command(following: bool, as_json: bool, url: str | None) -> int:
     """Show noisy neighbours: on which agent, what suffers, and from whom.
 
-    No best-effort executor there runs the suspect, so nobody corrects it; other schedulers can place work elsewhere.
+    No best-effort executor there runs the suspect, so nobody corrects it; nothing new is launched there meanwhile.
+    SEVERITY is 0 where it is just noticed, and 1 where nothing is left to the production task.
     """
     framework = Framework(url)
     hints = framework.get("/v1/hints", Hints).hints
@@ -44,14 +45,15 @@ def _print(hints: tuple[Hint, ...], as_json: bool) -> None:
     elif not hints:
         words("no hints: nobody suffers from somebody whom Serenity cannot correct")
     else:
-        head = ("AGENT", "KIND", "FOR", "PROTECTED", "SUSPECT")
-        click.echo(table(head, [_row(each) for each in hints], right=frozenset({"FOR"})))
+        head = ("AGENT", "KIND", "SEVERITY", "FOR", "PROTECTED", "SUSPECT")
+        click.echo(table(head, [_row(each) for each in hints], right=frozenset({"SEVERITY", "FOR"})))
 
 
 def _row(hint: Hint) -> tuple[str, ...]:
     return (
         shorten(hint.hostname or hint.agent, _NAME_COLUMNS),
         hint.kind or "-",
+        "-" if hint.severity is None else f"{hint.severity:.2f}",
         ago(hint.since),
         shorten(hint.protected or "-", _NAME_COLUMNS),
         hint.suspect,

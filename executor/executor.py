@@ -310,6 +310,7 @@ class Executor:
             protected_framework=protected.framework if protected is not None else "",
             protected_job=protected.job if protected is not None else "",
             cause=finding.contention.cause if finding is not None else None,
+            severity=round(finding.contention.severity, 4) if finding is not None else None,
             dry_run=self._settings.dry_run,
         )
         logger.info("%s %s for %s: %s", action, task_id, correction.protected or "-", outcome)

@@ -155,6 +155,7 @@ class Core:
         )
         if any(each.state is AttemptState.PENDING for each in attempts):
             lines += tuple(each.sentence(self._clock.now_s()) for each in self._holds)
+            lines += why.spared(self.heard.hints.spared(self._clock.now_s()))
         return lines
 
     # -- operators ---------------------------------------------------------------------------
@@ -322,11 +323,19 @@ class Core:
             self._config.executor_cpus,
             self._config.executor_mem_mb,
         )
-        closed = [each for each in self._offers.values() if self._closed(each.agent_id, now_s)]
+        closed: list[Offer] = []
+        spared: list[Offer] = []
+        usable: list[Offer] = []
+        suffering = self.heard.hints.spared(now_s)
+        for each in self._offers.values():
+            if self._closed(each.agent_id, now_s):
+                closed.append(each)
+            else:
+                (spared if each.agent_id in suffering else usable).append(each)
         # For long: when a hold is over, a REVIVE brings them back.
         self._calls.extend(declines(closed, waiting=False))
         placement = place(
-            (each for each in self._offers.values() if not self._closed(each.agent_id, now_s)),
+            usable,
             self._book.lines,
             executors={
                 offer.agent_id: tuple(self._executors[offer.agent_id].values()) for offer in self._offers.values()
@@ -341,7 +350,7 @@ class Core:
         )
         for launch in placement.launches:
             self._launch(launch)
-        self._calls.extend(declines(placement.unused, waiting=bool(self._book.lines)))
+        self._calls.extend(declines([*placement.unused, *spared], waiting=bool(self._book.lines)))
         for old in shutdowns(placement.unused, self._executors, self._book.alive, template.digest):
             logger.info("executor %s on agent %s is of an earlier time and idle: ending it", *astuple(old))
             self._calls.append(old)

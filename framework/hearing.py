@@ -96,6 +96,8 @@ class Hearing:
 
     def _note_hint(self, said: Correction, agent_id: str, hostname: str | None, now_s: float) -> None:
         hint = self.hints.note(said, agent_id, hostname, now_s)
+        if hint.since < now_s:
+            return
         self._book.note(
             EventType.HINT,
             now_s,

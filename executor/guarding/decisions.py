@@ -14,6 +14,9 @@ from serenity.qos.pipeline import Pipeline
 from serenity.wire.messages.node import Overcommitment
 from serenity.wire.messages.statistics import KnownJobs
 
+# A framework holds a hint for five times as long.
+_HINT_EVERY_S = 60.0
+
 
 class Decisions:
     """One thread's, the tick's; no I/O."""
@@ -32,7 +35,7 @@ class Decisions:
         self._memory = memory
         self._limits = limits
         self._accused: dict[str, Accuse] = {}  # At the last tick, by task.
-        self._hinted: set[str] = set()
+        self._hinted: dict[str, float] = {}  # When, in frames' time, by task.
 
     def observe(self, frame: Frame) -> None:
         """A frame of the past: learnt from, and nothing else."""
@@ -50,7 +53,7 @@ class Decisions:
             if isinstance(each, Relearn):
                 self._pipeline.relearn(each.container_id)
                 self._accusations.absolved(each.container_id)
-        return actions + self._hints(actions)
+        return actions + self._hints(actions, frame.t)
 
     def know(self, known: KnownJobs) -> None:
         self._pipeline.know(known.jobs)
@@ -60,17 +63,16 @@ class Decisions:
         self.observe(frame)
         return self._guard.stand_down() + self._limits.stand_down()
 
-    def _hints(self, actions: list[Action]) -> list[Action]:
-        """Whoever was accused in vain at the last tick, once a contention."""
-        unowned = self._accusations.take_unowned() - self._hinted
-        hints: list[Action] = [
-            Hint(each.suspect, each.finding) for task, each in self._accused.items() if task in unowned
-        ]
+    def _hints(self, actions: list[Action], at: float) -> list[Action]:
+        """Whoever was accused in vain at the last tick; said again while it lasts, for a message may be lost."""
+        self._hinted = {task: then for task, then in self._hinted.items() if 0 <= at - then < _HINT_EVERY_S}
+        unowned = self._accusations.take_unowned() - self._hinted.keys()
+        vain = [each for task, each in self._accused.items() if task in unowned]
+        self._hinted |= {each.suspect.id: at for each in vain}
         self._accused = {each.suspect.id: each for each in actions if isinstance(each, Accuse)}
-        self._hinted |= unowned
         if any(isinstance(each, OpenValve) for each in actions):
             self._hinted.clear()
-        return hints
+        return [Hint(each.suspect, each.finding) for each in vain]
 
 
 def _column(frame: Frame, name: str) -> dict[str, float]:

@@ -90,6 +90,11 @@ class Residents:
     def learn(self, agent_id: str, said: Statistics, now_s: float) -> None:
         self._told[agent_id] = now_s, frozenset(each.job for each in said.jobs if each.role == "production")
 
+    def saw(self, agent_id: str, job: str, now_s: float) -> None:
+        """That production job there; who else is remains as it was told last."""
+        told_at, jobs = self._told.get(agent_id, (now_s, frozenset()))
+        self._told[agent_id] = now_s, jobs | {job} if now_s - told_at < _THERE_S else frozenset({job})
+
     def forget(self, agent_id: str) -> None:
         """The agent is gone."""
         self._told.pop(agent_id, None)

@@ -63,6 +63,7 @@ class Cluster:
         """A task of that job was, for production's sake; mostly it is told later what that has led to."""
         if not record.evicted or record.protected is None or not record.protected.job:
             return None
+        self._residents.saw(record.agent.id, record.protected.job, now_s)  # Its executor may tell only in a minute.
         self._evicted[record.id] = user, job, record.protected.job, record.cause or ""
         while len(self._evicted) > _MOST_EVICTED:
             del self._evicted[next(iter(self._evicted))]

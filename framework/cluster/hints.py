@@ -1,14 +1,33 @@
-"""Noisy neighbours that executors have told of, and that still hold."""
+"""Noisy neighbours that executors have told of, and that still hold; ours, and those of other frameworks."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from serenity.wire.messages.corrections import Correction
 from serenity.wire.messages.hints import Hint
 
-# An executor tells a contention once; nobody says that it is over.  After the estimator's closed valve and an
-# absolved contention it has long been forgotten.
+# An executor repeats each minute what goes on, and nobody says that it is over.
 HOLDS_S = 300.0
 _MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """An agent that gets nothing new for now: the worst of its hints, and whose it is; None: our own executor's."""
+
+    hint: Hint
+    told_by: str | None
+
+    def sentence(self) -> str:
+        hint = self.hint
+        kind = f" ({hint.kind})" if hint.kind else ""
+        by = f", as {self.told_by} says" if self.told_by is not None else ""
+        return (
+            f"{hint.hostname or hint.agent} gets nothing new for now: {hint.protected or 'production'} suffers there"
+            f"{kind} from {hint.suspect}, whom nobody corrects{by}"
+        )
 
 
 class HintBoard:
@@ -16,9 +35,10 @@ class HintBoard:
 
     def __init__(self) -> None:
         self._hints: dict[tuple[str, str | None, str | None, str], Hint] = {}
+        self._others: dict[str, tuple[float, Sequence[Hint]]] = {}  # By framework, with when it was asked.
 
     def note(self, correction: Correction, agent: str, hostname: str | None, now_s: float) -> Hint:
-        """Of a correction whose action is ``hint``."""
+        """Of a correction whose action is ``hint``.  It is news where its `since` is `now_s`."""
         key = (agent, correction.cause, correction.protected, correction.task)
         known = self._hints.pop(key, None)
         hint = Hint(
@@ -27,7 +47,7 @@ class HintBoard:
             kind=correction.cause,
             protected=correction.protected,
             suspect=correction.task,
-            severity=None,
+            severity=correction.severity,
             since=known.since if known is not None and now_s - known.last_at < HOLDS_S else now_s,
             last_at=now_s,
             text=correction.outcome,
@@ -37,7 +57,27 @@ class HintBoard:
             del self._hints[next(iter(self._hints))]
         return hint
 
+    def heard_from(self, framework: str, hints: Sequence[Hint], now_s: float) -> None:
+        """All that hold there, by its clock: what it does not tell any more is over."""
+        self._others[framework] = now_s, hints[:_MOST]
+
     def current(self, now_s: float) -> tuple[Hint, ...]:
-        """Those that were told lately, the newest first."""
+        """Our own that were told lately, the newest first."""
         self._hints = {key: each for key, each in self._hints.items() if now_s - each.last_at < HOLDS_S}
         return tuple(sorted(self._hints.values(), key=lambda each: each.since, reverse=True))
+
+    def spared(self, now_s: float) -> Mapping[str, Spared]:
+        """By agent id."""
+        self._others = {name: told for name, told in self._others.items() if now_s - told[0] < HOLDS_S}
+        found: dict[str, Spared] = {}
+        _keep_worst(found, self.current(now_s), None)
+        for name, (_, hints) in self._others.items():
+            _keep_worst(found, hints, name)
+        return found
+
+
+def _keep_worst(found: dict[str, Spared], hints: Iterable[Hint], told_by: str | None) -> None:
+    for each in hints:
+        known = found.get(each.agent)
+        if known is None or (each.severity or 0.0) > (known.hint.severity or 0.0):
+            found[each.agent] = Spared(each, told_by)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from serenity.framework.cluster.antagonists import Antagonist
+from serenity.framework.cluster.hints import Spared
 from serenity.framework.jobs.job import Attempt, Job
 from serenity.framework.jobs.views import attempt_text, one_line
 from serenity.framework.placement.agents import Attributes, Offer, satisfies, with_hostname
@@ -104,6 +105,13 @@ def last_ends(ended: Sequence[Attempt], now_s: float) -> tuple[str, ...]:
         f"{said or 'nobody has said why'}",
         f"of that instance {_count(free_ends, 'attempt')} ended for free so far, and {charged_ends} at its own cost",
     )
+
+
+def spared(agents: Mapping[str, Spared]) -> tuple[str, ...]:
+    """Where nothing goes for now, since somebody suffers there."""
+    lines = [one_line(each.sentence()) for each in list(agents.values())[:_MOST_LINES]]
+    more = len(agents) - _MOST_LINES
+    return (*lines, f"nor do {_count(more, 'other agent')}, for the like") if more > 0 else tuple(lines)
 
 
 def ended_text(state: JobState) -> str:

@@ -168,6 +168,7 @@ def test_a_suspect_that_nobody_here_runs_is_a_closed_valve_and_a_hint_once(execu
     eventually(lambda: len(estimator.leases) > leases + 10, "the valve stays closed")
     (hint,) = ours.corrections()
     assert (hint.action, hint.task, hint.protected) == ("hint", "spark-1", "web.1")
+    assert 0.0 < hint.severity <= 1.0
     assert "spark-1 of spark is suspected first" in hint.outcome
 
 

@@ -45,3 +45,14 @@ def test_agents_where_the_hurt_live():
     assert residents.agents_with(hurt, 60.0) == {}, "it has moved away"
     assert residents.agents_with({"mail": None}, 599.0) == {"a2": "mail"}
     assert residents.agents_with({"mail": None}, 600.0) == {}, "nobody has told of it for long"
+
+
+def test_who_was_seen_there_lives_there_beside_those_that_were_told():
+    residents = Residents()
+    residents.learn("a1", statistics("db"), 0.0)
+    residents.saw("a1", "web", 10.0)
+    residents.saw("a2", "web", 10.0)
+    assert residents.agents_with({"web": None}, 20.0) == {"a1": "web", "a2": "web"}
+    assert residents.agents_with({"db": None}, 20.0) == {"a1": "db"}
+    residents.saw("a1", "web", 610.0)
+    assert residents.agents_with({"db": None}, 620.0) == {}, "that it still lives there nobody has said"

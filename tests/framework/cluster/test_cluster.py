@@ -41,7 +41,7 @@ def record(**changes):
 
 def test_who_was_evicted_rightly_is_kept_off_agents_where_the_hurt_live():
     cluster = Cluster()
-    cluster.told("a1", "e", SAID, 0.0)
+    cluster.told("a9", "e", SAID, -700.0)
     cluster.evicted(record(), "ann", "crunch", 0.0)
     assert cluster.apart("ann", "crunch", 1.0) == {}, "nobody knows yet whether it has helped"
     confirmed = cluster.concluded("k1", "recovered after 2.0 s", 5.0)
