@@ -6,7 +6,6 @@ is used or asked for help: `serenity --help` imports none of them.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import click
 
 from serenity.cli import exits
+from serenity.cli.lazy_group import LazyGroup
 from serenity.cli.profile import PROFILE
 
 # Verb: its module, and its line in `serenity --help`.
@@ -52,23 +52,7 @@ _SECTIONS = {
 }
 
 
-class LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = importlib.import_module(f"serenity.cli.{VERBS[cmd_name][0]}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, verbs in _SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(verb, VERBS[verb][1]) for verb in verbs])
-
-
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, verbs=VERBS, sections=_SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--profile", metavar="NAME", help="The framework of [client.NAME] in serenity.toml.")
 @click.version_option(package_name="serenity-mesos", message="serenity %(version)s")
 def serenity(profile: str | None) -> None:

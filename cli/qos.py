@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from serenity.cli.lazy_group import LazyGroup
 
 VERBS = {
     "replay": ("qos_replay", "Run a pipeline over a recorded trace."),
@@ -15,21 +15,6 @@ VERBS = {
 }
 
 
-class _Verbs(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = importlib.import_module(f"serenity.cli.{VERBS[cmd_name][0]}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
-
-
-@click.command("qos", cls=_Verbs)
+@click.command("qos", cls=LazyGroup, verbs=VERBS)
 def command() -> None:
     """QoS pipelines: run them over traces, check them, draw them, list what they are made of."""

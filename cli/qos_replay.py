@@ -10,6 +10,7 @@ import msgspec
 
 from serenity.cli import exits
 from serenity.cli.client import json_option
+from serenity.cli.drawing import Picture
 from serenity.cli.failure import Failure
 from serenity.cli.output import words
 
@@ -29,7 +30,7 @@ def command(trace: Path, config: Path | None, plot: Path | None, as_json: bool) 
     from serenity.qos.stages import PipelineError
     from serenity.qos.trace import TraceError, read_trace
 
-    drawing = _drawing(plot)
+    picture = Picture("qos_plot", plot)
     try:
         replay = Replay(Pipeline.load(config or DEFAULT_FILE))
         frames, made = 0, 0
@@ -38,30 +39,13 @@ def command(trace: Path, config: Path | None, plot: Path | None, as_json: bool) 
             frames, made = frames + 1, made + len(decisions)
             for decision in decisions:
                 click.echo(msgspec.json.encode(decision) if as_json else _line(decision))
-            if drawing is not None:
-                drawing.add(frame, decisions)
-    except PipelineError as error:
+            picture.add(frame, decisions)
+    except (PipelineError, TraceError) as error:
         raise Failure(str(error), exits.USAGE) from error
-    except TraceError as error:
-        raise Failure(str(error), exits.USAGE) from error
-    if drawing is not None and plot is not None:
-        try:
-            drawing.save(plot)
-        except (OSError, ValueError) as error:
-            raise Failure(f"{plot} cannot be written: {error}", exits.USAGE) from error
+    picture.save()
     if not as_json:
         words(f"{frames} frames, {made} decisions")
     return exits.OK
-
-
-def _drawing(plot: Path | None):  # type: ignore[no-untyped-def]  # A class of an optional module.
-    if plot is None:
-        return None
-    try:
-        from serenity.cli.qos_plot import Drawing
-    except ImportError as error:
-        raise Failure("--plot needs matplotlib: pip install 'serenity-mesos[plot]'", exits.USAGE) from error
-    return Drawing()
 
 
 def _line(decision: Decision) -> str:

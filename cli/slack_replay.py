@@ -10,6 +10,7 @@ import msgspec
 
 from serenity.cli import exits
 from serenity.cli.client import json_option
+from serenity.cli.drawing import Picture
 from serenity.cli.failure import Failure
 from serenity.cli.output import words
 
@@ -35,22 +36,17 @@ def command(trace: Path, predictor: str | None, config: Path | None, plot: Path 
     from serenity.qos.stages import PipelineError
     from serenity.qos.trace import TraceError, read_trace
 
-    drawing = _drawing(plot)
+    picture = Picture("slack_plot", plot)
     try:
         replay = SlackReplay(_stages(config, predictor))
         frames = 0
         for frame in read_trace(trace):
             step, frames = replay.step(frame), frames + 1
             click.echo(msgspec.json.encode(step.estimate) if as_json else _line(step))
-            if drawing is not None:
-                drawing.add(frame, step.slack)
+            picture.add(frame, step.slack)
     except (PipelineError, TraceError) as error:
         raise Failure(str(error), exits.USAGE) from error
-    if drawing is not None and plot is not None:
-        try:
-            drawing.save(plot)
-        except (OSError, ValueError) as error:
-            raise Failure(f"{plot} cannot be written: {error}", exits.USAGE) from error
+    picture.save()
     if not as_json:
         words(f"{frames} frames")
     return exits.OK
@@ -66,16 +62,6 @@ def _stages(config: Path | None, predictor: str | None) -> SlackStages:
     if predictor is not None and file.slack.get("predictor", {}).get("name") != predictor:
         file = replace(file, slack={**file.slack, "predictor": {"name": predictor}})
     return SlackStages.from_file(file)
-
-
-def _drawing(plot: Path | None):  # type: ignore[no-untyped-def]  # A class of an optional module.
-    if plot is None:
-        return None
-    try:
-        from serenity.cli.slack_plot import Drawing
-    except ImportError as error:
-        raise Failure("--plot needs matplotlib: pip install 'serenity-mesos[plot]'", exits.USAGE) from error
-    return Drawing()
 
 
 def _line(step: Step) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from serenity.estimator.predictors.arrays import pack, unpack
@@ -19,7 +21,7 @@ def used(frame: Frame) -> Floats:
     return np.stack([frame.column(name) for name in COLUMNS])
 
 
-class Rowwise:
+class Rowwise(ABC):
     """Keeps `numbers` numbers a container and resource, in `self.learnt` of shape (numbers, 2, containers).
 
     They begin as NaN.  A subclass learns from what was measured, and says peaks; who is too new
@@ -35,17 +37,17 @@ class Rowwise:
         self._seen = np.full((2, 2, 0), np.nan)  # First and last measured at.
         self.learnt = np.full((numbers, 2, 0), np.nan)
 
-    def move(self, places: Places) -> None:
+    def move(self, places: Places) -> None:  # noqa: B027 - not every one keeps more
         """Containers have come or gone: what else is kept of them is to be rearranged (qos/rows.py)."""
 
+    @abstractmethod
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
         """All of shape (2, containers).  `passed_s`: since the last measurement; NaN at the first.  `use`: NaN where
         nothing was measured, and then nothing may change."""
-        raise NotImplementedError
 
+    @abstractmethod
     def peaks(self, allocated: Floats) -> Floats:
         """Shape (2, containers)."""
-        raise NotImplementedError
 
     def together(self, rows: Floats) -> tuple[Peaks, Peaks]:
         """Of the peaks that are known (else NaN), shape (2, containers)."""

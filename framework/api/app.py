@@ -60,10 +60,8 @@ def make_app(framework: Framework, tokens: TokenFile, gate: Gate) -> flask.Flask
         peer = Peer(environ[PEER_UID], environ.get("REMOTE_ADDR", ""))
         flask.g.caller = gate.enter(peer, dict(flask.request.headers))
 
-    for route in ROUTES:
+    for route in openapi.with_document(ROUTES):
         _add(app, route, _serving(route, framework, tokens))
-    document = msgspec.json.encode(openapi.document(ROUTES))
-    _add(app, openapi.ROUTE, lambda **_: flask.Response(document, mimetype="application/json"))
     app.after_request(_harden)
     _add_errors(app)
     return app

@@ -47,24 +47,27 @@ _NUMBERED = {
 }
 
 
-def _undone(_: Asked) -> None:
-    raise NotImplementedError("the document is served as it is")
+def with_document(routes: Sequence[Route]) -> tuple[Route, ...]:
+    """`routes`, and the one that serves their document, in which it stands, too."""
 
+    def do(_: Asked) -> bytes:
+        return encoded
 
-ROUTE = Route("GET", "/v1/openapi.json", "openapi", "This document.", Role.READ, Text("application/json"), _undone)
+    itself = Route("GET", "/v1/openapi.json", "openapi", "This document.", Role.READ, Text("application/json"), do)
+    everything = (*routes, itself)
+    encoded = msgspec.json.encode(document(everything))
+    return everything
 
 
 def document(routes: Sequence[Route]) -> Document:
-    """Of the routes, and of the one that the document itself is served by."""
-    everything = [*routes, ROUTE]
-    structs = {each.answer for each in everything if isinstance(each.answer, type)}
-    structs |= {each.body for each in everything if each.body is not None}
+    structs = {each.answer for each in routes if isinstance(each.answer, type)}
+    structs |= {each.body for each in routes if each.body is not None}
     _, components = msgspec.json.schema_components(
         [*sorted(structs, key=lambda each: each.__name__), api.Problem, api.Event],
         ref_template="#/components/schemas/{name}",
     )
     paths: dict[str, Document] = {}
-    for each in everything:
+    for each in routes:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
     return {
         "openapi": "3.1.0",

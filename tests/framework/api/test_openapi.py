@@ -10,7 +10,7 @@ import sys
 import msgspec
 import pytest
 
-from serenity.framework.api.openapi import document
+from serenity.framework.api.openapi import document, with_document
 from serenity.framework.api.routes import ROUTES, Events
 from serenity.wire.messages import api
 from serenity.wire.transport.http import Endpoint, open_stream
@@ -20,8 +20,9 @@ _LEFT_OUT = r"events$|/tokens/\{token\}$|/nodes"
 
 
 def test_the_document_is_served_and_is_of_the_table(served):
-    assert served.request("GET", "/v1/openapi.json") == json.loads(msgspec.json.encode(document(ROUTES)))
-    assert {(method.upper(), path) for path, each in document(ROUTES)["paths"].items() for method in each} == {
+    described = document(with_document(ROUTES))
+    assert served.request("GET", "/v1/openapi.json") == json.loads(msgspec.json.encode(described))
+    assert {(method.upper(), path) for path, each in described["paths"].items() for method in each} == {
         *((each.method, each.path) for each in ROUTES),
         ("GET", "/v1/openapi.json"),
     }
