@@ -20,6 +20,8 @@ import msgspec
 
 from serenity.daemon.clock import Clock
 from serenity.framework.cluster.cluster import Cluster
+from serenity.framework.estimators.rollout import Plan, Rollout
+from serenity.framework.estimators.task import TaskId
 from serenity.framework.hearing import Hearing
 from serenity.framework.jobs import why
 from serenity.framework.jobs.book import Book
@@ -81,6 +83,8 @@ class CoreConfig:
     executor_cpus: float
     executor_mem_mb: float
     reconcile_every_s: float
+    role: str = "serenity"
+    estimators: Plan = Plan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,11 @@ class Core:
             self._executors[executor.agent_id][executor.id] = executor
         self._offers: dict[str, Offer] = {}
         self._seen_slack: dict[str, why.SeenSlack] = {}  # By agent.
-        self.heard = Hearing(self._book, Cluster(snapshot.antagonists))
+        self.heard = Hearing(self._book, Cluster(snapshot.antagonists, snapshot.job_cpi, snapshot.slo_periods))
         self._maintenance = Maintenance()
-        self._demand = Demand()
+        self.rollout = Rollout(config.estimators, snapshot.estimators)
+        # Of the slack's role alone, where there is another; whether estimators' resources are wanted is its own matter.
+        self._demand = Demand((config.role,) if self.rollout.on else ())
         self._calls: list[Call] = []
         self._pursuit = Pursuit(config.reconcile_every_s)
 
@@ -202,12 +208,14 @@ class Core:
         self._offers.clear()
         self._maintenance.forget()
         self._demand.subscribed()
+        self.rollout.subscribed(self._clock.now_s())
         self._pursuit.subscribed(self._clock.monotonic_s())
 
     def subscription_ended(self) -> None:
         """Offers die with the subscription."""
         self.subscribed = False
         self._offers.clear()
+        self.rollout.unsubscribed()
 
     def framework_removed(self) -> None:
         """Mesos has ended the framework, and with it every task; the next subscription is a new framework's."""
@@ -215,13 +223,13 @@ class Core:
         self.framework_id, self._book.changes.framework_id = None, ""
         for agent_id in list(self._executors):
             self.executor_ended(agent_id, None)
+        self.rollout.framework_removed(self._clock.now_s(), _REMOVED_LINGERS_S)
         gone = Ending(AttemptState.LOST, Reason.LOST, "Mesos removed the framework", lingers_s=_REMOVED_LINGERS_S)
         for attempt in self._book.alive():
             self._step(attempt, Ended(gone))
 
     def offered(self, offers: Sequence[Json]) -> None:
         now_s = self._clock.now_s()
-        self._demand.offers_came(now_s)
         for each in offers:
             try:
                 offer = Offer.from_json(each)
@@ -229,12 +237,17 @@ class Core:
                 # It stays with us unused until Mesos rescinds it; nothing can be done with it.
                 logger.error("an offer that cannot be read: %r: %s", error, each)
                 continue
-            self._offers[offer.id] = offer
             self._maintenance.offered(offer.agent_id, each.get("unavailability"))
+            if self.rollout.on and each.get("allocation_info", {}).get("role") == self.rollout.plan.template.role:
+                self.rollout.offered(offer)
+                continue
+            self._demand.offers_came(now_s)
+            self._offers[offer.id] = offer
             self._seen_slack[offer.agent_id] = why.SeenSlack.of(offer, now_s)
 
     def rescinded(self, offer_id: str) -> None:
         self._offers.pop(offer_id, None)
+        self.rollout.rescinded(offer_id)
 
     def asked_back(self, inverse_offers: Sequence[Json]) -> None:
         """Maintenance is planned: agents are closed in time, and then drained."""
@@ -250,6 +263,10 @@ class Core:
         update = decode(status)
         if "uuid" in status:
             self._calls.append(Acknowledge(status))
+        estimator = TaskId.parse(update.task_id)
+        if estimator is not None:
+            self.rollout.updated(update, estimator, self._clock.now_s())
+            return
         attempt = self._book.find(update.task_id)
         if attempt is None:
             self._stale(update, status)
@@ -298,6 +315,7 @@ class Core:
             self._book.changes.holds_over.add(agent.agent_id)
             fresh = True
         fresh |= self.heard.forget(now_s)
+        self.heard.keep(now_s)
         for attempt in self._maintenance.leaving(self._book.alive, now_s):
             self._kill(self._step(attempt, Seen(AttemptState.KILLING)))
         if self.subscribed:
@@ -306,6 +324,7 @@ class Core:
             call = self._demand.call(bool(self._book.lines), fresh, now_s)
             if call is not None:
                 self._calls.append(call)
+        self._roll_out(now_s)
         for job_id in self._book.forget_ended():
             self._flapping.forget(job_id)
             for over in self._cooldowns.forget_job(job_id):
@@ -356,6 +375,13 @@ class Core:
             self._calls.append(old)
             self.executor_ended(old.agent_id, old.executor_id)
         self._offers.clear()
+
+    def _roll_out(self, now_s: float) -> None:
+        steps = self.rollout.end_round(lambda agent_id: self._closed(agent_id, now_s), now_s)
+        changes = self._book.changes
+        changes.estimators.update(steps.launched)
+        changes.estimators_gone |= steps.gone
+        self._calls.extend(steps.calls)
 
     def _hostname(self, agent_id: str) -> str:
         seen = self._seen_slack.get(agent_id)

@@ -10,6 +10,8 @@ import msgspec
 from serenity.framework.cluster.antagonists import Antagonist
 from serenity.framework.cluster.cluster import Cluster
 from serenity.framework.cluster.hints import HintBoard
+from serenity.framework.cluster.known_jobs import HALF_LIFE_S
+from serenity.framework.cluster.services import BIN_S, HISTORY_S
 from serenity.framework.jobs.book import Book
 from serenity.framework.jobs.job import Attempt, Job
 from serenity.framework.jobs.views import correction_text
@@ -21,6 +23,9 @@ from serenity.wire.messages.framework_message import MessageError
 from serenity.wire.messages.statistics import Statistics
 
 logger = logging.getLogger(__name__)
+
+# Of what was counted then a ten-thousandth is left.
+_CPI_KEPT_S = 14 * HALF_LIFE_S
 
 
 class Hearing:
@@ -63,6 +68,15 @@ class Hearing:
             self._book.changes.antagonists.pop(each.key, None)
             self._book.changes.antagonists_over.add(each.key)
         return bool(over)
+
+    def keep(self, now_s: float) -> None:
+        """Statistics of the cluster, every few minutes."""
+        jobs, periods = self.cluster.to_keep(now_s)
+        if jobs or periods:
+            changes = self._book.changes
+            changes.job_cpi |= {each.key: each for each in jobs}
+            changes.slo_periods |= {each.key: each for each in periods}
+            changes.statistics_over = now_s - _CPI_KEPT_S, now_s - HISTORY_S - BIN_S
 
     def avoided(self, cooling: Mapping[str, Collection[str]], now_s: float) -> Mapping[str, Collection[str]]:
         """Agents that cool down for a job, or where somebody lives whom it has hurt; by the id of a job in line."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from serenity.framework.cluster.antagonists import Antagonist, Antagonists, Residents
+from serenity.framework.cluster.kept import JobCpi, SloPeriod
 from serenity.framework.cluster.known_jobs import JobsOfCluster
 from serenity.framework.cluster.services import Service, Services
 from serenity.wire.messages import antagonists, slo
@@ -16,17 +17,26 @@ from serenity.wire.messages.statistics import KnownJobs, Slo, Statistics
 _HOUR_S = 3600.0
 # Outcomes follow within seconds, or never; those that a restart has forgotten confirm nobody.
 _MOST_EVICTED = 10_000
+# What a restart may lose of the statistics; and how much of them a commit, for which others wait, takes along.
+_KEPT_EVERY_S = 300.0
+_MOST_KEPT = 500
 _RECOVERED = "recovered"  # As outcomes of evictions begin that have helped.
 
 
 class Cluster:
     """One caller: the core's thread.  Times are seconds since the epoch."""
 
-    def __init__(self, known: Iterable[Antagonist] = ()) -> None:
-        self.antagonists = Antagonists(known)
-        self._jobs = JobsOfCluster()
+    def __init__(
+        self,
+        antagonists: Iterable[Antagonist] = (),
+        job_cpi: Iterable[JobCpi] = (),
+        slo_periods: Iterable[SloPeriod] = (),
+    ) -> None:
+        self.antagonists = Antagonists(antagonists)
+        self._jobs = JobsOfCluster(job_cpi)
         self._residents = Residents()
-        self._services = Services()
+        self._services = Services(slo_periods)
+        self._kept_at: float | None = None
         # User, job, protected job and cause, by the kill record's id.
         self._evicted: dict[str, tuple[str, str, str, str]] = {}
 
@@ -85,6 +95,17 @@ class Cluster:
 
     def agent_gone(self, agent_id: str) -> None:
         self._residents.forget(agent_id)
+
+    def to_keep(self, now_s: float) -> tuple[list[JobCpi], list[SloPeriod]]:
+        """Statistics that are to be stored now: none most of the time, then all that have changed, in parts."""
+        if self._kept_at is None:
+            self._kept_at = now_s
+        if 0 <= now_s - self._kept_at < _KEPT_EVERY_S:
+            return [], []
+        jobs, periods = self._jobs.changed(_MOST_KEPT), self._services.changed(_MOST_KEPT)
+        if len(jobs) < _MOST_KEPT and len(periods) < _MOST_KEPT:
+            self._kept_at = now_s
+        return [each for each in jobs if each.storable], [each for each in periods if each.storable]
 
     def services(self, now_s: float) -> tuple[slo.Service, ...]:
         return tuple(_status(each, now_s) for each in self._services.current(now_s))

@@ -10,8 +10,11 @@ Source: Zhang et al., CPI²: CPU performance isolation for shared compute cluste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
+from serenity.framework.cluster.kept import JobCpi
 from serenity.wire.messages.statistics import Cpi, JobStatistics, KnownJobs, Statistics
 
 HALF_LIFE_S = 86_400.0
@@ -45,8 +48,13 @@ class _Aged:
 class JobsOfCluster:
     """Jobs go by their names, whichever framework runs them, as in detector ``cpi_outlier``."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], _Aged] = {}  # By CPU type and job; who was heard of last stands last.
+    def __init__(self, kept: Iterable[JobCpi] = ()) -> None:
+        # By CPU type and job; who was heard of last stands last.
+        self._known = {
+            each.key: _Aged(each.samples, each.mean, each.variance, each.at)
+            for each in sorted(kept, key=lambda each: each.at)[-_MOST:]
+        }
+        self._changed: dict[tuple[str, str], None] = {}
         self._told_at: dict[str, float] = {}  # By listener.
 
     def learn(self, said: Statistics, now_s: float) -> None:
@@ -58,9 +66,19 @@ class JobsOfCluster:
                     known = _Aged(0.0, 0.0, 0.0, now_s)
                 known.age(now_s)
                 known.merge(each.cpi)
-                self._known[key] = known
+                if math.isfinite(known.mean + known.variance):  # Else its executor told nonsense: begin anew.
+                    self._known[key] = known
+                    self._changed[key] = None
         while len(self._known) > _MOST:
             del self._known[next(iter(self._known))]
+
+    def changed(self, most: int) -> list[JobCpi]:
+        """Of those that were told of since they were returned here last, so many."""
+        keys = list(self._changed)[:most]
+        for key in keys:
+            del self._changed[key]
+        there = ((key, self._known[key]) for key in keys if key in self._known)
+        return [JobCpi(*key, **asdict(known)) for key, known in there]
 
     def of(self, cpu_type: str, job: str, now_s: float) -> Cpi | None:
         """None while too little is known."""

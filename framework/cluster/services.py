@@ -7,9 +7,11 @@ framework may also report its own (``POST /v1/slo``).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from serenity.framework.cluster.kept import SloPeriod
 from serenity.wire.messages.statistics import Slo
 
 BIN_S = 300.0
@@ -69,32 +71,37 @@ class Service:
 class Services:
     """By framework and name; who was heard of last stands last."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Iterable[SloPeriod] = ()) -> None:
         self._services: dict[tuple[str, str], Service] = {}
+        self._changed: dict[tuple[str, str, float], None] = {}
+        for each in sorted(kept, key=lambda each: each.start):
+            service = self._service((each.framework, each.service), each)
+            service.bins.append(Bin(each.start, each.measured_s, each.met_s, each.corrections))
 
     def told(self, framework: str, name: str, who: str, slo: Slo, now_s: float) -> Service:
         """`who`: an agent, or whoever reports the service's indicator itself."""
-        key = framework, name
-        service = self._services.pop(key, None)
-        if service is None or (service.indicator, service.unit, service.better) != (
-            slo.indicator, slo.unit, slo.better
-        ):  # fmt: skip
-            service = Service(framework, name, slo.indicator, slo.unit, slo.better, slo.objective)
-        service.objective = slo.objective
+        service = self._service((framework, name), slo)
         service.values[who] = now_s, slo.now
         current = service.bin_at(now_s)
         current.measured_s += slo.measured_s
         current.met_s += slo.met_s
-        self._services[key] = service
-        while len(self._services) > _MOST:
-            del self._services[next(iter(self._services))]
+        self._changed[framework, name, current.start] = None
         return service
 
     def corrected(self, framework: str, name: str, now_s: float) -> None:
         """Something was done to best-effort for its sake; not noted of what has no indicator."""
         service = self._services.get((framework, name))
         if service is not None:
-            service.bin_at(now_s).corrections += 1
+            current = service.bin_at(now_s)
+            current.corrections += 1
+            self._changed[framework, name, current.start] = None
+
+    def changed(self, most: int) -> list[SloPeriod]:
+        """Of the periods that have changed since they were returned here last, so many."""
+        keys = list(self._changed)[:most]
+        for key in keys:
+            del self._changed[key]
+        return [period for key in keys if (period := self._period(*key)) is not None]
 
     def current(self, now_s: float) -> list[Service]:
         """Those with any history, by framework and name."""
@@ -102,3 +109,34 @@ class Services:
         for key in over:
             del self._services[key]
         return [self._services[key] for key in sorted(self._services)]
+
+    def _service(self, key: tuple[str, str], told: Slo | SloPeriod) -> Service:
+        """Of that key; with another indicator than before it begins anew."""
+        service = self._services.pop(key, None)
+        if service is None or (service.indicator, service.unit, service.better) != (
+            told.indicator, told.unit, told.better
+        ):  # fmt: skip
+            service = Service(*key, told.indicator, told.unit, told.better, told.objective)
+        service.objective = told.objective
+        self._services[key] = service
+        while len(self._services) > _MOST:
+            del self._services[next(iter(self._services))]
+        return service
+
+    def _period(self, framework: str, name: str, start: float) -> SloPeriod | None:
+        service = self._services.get((framework, name))
+        each = next((each for each in reversed(service.bins) if each.start == start), None) if service else None
+        if service is None or each is None:
+            return None
+        return SloPeriod(
+            framework=framework,
+            service=name,
+            start=start,
+            indicator=service.indicator,
+            unit=service.unit,
+            better=service.better,
+            objective=service.objective,
+            measured_s=each.measured_s,
+            met_s=each.met_s,
+            corrections=each.corrections,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serenity.framework.cluster.antagonists import Antagonist
+from serenity.framework.cluster.kept import JobCpi, SloPeriod
 from serenity.framework.jobs.job import Attempt, Job
 from serenity.framework.placement.agents import Executor
 from serenity.framework.placement.cooldowns import Cooldown
@@ -30,6 +31,10 @@ class Changes:
     holds_over: set[str] = field(default_factory=set)
     antagonists: dict[tuple[str, str, str], Antagonist] = field(default_factory=dict)
     antagonists_over: set[tuple[str, str, str]] = field(default_factory=set)
+    job_cpi: dict[tuple[str, str], JobCpi] = field(default_factory=dict)
+    slo_periods: dict[tuple[str, str, float], SloPeriod] = field(default_factory=dict)
+    # What of these two is from before these times goes; seconds since the epoch.
+    statistics_over: tuple[float, float] | None = None
     events: list[api.Event] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -46,6 +51,9 @@ class Changes:
             or self.holds_over
             or self.antagonists
             or self.antagonists_over
+            or self.job_cpi
+            or self.slo_periods
+            or self.statistics_over
             or self.events
         )
 
@@ -63,3 +71,5 @@ class Snapshot:
     cooldowns: tuple[Cooldown, ...]
     holds: tuple[Hold, ...] = ()
     antagonists: tuple[Antagonist, ...] = ()
+    job_cpi: tuple[JobCpi, ...] = ()
+    slo_periods: tuple[SloPeriod, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from serenity.framework.cluster.antagonists import Antagonist
+from serenity.framework.cluster.kept import JobCpi, SloPeriod
 from serenity.framework.jobs.job import Attempt, Ending, Job, Place
 from serenity.framework.placement.agents import Executor
 from serenity.framework.placement.cooldowns import Cooldown
@@ -161,6 +162,10 @@ def from_antagonist(antagonist: Antagonist) -> Row:
 
 def to_antagonist(row: Mapping[Any, Any]) -> Antagonist:
     return Antagonist(**row)
+
+
+def from_statistics(kept: JobCpi | SloPeriod) -> Row:
+    return dataclasses.asdict(kept)
 
 
 def from_hold(hold: Hold) -> Row:

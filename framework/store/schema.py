@@ -125,6 +125,34 @@ antagonists = sa.Table(
     sa.Column("times", sa.Integer, nullable=False),
 )
 
+# How many cycles an instruction of a production job takes, by type of CPU; `at`: as of when the samples are aged.
+job_cpi = sa.Table(
+    "job_cpi",
+    metadata,
+    sa.Column("cpu_type", sa.String, primary_key=True),
+    sa.Column("job", sa.String, primary_key=True),
+    sa.Column("samples", sa.Float, nullable=False),
+    sa.Column("mean", sa.Float, nullable=False),
+    sa.Column("variance", sa.Float, nullable=False),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+)
+
+# How production services did, period by period, for a day.
+slo_periods = sa.Table(
+    "slo_periods",
+    metadata,
+    sa.Column("framework", sa.String, primary_key=True),
+    sa.Column("service", sa.String, primary_key=True),
+    sa.Column("start", sa.Float, primary_key=True, index=True),
+    sa.Column("indicator", sa.String, nullable=False),
+    sa.Column("unit", sa.String, nullable=False),
+    sa.Column("better", sa.String, nullable=False),
+    sa.Column("objective", sa.Float),
+    sa.Column("measured_s", sa.Float, nullable=False),
+    sa.Column("met_s", sa.Float, nullable=False),
+    sa.Column("corrections", sa.Integer, nullable=False),
+)
+
 Migration = Callable[[sa.Connection], None]
 
 
@@ -159,6 +187,11 @@ def _add_antagonists(connection: sa.Connection) -> None:
     antagonists.create(connection, checkfirst=True)
 
 
+def _add_statistics(connection: sa.Connection) -> None:
+    for table in (job_cpi, slo_periods):
+        table.create(connection, checkfirst=True)
+
+
 # The n-th makes schema version n+1 out of version n; each runs in one transaction with the
 # new version's number.  Written once, never changed: old stores must still go through them.
 MIGRATIONS: tuple[Migration, ...] = (
@@ -168,4 +201,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     _add_owner_submit_id_and_unreachable_at,
     _add_indexes_for_retention,
     _add_antagonists,
+    _add_statistics,
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import sqlalchemy as sa
 
+from serenity.framework.cluster.kept import JobCpi, SloPeriod
 from serenity.framework.crash_points import CrashPoint, passing
 from serenity.framework.jobs.job import Attempt
 from serenity.framework.jobs.views import concluded
@@ -135,6 +136,10 @@ class Store:
         self._upsert(
             connection, schema.antagonists, [rows.from_antagonist(each) for each in changes.antagonists.values()]
         )
+        self._upsert(connection, schema.job_cpi, [rows.from_statistics(each) for each in changes.job_cpi.values()])
+        self._upsert(
+            connection, schema.slo_periods, [rows.from_statistics(each) for each in changes.slo_periods.values()]
+        )
         self._upsert(connection, schema.events, [rows.from_event(each) for each in changes.events])
         for agent_id, executor_id in changes.executors_gone:
             table = schema.executors
@@ -146,6 +151,10 @@ class Store:
             table = schema.antagonists
             this = sa.and_(table.c.user == user, table.c.job == job, table.c.protected == protected)
             connection.execute(table.delete().where(this))
+        if changes.statistics_over is not None:
+            cpi_before_s, periods_before_s = changes.statistics_over
+            connection.execute(schema.job_cpi.delete().where(schema.job_cpi.c.at < cpi_before_s))
+            connection.execute(schema.slo_periods.delete().where(schema.slo_periods.c.start < periods_before_s))
         for agent_id in changes.holds_over:
             connection.execute(schema.holds.delete().where(schema.holds.c.agent_id == agent_id))
 
@@ -193,6 +202,9 @@ class Store:
                 antagonists=tuple(
                     rows.to_antagonist(each) for each in connection.execute(sa.select(schema.antagonists)).mappings()
                 ),
+                # Their columns are in the order of the fields: there may be half a million.
+                job_cpi=tuple(JobCpi(*each) for each in connection.execute(sa.select(schema.job_cpi))),
+                slo_periods=tuple(SloPeriod(*each) for each in connection.execute(sa.select(schema.slo_periods))),
             )
 
     def ping(self) -> None:

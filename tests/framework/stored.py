@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serenity.framework.cluster.kept import JobCpi, SloPeriod
 from serenity.framework.jobs.book import Book
 from serenity.framework.jobs.job import Ended, Ending, Job, Launch, Place, first_attempt, step
 from serenity.framework.placement.agents import Executor
@@ -19,6 +20,11 @@ RECORD = KillRecord(
     agent=Agent(id="S0", hostname="h7"),
     killed=Killed(task="j.0.1", job="j", attempt=1, ran_for_s=1.0, resources=TaskResources(cpus=1.0, mem_bytes=1)),
     reason="QOS_MEMORY",
+)
+CPI = (JobCpi("a CPU", "web", 31.5, 1.25, 0.01, at=100.0), JobCpi("another", "wéb", 1e-9, 1.0, 0.0, at=4000.0))
+PERIODS = tuple(
+    SloPeriod("F2", "web", start, "p99", "ms", "lower", objective, measured_s=300.0, met_s=250.5, corrections=2)
+    for start, objective in ((300.0, 20.0), (3900.0, None))
 )
 
 
@@ -38,4 +44,8 @@ def filled_changes(store: Store) -> Changes:
     changes.framework_id = "F1"
     changes.executors["S0", "serenity-1"] = Executor("S0", "serenity-1", "d", {"resources": []})
     changes.cooldowns[job.id, "S0"] = Cooldown(job.id, "S0", "h7", 99.0)
+    for each in CPI:
+        changes.job_cpi[each.key] = each
+    for period in PERIODS:
+        changes.slo_periods[period.key] = period
     return changes

@@ -17,7 +17,7 @@ from serenity.wire.transport.http import Endpoint, Response, open_stream, reques
 from tests.framework.conftest import FrameworkProcess, Slack
 from tests.framework.forked import ForkedFramework
 from tests.framework.postgresql_server import PostgresqlServer, find_binaries
-from tests.framework.stored import filled_changes
+from tests.framework.stored import CPI, PERIODS, filled_changes
 from tests.framework.zygote import Zygote
 from tests.polling import eventually
 
@@ -74,6 +74,9 @@ def test_what_was_committed_is_there_after_opening_it_again(opened: Callable[[],
     ((job, kills),) = snapshot.jobs
     assert (job.request.env, kills) == ({"A": "ä"}, 1)
     assert snapshot.executors == tuple(changes.executors.values())
+    assert (snapshot.job_cpi, snapshot.slo_periods) == (CPI, PERIODS)
+    store.commit(Changes(statistics_over=(4000.0, 3900.0)))
+    assert (store.load().job_cpi, store.load().slo_periods) == (CPI[1:], PERIODS[1:])
     found, expected = store.attempt("2q00001", 0, 1), changes.attempts["2q00001.0.1"]
     assert found is not None
     assert (found.ending, found.retry, found.place) == (expected.ending, expected.retry, expected.place)
@@ -141,8 +144,12 @@ def test_a_newer_schema_is_refused_and_an_older_one_migrated(opened: Callable[[]
     store.close()
     with psycopg.connect(url) as connection:
         connection.execute("ALTER TABLE attempts DROP COLUMN measured")
+        connection.execute("DROP TABLE job_cpi, slo_periods")
         connection.execute("UPDATE facts SET value = '1' WHERE key = 'schema_version'")
-    assert len(opened().load().attempts) == 2
+    migrated = opened()
+    assert len(migrated.load().attempts) == 2
+    migrated.commit(filled_changes(migrated))
+    assert migrated.load().job_cpi == CPI
     with psycopg.connect(url) as connection:
         connection.execute("UPDATE facts SET value = '99' WHERE key = 'schema_version'")
     with pytest.raises(StoreError, match=r"written by a newer Serenity \(schema 99"):

@@ -24,7 +24,7 @@ from serenity.framework.store.janitor import Janitor
 from serenity.framework.store.store import Store
 from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState, JobRequest, JobState
-from tests.framework.stored import filled_changes
+from tests.framework.stored import CPI, PERIODS, filled_changes
 
 
 @pytest.fixture
@@ -65,6 +65,16 @@ def test_what_was_committed_is_there_after_opening_it_again(opened):
     }
     assert snapshot.executors == tuple(changes.executors.values())
     assert snapshot.cooldowns == tuple(changes.cooldowns.values())
+
+
+def test_statistics_come_back_as_they_were_until_they_are_old(opened):
+    store = opened()
+    store.commit(filled_changes(store))
+    again = store.load()
+    assert (again.job_cpi, again.slo_periods) == (CPI, PERIODS)
+    store.commit(Changes(statistics_over=(4000.0, 3900.0)))
+    left = store.load()
+    assert (left.job_cpi, left.slo_periods) == (CPI[1:], PERIODS[1:])
 
 
 def test_an_attempt_with_its_record_comes_back_as_it_was(opened):

@@ -10,8 +10,9 @@ from serenity.framework.cluster.antagonists import REMEMBERED_S
 from serenity.framework.mesos.calls import Accept, Tell
 from serenity.wire.messages.corrections import Outcome
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, Protected, Step, TaskResources
-from serenity.wire.messages.statistics import Cpi, JobStatistics, Statistics, decode_known_jobs
+from serenity.wire.messages.statistics import Cpi, JobStatistics, Slo, Statistics, decode_known_jobs
 from tests.framework.life import Life
+from tests.framework.stored import filled_changes
 
 
 @pytest.fixture
@@ -19,11 +20,12 @@ def life(tmp_path):
     return Life(tmp_path)
 
 
-def statistics(*jobs, samples=40.0):
+def statistics(*jobs, samples=40.0, slo=None):
     """An executor's word on who is in production on its agent."""
     cpi = Cpi(samples=samples, mean=1.0, variance=0.01)
     told = tuple(
-        JobStatistics(role="production", framework="F", job=each, containers=1, cpus=1.0, cpi=cpi) for each in jobs
+        JobStatistics(role="production", framework="F", job=each, containers=1, cpus=1.0, cpi=cpi, slo=slo)
+        for each in jobs
     )
     return Statistics(at=0.0, seconds=60.0, cpu_type="a CPU", jobs=told).encode()
 
@@ -97,3 +99,32 @@ def test_an_executor_is_answered_with_what_the_cluster_knows_of_its_jobs(life):
     (tell,) = life.of_kind(Tell)
     assert (tell.agent_id, tell.executor_id) == ("S2", "e2")
     assert decode_known_jobs(tell.data).jobs["web"].samples == 40.0
+
+
+def test_statistics_outlive_a_restart_but_for_some_minutes(life):
+    slo = Slo(indicator="p99", unit="ms", better="lower", now=30.0, measured_s=60.0, objective=20.0, met_s=15.0)
+    life.round()
+    for minute in range(10):
+        life.core.message("S1", "e1", statistics("web", "bad\0name", samples=10.0, slo=slo))
+        assert bool(life.round().changes.job_cpi) == (minute == 5), "they are written every few minutes"
+        life.clock.advance(60.0)
+    life.restart()
+    (web,) = life.core.heard.cluster.services(life.clock.now_s())
+    assert (web.service, web.met_last_hour) == ("web", 0.25)
+    assert sum(each.measured_s for each in web.history) == 360.0
+    life.subscribe()
+    life.core.message("S2", "e2", statistics("web", samples=1.0))
+    life.round()
+    (tell,) = life.of_kind(Tell)
+    assert 60.0 < decode_known_jobs(tell.data).jobs["web"].samples < 61.0
+
+
+def test_old_statistics_go_from_the_store(life):
+    life.store.commit(filled_changes(life.store))
+    life.restart()
+    life.round()
+    life.core.message("S1", "e1", statistics("mail"))
+    life.clock.advance(600.0)
+    life.round()
+    kept = life.store.load()
+    assert [each.job for each in kept.job_cpi] == ["mail"] and kept.slo_periods == ()

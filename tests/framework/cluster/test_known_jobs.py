@@ -46,6 +46,34 @@ def test_types_of_cpu_and_roles_are_kept_apart_and_few_samples_say_nothing():
     assert known.of("a CPU", "rare", 0.0) is None and known.of("a CPU", "nobody", 0.0) is None
 
 
+def test_what_was_kept_goes_on_where_it_was():
+    first = JobsOfCluster()
+    first.learn(said(*[1.0] * 100), 0.0)
+    kept = first.changed(10)
+    again = JobsOfCluster(kept)
+    assert again.of("a CPU", "web", HALF_LIFE_S) == first.of("a CPU", "web", HALF_LIFE_S)
+    assert again.changed(10) == [], "only what is told anew is to be kept anew"
+
+
+def test_what_has_changed_is_handed_out_in_parts_and_once():
+    known = JobsOfCluster()
+    for job in ("web", "db", "mail"):
+        known.learn(said(1.0, job=job), 0.0)
+    parts = [[each.job for each in known.changed(2)] for _ in range(3)]
+    assert parts == [["web", "db"], ["mail"], []]
+    known.learn(said(1.0, job="db"), 60.0)
+    assert [(each.job, each.samples > 1.9) for each in known.changed(2)] == [("db", True)]
+
+
+def test_numbers_beyond_all_bounds_are_forgotten():
+    known = JobsOfCluster()
+    known.learn(said(*[1.0] * 40), 0.0)
+    known.learn(said(1e308), 0.0)
+    assert known.of("a CPU", "web", 0.0) is None and known.changed(9) == []
+    known.learn(said(*[1.0] * 40), 0.0)
+    assert known.of("a CPU", "web", 0.0) is not None
+
+
 def test_who_tells_is_told_now_and_then():
     known = JobsOfCluster()
     known.learn(said(*[1.0] * 40), 0.0)

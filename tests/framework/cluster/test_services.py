@@ -63,3 +63,26 @@ def test_another_indicator_begins_anew():
     services.told("F", "web", "a1", slo(met_s=0.0), 0.0)
     services.told("F", "web", "a1", slo(better="higher"), 60.0)
     assert services.current(60.0)[0].share_met(60.0) == 1.0
+
+
+def test_what_was_kept_is_history_again():
+    services = Services()
+    services.told("F", "web", "a1", slo(met_s=30.0), 0.0)
+    services.told("F", "web", "a1", slo(met_s=60.0), 3600.0)
+    services.corrected("F", "web", 3610.0)
+    kept = services.changed(10)
+    again = Services(reversed(kept))
+    (web,) = again.current(3700.0)
+    assert (web.share_met(3700.0), web.corrections(3700.0), web.objective) == (0.75, 1, 20.0)
+    assert web.now(3700.0) is None, "how it does now nobody has said since"
+    assert again.changed(10) == []
+    again.told("F", "web", "a1", slo(met_s=60.0), 3660.0)
+    (period,) = again.changed(10)
+    assert (period.start, period.measured_s) == (3600.0, 120.0)
+
+
+def test_periods_that_have_changed_are_handed_out_in_parts_and_once():
+    services = Services()
+    for service in ("web", "db", "mail"):
+        services.told("F", service, "a1", slo(), 0.0)
+    assert [[each.service for each in services.changed(2)] for _ in range(3)] == [["web", "db"], ["mail"], []]
