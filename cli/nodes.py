@@ -10,7 +10,7 @@ import msgspec
 
 from serenity.cli import amounts, exits
 from serenity.cli.client import Framework, json_option, url_option
-from serenity.cli.output import print_json, shorten, table, words
+from serenity.cli.output import ago, print_json, shorten, table, words
 from serenity.wire.mesos.quantities import format_duration, format_mem
 from serenity.wire.messages import api
 
@@ -28,10 +28,17 @@ _HOLD_FOR_S = 3600.0
 )
 @click.option("--reason", metavar="TEXT", help="With --hold: why; `serenity nodes` shows it.")
 @click.option("--release", metavar="AGENT", help="Place work on that agent again.")
+@click.option("--estimators", is_flag=True, help="Show the estimators that the framework rolls out, instead.")
 @json_option
 @url_option
 def command(
-    hold: str | None, for_s: float | None, reason: str | None, release: str | None, as_json: bool, url: str | None
+    hold: str | None,
+    for_s: float | None,
+    reason: str | None,
+    release: str | None,
+    estimators: bool,
+    as_json: bool,
+    url: str | None,
 ) -> int:
     """List the agents: how much slack each has, and how much of it best-effort tasks hold.
 
@@ -47,7 +54,10 @@ def command(
         return _held(framework.post(_path(hold, "hold"), request, api.Node), as_json)
     if release is not None:
         return _released(framework.post(_path(release, "release"), {}, api.Node), as_json)
-    return _list(framework.get("/v1/nodes", api.Nodes).nodes, as_json)
+    nodes = framework.get("/v1/nodes", api.Nodes)
+    if estimators and not as_json:
+        return _list_estimators(nodes)
+    return _list(nodes.nodes, as_json)
 
 
 def _path(agent: str, rest: str) -> str:
@@ -97,3 +107,25 @@ def _row(node: api.Node) -> tuple[str, ...]:
         format_mem(node.held_mem_bytes) if node.held_mem_bytes else "-",
         str(node.tasks),
     )
+
+
+def _list_estimators(nodes: api.Nodes) -> int:
+    known = [(each.hostname, each.estimator) for each in nodes.nodes if each.estimator is not None]
+    if not known:
+        words("this framework rolls out no estimators, and has none; `serenity framework --roll-out-estimators` does")
+        return exits.OK
+    head = ("AGENT", "ESTIMATOR", "VERSION", "SINCE")
+    click.echo(table(head, [_estimator_row(*each) for each in known]))
+    for hostname, each in known:
+        if each.why:
+            click.echo(f"{hostname}: {each.why}")
+        if each.remedy:
+            click.echo(f"  to reserve it: {each.remedy}")
+    if nodes.roll_out:
+        click.echo(nodes.roll_out)
+    return exits.OK
+
+
+def _estimator_row(hostname: str, estimator: api.Estimator) -> tuple[str, ...]:
+    version = f"{estimator.version} (old)" if estimator.outdated else estimator.version or "-"
+    return shorten(hostname, 30), estimator.state, version, ago(estimator.since)

@@ -18,7 +18,7 @@ from serenity.daemon.clock import SystemClock
 from serenity.daemon.serving import CannotListen
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.daemon.signals import stop_event
-from serenity.framework.settings import FrameworkSettings, executor_environment
+from serenity.framework.settings import FrameworkSettings, estimator_environment, executor_environment
 from serenity.framework.store.errors import StoreError
 from serenity.wire.transport.trust_files import UnusableFile
 
@@ -75,7 +75,14 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
         failures.append(why)
         stopping.set()
 
-    framework = Framework(settings, executor_environment(os.environ, config), SystemClock(), failed)
+    framework = Framework(
+        settings,
+        executor_environment(os.environ, config),
+        SystemClock(),
+        failed,
+        # Read only for this: of the machine's own estimator it may hold what cannot be handed on.
+        estimator_environment(os.environ, config) if settings.roll_out_estimators else None,
+    )
     try:
         listeners = Listeners(framework, settings, SystemClock())
     except (CannotListen, UnusableFile):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import msgspec
 
@@ -84,7 +84,7 @@ class CoreConfig:
     executor_mem_mb: float
     reconcile_every_s: float
     role: str = "serenity"
-    estimators: Plan = Plan()
+    estimators: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ METRICS = (
     Metric("serenity_framework_subscribed", "gauge", "1 while there is a subscription to the Mesos master"),
     Metric("serenity_framework_leading", "gauge", "1 while this instance leads; of several, one does"),
     Metric("serenity_framework_jobs", "gauge", "jobs that have not ended"),
+    Metric("serenity_framework_estimators", "gauge", "agents by what the roll-out of estimators has there"),
     Metric("serenity_framework_watchers", "gauge", "clients that follow the events"),
     Metric("serenity_framework_commits_total", "counter", "transactions, one a round that changed something"),
     Metric("serenity_framework_commit_seconds_total", "counter", "time spent in transactions"),

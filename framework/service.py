@@ -16,6 +16,7 @@ import msgspec
 from serenity.daemon.clock import Clock
 from serenity.framework import metrics
 from serenity.framework.core import CoreConfig, UnknownJob, same_job
+from serenity.framework.estimators import view
 from serenity.framework.jobs import why
 from serenity.framework.jobs.job import Attempt
 from serenity.framework.jobs.views import attempt_view, one_line
@@ -77,6 +78,7 @@ class Framework:
         executor_environment: Mapping[str, str],
         clock: Clock,
         failed: Callable[[str], None],
+        estimator_environment: Mapping[str, str] | None = None,
     ) -> None:
         """Opens the store.  Raises StoreError, or UnusableFile for what the settings say of TLS and the secret."""
         self.settings = settings
@@ -91,6 +93,8 @@ class Framework:
             executor_cpus=settings.executor_cpus,
             executor_mem_mb=settings.executor_mem_mb,
             reconcile_every_s=settings.reconcile_every_s,
+            role=settings.role,
+            estimators=settings.estimators(dict(estimator_environment or {})),
         )
         self._store = StoreWorker(Store(settings.database))
         self.watchers = Watchers(self._read_events, 0, self.metrics)
@@ -265,9 +269,12 @@ class Framework:
 
     def nodes(self) -> api.Nodes:
         """Raises Unreachable or HttpError."""
-        term = self._leading()
-        tasks, holds = term.loop.ask(lambda core: (core.tasks_on(), core.holds))
-        return nodes.nodes(MasterReader(term.driver.leading, access=self._access).agents(), tasks, holds)
+        term, now_s = self._leading(), self._clock.now_s()
+        tasks, holds, estimators, halted = term.loop.ask(
+            lambda core: (core.tasks_on(), core.holds, view.estimators(core.rollout, now_s), core.rollout.halted)
+        )
+        agents = MasterReader(term.driver.leading, access=self._access).agents()
+        return api.Nodes(nodes=nodes.nodes(agents, tasks, holds, estimators), roll_out=halted or "")
 
     def hold_node(self, id_or_hostname: str, request: api.HoldRequest) -> api.Node:
         """Places nothing new there, for as long as is asked.  Raises UnknownNode, Unreachable or HttpError."""
@@ -322,6 +329,8 @@ class Framework:
                 leader=leader,
             )
         core = term.core  # Not by its loop, which may be waiting for the disk; these are plain values.
+        for state, count in view.counts(core.rollout, self._clock.now_s()).items():
+            self.metrics.set("serenity_framework_estimators", float(count), state=state)
         return api.Health(
             version=__version__,
             framework_id=core.framework_id,

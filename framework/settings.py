@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from serenity.daemon.settings import SettingsError, default_file, load_toml, variable_text
+from serenity.framework.estimators.rollout import Aim, Plan
+from serenity.framework.estimators.task import DEFAULT_ESTIMATOR_COMMAND, EstimatorTemplate
 from serenity.framework.mesos.task_info import DEFAULT_EXECUTOR_COMMAND
 from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
@@ -95,6 +97,19 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     executor_cpus: Annotated[float, Meta(ge=0.01, le=8, description="an executor's own cpus")] = 0.1
     executor_mem: Annotated[str, Meta(description="an executor's own memory")] = "128M"
     reconcile_every: Annotated[str, Meta(description="how often Mesos is asked for all tasks")] = "10m"
+    roll_out_estimators: Annotated[
+        bool, Meta(description="keep an estimator running on every agent that has room reserved for one")
+    ] = False
+    remove_estimators: Annotated[bool, Meta(description="end the estimators that were rolled out")] = False
+    estimator_command: Annotated[str, Meta(description="starts an estimator on an agent")] = DEFAULT_ESTIMATOR_COMMAND
+    estimator_cpus: Annotated[float, Meta(ge=0.01, le=8, description="an estimator's cpus")] = 0.1
+    estimator_mem: Annotated[str, Meta(description="an estimator's memory")] = "256M"
+    estimator_role: Annotated[str, Meta(description="the role that estimators' resources are reserved to")] = (
+        "serenity-estimator"
+    )
+    estimator_settle: Annotated[
+        str, Meta(description="how long an upgraded estimator must do well before the next one is upgraded")
+    ] = "1m"
 
     def __post_init__(self) -> None:
         """Raises ValueError, which names the key."""
@@ -103,6 +118,8 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
             ("keep_ended", parse_duration_s),
             ("reconcile_every", parse_duration_s),
             ("executor_mem", parse_mem_bytes),
+            ("estimator_mem", parse_mem_bytes),
+            ("estimator_settle", parse_duration_s),
         ):
             try:
                 parse(getattr(self, key))
@@ -112,6 +129,10 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
             leading_master(self.master)
         except ValueError as error:
             raise ValueError(f"master: {error}") from None
+        if self.roll_out_estimators and self.remove_estimators:
+            raise ValueError("roll_out_estimators and remove_estimators do not go together; give one of them")
+        if self.estimator_role == self.role:
+            raise ValueError("estimator_role is the role of the slack; estimators need one of their own")
         if self.tls_key and not self.tls_cert:
             raise ValueError("tls_key is given without tls_cert; give both, or neither")
         if self.address is not None and not (self.tls_cert or self.insecure_listen or is_loopback(self.address[0])):
@@ -155,6 +176,19 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     def executor_mem_mb(self) -> float:
         return parse_mem_bytes(self.executor_mem) / (1 << 20)
 
+    def estimators(self, environment: Mapping[str, str]) -> Plan:
+        """What is to become of estimators; `environment` is theirs."""
+        aim = Aim.ROLL_OUT if self.roll_out_estimators else Aim.REMOVE if self.remove_estimators else Aim.LEAVE
+        template = EstimatorTemplate(
+            command=self.estimator_command,
+            environment=environment,
+            slack_role=self.role,
+            role=self.estimator_role,
+            cpus=self.estimator_cpus,
+            mem_mb=parse_mem_bytes(self.estimator_mem) / (1 << 20),
+        )
+        return Plan(aim, template, parse_duration_s(self.estimator_settle))
+
 
 def executor_environment(environ: Mapping[str, str], file: Path | None = None) -> dict[str, str]:
     """What executors are told: ``[executor]`` of serenity.toml, overridden by ``SERENITY_EXECUTOR_*``.
@@ -162,17 +196,35 @@ def executor_environment(environ: Mapping[str, str], file: Path | None = None) -
     Raises:
         SettingsError
     """
+    return _environment("executor", environ, file)
+
+
+def estimator_environment(environ: Mapping[str, str], file: Path | None = None) -> dict[str, str]:
+    """The same for the estimators that are rolled out.
+
+    Raises:
+        SettingsError: also for a `state_dir` that would go with the task's sandbox, and the provider's id with it.
+    """
+    passed = _environment("estimator", environ, file)
+    state_dir = passed.get("SERENITY_ESTIMATOR_STATE_DIR")
+    if state_dir is not None and not Path(state_dir).is_absolute():
+        raise SettingsError(f"[estimator] state_dir = {state_dir!r}: write a whole path, of a folder on the agents")
+    return passed
+
+
+def _environment(table: str, environ: Mapping[str, str], file: Path | None) -> dict[str, str]:
     path = file if file is not None else default_file(environ)
-    table = load_toml(path).get("executor", {}) if path is not None else {}
-    passed = {f"SERENITY_EXECUTOR_{key}".upper(): _text(key, value) for key, value in table.items()}
-    passed.update({name: value for name, value in environ.items() if name.startswith("SERENITY_EXECUTOR_")})
+    values = load_toml(path).get(table, {}) if path is not None else {}
+    prefix = f"SERENITY_{table}_".upper()
+    passed = {f"{prefix}{key}".upper(): _text(table, key, value) for key, value in values.items()}
+    passed.update({name: value for name, value in environ.items() if name.startswith(prefix)})
     if "SERENITY_RUN_DIR" in environ:
         passed["SERENITY_RUN_DIR"] = environ["SERENITY_RUN_DIR"]
     return passed
 
 
-def _text(key: str, value: Any) -> str:
+def _text(table: str, key: str, value: Any) -> str:
     try:
         return variable_text(value)
     except TypeError:
-        raise SettingsError(f"[executor] {key}: a {type(value).__name__} cannot be handed to executors") from None
+        raise SettingsError(f"[{table}] {key}: a {type(value).__name__} cannot be handed to {table}s") from None

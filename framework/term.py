@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
 from serenity.framework.core import Core, CoreConfig
+from serenity.framework.estimators.watch import Watch
 from serenity.framework.loop import Loop
 from serenity.framework.mesos.calls import Call
 from serenity.framework.mesos.scheduler import Callbacks, Sender, framework_info
@@ -52,6 +53,7 @@ class Term:
         self._shared = store.shared
         self._janitor = Janitor(store, settings.keep_ended_s, clock, metrics)
         self.driver, self._sender = self._connect(snapshot.framework_id)
+        self._watch = Watch(self.loop, self.driver.leading, access, clock) if self.core.rollout.on else None
         if snapshot.jobs:
             logger.info("%d jobs have not ended; going on with them", len(snapshot.jobs))
 
@@ -66,10 +68,14 @@ class Term:
         self._sender.start()
         self.driver.start()
         self._janitor.start()
+        if self._watch is not None:
+            self._watch.start()
 
     def stop(self) -> None:
         """Leaves Mesos its tasks: only the subscription ends."""
         self._janitor.stop()
+        if self._watch is not None:
+            self._watch.stop()
         self.driver.stop()
         self.loop.stop()
         self._sender.stop()

@@ -69,12 +69,16 @@ class Reconcile:
 
 @dataclass(frozen=True, slots=True)
 class Revive:
-    """Offers are wanted: undoes suppressions and refusals."""
+    """Offers are wanted: undoes suppressions and refusals, of some roles or, of none, of all."""
+
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Suppress:
-    """No offers are wanted until the next `Revive`."""
+    """No offers are wanted for these roles, or all, until the next `Revive`."""
+
+    roles: tuple[str, ...] = ()
 
 
 Call = Accept | AcceptInverseOffers | Acknowledge | Decline | Kill | Reconcile | Revive | Shutdown | Suppress | Tell

@@ -13,10 +13,17 @@ class UnknownNode(LookupError):  # noqa: N818 - reads as what it says
     """No agent has that id or hostname, or several have that hostname; the text says what to do."""
 
 
-def nodes(agents: Sequence[Json], tasks_on: Mapping[str, int], holds: Mapping[str, Hold]) -> api.Nodes:
-    """`agents`: the master's ``/slaves``; `tasks_on`: our tasks by agent id; `holds`: by agent id."""
-    found = (_node(each, tasks_on.get(each["id"], 0), holds.get(each["id"])) for each in agents)
-    return api.Nodes(nodes=tuple(sorted(found, key=lambda node: node.hostname)))
+def nodes(
+    agents: Sequence[Json],
+    tasks_on: Mapping[str, int],
+    holds: Mapping[str, Hold],
+    estimators: Mapping[str, api.Estimator],
+) -> tuple[api.Node, ...]:
+    """`agents`: the master's ``/slaves``.  By agent id: how many tasks of ours, who is held, and estimators."""
+    found = (
+        _node(each, tasks_on.get(each["id"], 0), holds.get(each["id"]), estimators.get(each["id"])) for each in agents
+    )
+    return tuple(sorted(found, key=lambda node: node.hostname))
 
 
 def find(known: Sequence[api.Node], id_or_hostname: str) -> api.Node:
@@ -34,7 +41,7 @@ def hold_view(hold: Hold) -> api.Hold:
     return api.Hold(reason=hold.reason, since=hold.since, until=hold.until)
 
 
-def _node(agent: Json, tasks: int, hold: Hold | None) -> api.Node:
+def _node(agent: Json, tasks: int, hold: Hold | None, estimator: api.Estimator | None) -> api.Node:
     slack, held = agent.get("resources", {}), agent.get("used_resources", {})
     return api.Node(
         id=agent["id"],
@@ -46,6 +53,7 @@ def _node(agent: Json, tasks: int, hold: Hold | None) -> api.Node:
         held_mem_bytes=_bytes(held.get("mem_revocable", 0.0)),
         tasks=tasks,
         hold=hold_view(hold) if hold is not None else None,
+        estimator=estimator,
     )
 
 

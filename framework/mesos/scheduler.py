@@ -53,7 +53,7 @@ def framework_info(
     info: Json = {
         "user": settings.user,
         "name": settings.name,
-        "roles": [settings.role],
+        "roles": [settings.role, *([settings.estimator_role] if settings.roll_out_estimators else [])],
         "hostname": hostname,
         "checkpoint": True,
         "failover_timeout": settings.failover_timeout_s,
@@ -189,8 +189,8 @@ class MasterCalls(Protocol):
     def acceptInverseOffers(self, offer_ids: list[Json], filters: Json) -> None: ...  # noqa: N802
     def shutdownExecutor(self, executor_id: Json, agent_id: Json) -> None: ...  # noqa: N802
     def sendFrameworkMessage(self, executor_id: Json, agent_id: Json, data: str) -> None: ...  # noqa: N802
-    def reviveOffers(self) -> None: ...  # noqa: N802
-    def suppressOffers(self) -> None: ...  # noqa: N802
+    def reviveOffers(self, roles: Sequence[str]) -> None: ...  # noqa: N802
+    def suppressOffers(self, roles: Sequence[str]) -> None: ...  # noqa: N802
 
 
 def together(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
@@ -230,10 +230,10 @@ def make_call(driver: MasterCalls, call: Call) -> None:
             driver.sendFrameworkMessage({"value": executor_id}, {"value": agent_id}, data)
         case AcceptInverseOffers(offer_ids):
             driver.acceptInverseOffers(_ids(offer_ids), {"refuse_seconds": _ASKED_AGAIN_S})
-        case Revive():
-            driver.reviveOffers()
-        case Suppress():
-            driver.suppressOffers()
+        case Revive(roles):
+            driver.reviveOffers(roles)
+        case Suppress(roles):
+            driver.suppressOffers(roles)
 
 
 def _ids(values: Sequence[str]) -> list[Json]:

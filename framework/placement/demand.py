@@ -9,7 +9,9 @@ _REVIVE_AGAIN_S = 30.0
 
 
 class Demand:
-    def __init__(self) -> None:
+    def __init__(self, roles: tuple[str, ...] = ()) -> None:
+        """`roles`: whose offers are meant; none: all."""
+        self._roles = roles
         self._suppressed = False  # As far as Mesos has been told in this subscription.
         self._revived_at_s: float | None = None
 
@@ -27,10 +29,10 @@ class Demand:
             if self._suppressed:
                 return None
             self._suppressed = True
-            return Suppress()
+            return Suppress(self._roles)
         silent = self._revived_at_s is None or now_s - self._revived_at_s >= _REVIVE_AGAIN_S
         if self._suppressed or fresh or silent:
             self._suppressed = False
             self._revived_at_s = now_s
-            return Revive()
+            return Revive(self._roles)
         return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from serenity.framework.cluster.antagonists import Antagonist
 from serenity.framework.cluster.kept import JobCpi, SloPeriod
+from serenity.framework.estimators.agent import Deployed
 from serenity.framework.jobs.job import Attempt, Job
 from serenity.framework.placement.agents import Executor
 from serenity.framework.placement.cooldowns import Cooldown
@@ -29,6 +30,8 @@ class Changes:
     cooldowns_over: set[tuple[str, str]] = field(default_factory=set)
     holds: dict[str, Hold] = field(default_factory=dict)  # By agent id.
     holds_over: set[str] = field(default_factory=set)
+    estimators: dict[str, Deployed] = field(default_factory=dict)  # By agent id.
+    estimators_gone: set[str] = field(default_factory=set)
     antagonists: dict[tuple[str, str, str], Antagonist] = field(default_factory=dict)
     antagonists_over: set[tuple[str, str, str]] = field(default_factory=set)
     job_cpi: dict[tuple[str, str], JobCpi] = field(default_factory=dict)
@@ -49,6 +52,8 @@ class Changes:
             or self.cooldowns_over
             or self.holds
             or self.holds_over
+            or self.estimators
+            or self.estimators_gone
             or self.antagonists
             or self.antagonists_over
             or self.job_cpi
@@ -70,6 +75,7 @@ class Snapshot:
     executors: tuple[Executor, ...]
     cooldowns: tuple[Cooldown, ...]
     holds: tuple[Hold, ...] = ()
+    estimators: tuple[Deployed, ...] = ()
     antagonists: tuple[Antagonist, ...] = ()
     job_cpi: tuple[JobCpi, ...] = ()
     slo_periods: tuple[SloPeriod, ...] = ()

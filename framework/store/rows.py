@@ -10,6 +10,7 @@ import msgspec
 
 from serenity.framework.cluster.antagonists import Antagonist
 from serenity.framework.cluster.kept import JobCpi, SloPeriod
+from serenity.framework.estimators.agent import Deployed
 from serenity.framework.jobs.job import Attempt, Ending, Job, Place
 from serenity.framework.placement.agents import Executor
 from serenity.framework.placement.cooldowns import Cooldown
@@ -166,6 +167,14 @@ def to_antagonist(row: Mapping[Any, Any]) -> Antagonist:
 
 def from_statistics(kept: JobCpi | SloPeriod) -> Row:
     return dataclasses.asdict(kept)
+
+
+def from_deployed(deployed: Deployed) -> Row:
+    return dataclasses.asdict(deployed)
+
+
+def to_deployed(row: Mapping[Any, Any]) -> Deployed:
+    return Deployed(**row)
 
 
 def from_hold(hold: Hold) -> Row:

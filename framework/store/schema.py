@@ -113,6 +113,15 @@ holds = sa.Table(
     sa.Column("until", sa.Float, nullable=False),
 )
 
+# Estimators that were launched, and are not known to have ended: never two on one agent.
+estimators = sa.Table(
+    "estimators",
+    metadata,
+    sa.Column("agent_id", sa.String, primary_key=True),
+    sa.Column("hostname", sa.String, nullable=False),
+    sa.Column("task_id", sa.String, nullable=False),
+)
+
 # Best-effort jobs, by user and name, that have hurt production jobs.
 antagonists = sa.Table(
     "antagonists",
@@ -192,6 +201,10 @@ def _add_statistics(connection: sa.Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
+def _add_estimators(connection: sa.Connection) -> None:
+    estimators.create(connection, checkfirst=True)
+
+
 # The n-th makes schema version n+1 out of version n; each runs in one transaction with the
 # new version's number.  Written once, never changed: old stores must still go through them.
 MIGRATIONS: tuple[Migration, ...] = (
@@ -202,4 +215,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     _add_indexes_for_retention,
     _add_antagonists,
     _add_statistics,
+    _add_estimators,
 )

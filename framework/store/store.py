@@ -133,6 +133,7 @@ class Store:
         self._upsert(connection, schema.executors, [rows.from_executor(each) for each in changes.executors.values()])
         self._upsert(connection, schema.cooldowns, [rows.from_cooldown(each) for each in changes.cooldowns.values()])
         self._upsert(connection, schema.holds, [rows.from_hold(each) for each in changes.holds.values()])
+        self._upsert(connection, schema.estimators, [rows.from_deployed(each) for each in changes.estimators.values()])
         self._upsert(
             connection, schema.antagonists, [rows.from_antagonist(each) for each in changes.antagonists.values()]
         )
@@ -155,6 +156,8 @@ class Store:
             cpi_before_s, periods_before_s = changes.statistics_over
             connection.execute(schema.job_cpi.delete().where(schema.job_cpi.c.at < cpi_before_s))
             connection.execute(schema.slo_periods.delete().where(schema.slo_periods.c.start < periods_before_s))
+        for agent_id in changes.estimators_gone:
+            connection.execute(schema.estimators.delete().where(schema.estimators.c.agent_id == agent_id))
         for agent_id in changes.holds_over:
             connection.execute(schema.holds.delete().where(schema.holds.c.agent_id == agent_id))
 
@@ -199,6 +202,9 @@ class Store:
                     rows.to_cooldown(each) for each in connection.execute(sa.select(schema.cooldowns)).mappings()
                 ),
                 holds=tuple(rows.to_hold(each) for each in connection.execute(sa.select(schema.holds)).mappings()),
+                estimators=tuple(
+                    rows.to_deployed(each) for each in connection.execute(sa.select(schema.estimators)).mappings()
+                ),
                 antagonists=tuple(
                     rows.to_antagonist(each) for each in connection.execute(sa.select(schema.antagonists)).mappings()
                 ),

@@ -89,7 +89,7 @@ def test_the_last_word_counts(life):
 
 def test_an_agent_is_named_by_its_id_or_by_a_hostname_of_one():
     agents = [{"id": f"S{number}", "hostname": host} for number, host in enumerate(("h1", "h2", "h2"))]
-    known = nodes.nodes(agents, {}, {"S1": Hold("S1", "h2", "disk", 1.0, 2.0)}).nodes
+    known = nodes.nodes(agents, {}, {"S1": Hold("S1", "h2", "disk", 1.0, 2.0)}, {})
     assert nodes.find(known, "h1").id == "S0"
     assert nodes.find(known, "S1").hold.reason == "disk" and nodes.find(known, "S2").hold is None
     with pytest.raises(UnknownNode, match="2 agents are on h2; say which by its id: S1, S2"):

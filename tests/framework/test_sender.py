@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ class Driver:
         assert 1 < len(statuses) <= 100, "both sides' buffers must hold it"
         self.said += [each["n"] for each in statuses]
 
-    def reviveOffers(self) -> None:  # noqa: N802
+    def reviveOffers(self, roles: Sequence[str]) -> None:  # noqa: N802
         self.said.append("revive")
 
     def declineOffer(self, offer_ids: list[dict[str, str]], filters: dict[str, float]) -> None:  # noqa: N802

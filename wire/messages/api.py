@@ -226,6 +226,21 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     until: float
 
 
+class Estimator(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of an estimator on an agent, as far as the framework's roll-out goes.
+
+    `state`: launching, running, killing, away (with its agent), failed, none, or foreign (somebody else's).
+    `why` says more where all is not well, and `remedy` what to do.
+    """
+
+    state: str
+    version: str | None = None  # Changes with its command, environment, resources and release.
+    outdated: bool = False
+    since: float | None = None
+    why: str = ""
+    remedy: str = ""
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One agent.  Slack is what the agent says of its revocable resources, `held` what best-effort has of it."""
 
@@ -238,10 +253,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     held_mem_bytes: int
     tasks: int  # Ours, on it just now.
     hold: Hold | None = None
+    estimator: Estimator | None = None  # None: this framework rolls out none, and has none there.
 
 
 class Nodes(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
+    roll_out: str = ""  # Why no further estimator is upgraded, while that is so.
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,373 @@
+"""The roll-out's decisions: offers, updates and looks at the cluster go in, launches and kills come out.
+
+Pure, part of the core.  Each agent is one of:
+
+* It has a task of ours.  Then nothing is launched there, whatever the task's state, until Mesos has
+  said that it ended; so there are never two.  What was launched is in the store before the
+  ACCEPT goes out, and what Mesos tells that the store does not know is taken up by its id.
+* It has slack, and no task of ours: somebody else's estimator reports it, and is left alone.
+* Neither: one is launched, as soon as what is reserved for estimators is offered.
+
+An upgrade ends one estimator, and the next only when its successor has run for a while and the
+agent's slack is back.  Best-effort tasks there run on: slack that is withdrawn harms none.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from serenity.framework.estimators.agent import Agent, AgentSeen, Deployed, State
+from serenity.framework.estimators.task import GRACE_S, EstimatorTemplate, TaskId
+from serenity.framework.jobs.job import Ended, Ending, Seen
+from serenity.framework.mesos.calls import Accept, Call, Decline, Kill, Reconcile
+from serenity.framework.mesos.pursuit import DOUBT_S
+from serenity.framework.mesos.reminders import Reminders
+from serenity.framework.mesos.updates import Update
+from serenity.framework.placement.agents import Offer
+from serenity.wire.mesos.resources import Resources
+from serenity.wire.messages.api import AttemptState
+from serenity.wire.messages.reasons import Reason
+
+logger = logging.getLogger(__name__)
+
+# Refusals hold for what was offered and less: for long where there is too little, else until it may be of use.
+_TOO_LITTLE_S = 3600.0
+_LATER_S = 30.0
+_SOON_S = 1.0
+# An older look says nothing of now.
+_LOOK_HOLDS_S = 90.0
+# By then the slack of an estimator that has ended is out of the master's sum.
+_SLACK_LINGERS_S = 10.0
+# After a subscription nothing is begun before what Mesos tells by itself has come.
+_LISTEN_FIRST_S = 2.0
+_LAUNCH_SILENCE_S = 20.0
+_KILL_AGAIN_S = 10.0
+_LONGEST_PAUSE_S = 600.0
+# An estimator that is not back by then is said to be missed.
+_PATIENCE_S = 300.0
+# These ends are nobody's fault, and the next offer may do.
+_BLAMELESS = {Reason.LAUNCH_REFUSED, Reason.AGENT_LOST, Reason.AGENT_DRAINING, Reason.LOST, Reason.PREEMPTED_BY_MESOS}
+_STATES = {
+    AttemptState.RUNNING: State.RUNNING,
+    AttemptState.KILLING: State.KILLING,
+    AttemptState.UNREACHABLE: State.AWAY,
+}
+
+
+class Aim(enum.Enum):
+    LEAVE = "leave"  # Those that run stay as they are.
+    ROLL_OUT = "roll out"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    aim: Aim = Aim.LEAVE
+    template: EstimatorTemplate = field(default_factory=lambda: EstimatorTemplate(""))
+    settle_s: float = 60.0  # An upgraded one must do well for so long before the next one's turn.
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a round leads to: first to be stored (by agent id), then to be called."""
+
+    launched: dict[str, Deployed]
+    gone: set[str]
+    calls: tuple[Call, ...]
+
+
+class Rollout:
+    """All times are seconds since the epoch."""
+
+    def __init__(self, plan: Plan, deployed: Iterable[Deployed] = ()) -> None:
+        self.plan = plan
+        self.agents: dict[str, Agent] = {}
+        self.halted: str | None = None  # Why no other agent's turn comes.
+        self._offers: dict[str, Offer] = {}
+        self._calls: list[Call] = []
+        self._launched: dict[str, Deployed] = {}
+        self._gone: set[str] = set()
+        self._subscribed_s: float | None = None
+        self._look_wanted = False
+        self._where = Reminders(_LONGEST_PAUSE_S)  # By task id, like all that follows.
+        self._kill = Reminders(_LONGEST_PAUSE_S)
+        self._doubted_since: dict[str, float] = {}
+        for each in deployed:
+            task = TaskId.parse(each.task_id)
+            if task is not None:
+                self._agent(each.agent_id, each.hostname).launched(task, 0.0)
+
+    @property
+    def on(self) -> bool:
+        return self.plan.aim is Aim.ROLL_OUT
+
+    @property
+    def busy(self) -> bool:
+        """Whether it waits for what the next look at the cluster will say."""
+        return self.on and (self._look_wanted or any(map(self._in_doubt, self.agents.values())))
+
+    @staticmethod
+    def _in_doubt(agent: Agent) -> bool:
+        unsettled = agent.task is not None and agent.state is not State.AWAY and not agent.settled
+        return unsettled or agent.upgrading or agent.unexplained
+
+    @property
+    def unexplained(self) -> tuple[Agent, ...]:
+        """Those whose last task's words are wanted."""
+        return tuple(each for each in self.agents.values() if each.unexplained)
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def subscribed(self, now_s: float) -> None:
+        self._offers.clear()
+        self._subscribed_s = now_s
+        for each in self.agents.values():
+            if each.task is not None:
+                each.since_s = each.since_s or now_s
+                self._where.set(str(each.task), now_s, pause_s=_LAUNCH_SILENCE_S)
+
+    def unsubscribed(self) -> None:
+        """Offers die with the subscription."""
+        self._offers.clear()
+        self._subscribed_s = None
+
+    def framework_removed(self, now_s: float, lingers_s: float) -> None:
+        """Its tasks are ended by their agents, who take so long and will not say when."""
+        for each in self.agents.values():
+            if each.task is not None:
+                self._ended(each, "Mesos removed the framework", now_s, badly=False, pause_s=lingers_s)
+
+    def offered(self, offer: Offer) -> None:
+        """Of the estimators' role."""
+        self._offers[offer.id] = offer
+        agent = self._agent(offer.agent_id, offer.hostname)
+        agent.url = offer.agent_url
+
+    def rescinded(self, offer_id: str) -> None:
+        self._offers.pop(offer_id, None)
+
+    def looked(self, agents: Sequence[AgentSeen], asked_at_s: float) -> None:
+        """All agents that the master knows, as it said when it was asked at that time."""
+        self._look_wanted = False
+        known = {each.agent_id for each in agents}
+        for seen in agents:
+            agent = self._agent(seen.agent_id, seen.hostname)
+            agent.seen, agent.seen_at_s = seen, asked_at_s
+        for agent_id, agent in list(self.agents.items()):
+            if agent_id not in known:
+                agent.seen = None
+                if agent.task is None:
+                    del self.agents[agent_id]
+
+    def explained(self, agent_id: str, task: TaskId, words: str) -> None:
+        """The last line that a failed estimator has written; empty where there is none."""
+        agent = self.agents.get(agent_id)
+        if agent is not None and agent.failed_task == task:
+            agent.words = words
+            if words:
+                logger.warning("the estimator on %s said: %s", agent.hostname, words)
+
+    def updated(self, update: Update, task: TaskId, now_s: float) -> None:
+        """A status update of an estimator, or an answer to a reconciliation."""
+        agent = self._agent(task.agent_id)
+        if agent.task != task and not self._taken_up(agent, task, update, now_s):
+            return
+        if update.doubtful and not self._believed(update.task_id, now_s):
+            return
+        if update.event != Seen(AttemptState.UNREACHABLE):
+            self._where.drop(update.task_id)
+            self._doubted_since.pop(update.task_id, None)
+        agent.heard = True
+        if isinstance(update.event, Ended):
+            self._end(agent, update.event.ending, now_s)
+        elif update.event is not None:
+            agent.enter(_STATES[update.event.state], now_s)
+
+    def _taken_up(self, agent: Agent, task: TaskId, update: Update, now_s: float) -> bool:
+        """Of a task that is not in the book: whether it is now.  It is not where another one is known to run."""
+        alive = isinstance(update.event, Seen) or update.event is None
+        if not alive:
+            return False
+        if agent.task is not None and agent.heard:
+            logger.warning("%s runs beside %s: killing it", task, agent.task)
+            self._calls.append(Kill(str(task), task.agent_id, GRACE_S))
+            return False
+        logger.info("taking up %s, which runs and was not known", task)
+        agent.launched(task, now_s)
+        self._store(agent, task)
+        return True
+
+    def _believed(self, task_id: str, now_s: float) -> bool:
+        """As `Pursuit.believed`."""
+        since_s = self._doubted_since.setdefault(task_id, now_s)
+        if now_s - since_s >= DOUBT_S:
+            return True
+        self._where.set(task_id, now_s + DOUBT_S / 4, pause_s=DOUBT_S / 4)
+        return False
+
+    def _end(self, agent: Agent, ending: Ending, now_s: float) -> None:
+        asked_for, blameless = agent.state is State.KILLING, ending.reason in _BLAMELESS
+        message = ending.message or f"ended as {ending.state}"
+        self._ended(agent, message, now_s, badly=not asked_for and not blameless, pause_s=_SOON_S if blameless else 0.0)
+        if agent.why:
+            logger.warning("the estimator on %s has ended: %s", agent.hostname, message)
+
+    def _ended(self, agent: Agent, message: str, now_s: float, *, badly: bool, pause_s: float) -> None:
+        for reminders in (self._where, self._kill):
+            reminders.drop(str(agent.task))
+        self._doubted_since.pop(str(agent.task), None)
+        agent.ended(message, now_s, badly=badly, pause_s=pause_s)
+        self._launched.pop(agent.id, None)
+        self._gone.add(agent.id)
+
+    # -- the round -------------------------------------------------------------------------------
+
+    def end_round(self, closed: Callable[[str], bool], now_s: float) -> Steps:
+        """`closed`: whether nothing new is to go to that agent."""
+        if self._subscribed_s is not None:
+            self._ask_again(now_s)
+            if now_s - self._subscribed_s >= _LISTEN_FIRST_S:
+                self._act(closed, now_s)
+        steps = Steps(self._launched, self._gone, tuple(self._calls))
+        self._launched, self._gone, self._calls = {}, set(), []
+        return steps
+
+    def _act(self, closed: Callable[[str], bool], now_s: float) -> None:
+        if self.plan.aim is Aim.REMOVE:
+            for agent in self.agents.values():
+                if agent.task is not None and agent.heard and agent.state in (State.LAUNCHING, State.RUNNING):
+                    self._kill_task(agent, now_s)
+        if self.on:
+            version = self.plan.template.version
+            for agent in self.agents.values():
+                agent.look(now_s, version, self.plan.settle_s)
+            self._upgrade(version, closed, now_s)
+        self._use_offers(closed, now_s)
+
+    def _use_offers(self, closed: Callable[[str], bool], now_s: float) -> None:
+        by_agent: dict[str, list[Offer]] = defaultdict(list)
+        for offer in self._offers.values():
+            by_agent[offer.agent_id].append(offer)
+        self._offers.clear()
+        for agent_id, offers in by_agent.items():
+            agent, ids = self._agent(agent_id), tuple(each.id for each in offers)
+            resources = self.plan.template.part_of(Resources.total(each.resources for each in offers))
+            wait_s = self.waits_s(agent, now_s) if not closed(agent_id) else _LATER_S
+            if not self.on or resources is None:
+                self._calls.append(Decline(ids, _TOO_LITTLE_S))
+            elif wait_s > 0:
+                self._look_wanted |= agent.task is None and not self._was_seen(agent, now_s)
+                self._calls.append(Decline(ids, wait_s))
+            else:
+                self._launch(agent, offers[0], ids, resources, now_s)
+
+    def waits_s(self, agent: Agent, now_s: float) -> float:
+        """How long, at least, nothing is to be launched there; 0: now."""
+        if agent.task is not None or self.has_its_own(agent):
+            return _LATER_S
+        if agent.not_before_s > now_s:
+            return max(_SOON_S, agent.not_before_s - now_s)
+        if agent.upgrading or self._was_seen(agent, now_s):
+            return 0.0
+        return _SOON_S
+
+    @staticmethod
+    def _was_seen(agent: Agent, now_s: float) -> bool:
+        return agent.seen is not None and now_s - agent.seen_at_s < _LOOK_HOLDS_S
+
+    @staticmethod
+    def has_its_own(agent: Agent) -> bool:
+        """Whether somebody else reports slack there."""
+        if agent.task is not None or agent.seen is None or not agent.seen.has_slack:
+            return False
+        return agent.ended_s is None or agent.seen_at_s > agent.ended_s + _SLACK_LINGERS_S
+
+    def _launch(
+        self, agent: Agent, offer: Offer, offer_ids: tuple[str, ...], resources: Resources, now_s: float
+    ) -> None:
+        template = self.plan.template
+        task = TaskId(template.version, round(now_s * 1000), agent.id)
+        agent.launched(task, now_s)
+        self._store(agent, task)
+        self._where.set(str(task), now_s + _LAUNCH_SILENCE_S, pause_s=_LAUNCH_SILENCE_S)
+        logger.info("launching an estimator on %s, version %s", agent.hostname, task.version)
+        info = template.task_info(str(task), agent.id, offer.agent_url, resources)
+        self._calls.append(Accept(offer_ids, (info,), _LATER_S))
+
+    # -- upgrades --------------------------------------------------------------------------------
+
+    def _upgrade(self, version: str, closed: Callable[[str], bool], now_s: float) -> None:
+        """Ends one that is of another version, unless another agent's estimator is still to come back."""
+        outdated = [
+            each
+            for each in self.agents.values()
+            if each.task is not None
+            and each.heard
+            and each.state is State.RUNNING
+            and each.version != version
+            and not closed(each.id)
+        ]
+        missed = [each for each in self.agents.values() if self._to_come(each, version)]
+        self._say_halted(missed if outdated else [], now_s)
+        if outdated and not missed:
+            agent = min(outdated, key=lambda each: (each.hostname, each.id))
+            logger.info("upgrading the estimator on %s from version %s to %s", agent.hostname, agent.version, version)
+            agent.upgrading, agent.slack_expected = True, agent.seen is not None and agent.seen.has_slack
+            self._kill_task(agent, now_s)
+
+    def _to_come(self, agent: Agent, version: str) -> bool:
+        if self.has_its_own(agent):
+            return False
+        if agent.upgrading or (agent.task is not None and agent.state in (State.LAUNCHING, State.KILLING)):
+            return True
+        unsettled = agent.version == version and not agent.settled and agent.state is not State.AWAY
+        return unsettled and (agent.task is not None or agent.failures > 0)
+
+    def _say_halted(self, missed: Sequence[Agent], now_s: float) -> None:
+        late = [each for each in missed if each.failures or now_s - (each.ended_s or each.since_s) > _PATIENCE_S]
+        halted = None
+        if late:
+            agent = min(late, key=lambda each: (each.hostname, each.id))
+            why = agent.words or agent.why or "its slack is not back"
+            halted = f"no other estimator is upgraded before {agent.hostname}'s does well: {why}"
+        if halted is not None and halted != self.halted:
+            logger.warning("%s", halted)
+        self.halted = halted
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def _kill_task(self, agent: Agent, now_s: float) -> None:
+        agent.enter(State.KILLING, now_s)
+        self._kill.set(str(agent.task), now_s + _KILL_AGAIN_S, pause_s=_KILL_AGAIN_S)
+        self._calls.append(Kill(str(agent.task), agent.id, GRACE_S))
+
+    def _ask_again(self, now_s: float) -> None:
+        asked = [(str(each), each.agent_id) for each in self._alive(self._where, now_s)]
+        if asked:
+            self._calls.append(Reconcile(tuple(asked)))
+        self._calls.extend(Kill(str(each), each.agent_id, GRACE_S) for each in self._alive(self._kill, now_s))
+
+    def _alive(self, reminders: Reminders, now_s: float) -> Iterator[TaskId]:
+        for task_id in reminders.due(now_s):
+            task = TaskId.parse(task_id)
+            agent = self.agents.get(task.agent_id) if task is not None else None
+            if task is not None and agent is not None and agent.task == task:
+                yield task
+            else:
+                reminders.drop(task_id)
+
+    def _store(self, agent: Agent, task: TaskId) -> None:
+        self._gone.discard(agent.id)
+        self._launched[agent.id] = Deployed(agent.id, agent.hostname, str(task))
+
+    def _agent(self, agent_id: str, hostname: str | None = None) -> Agent:
+        agent = self.agents.get(agent_id)
+        if agent is None:
+            agent = self.agents[agent_id] = Agent(agent_id, hostname or agent_id)
+        if hostname is not None:
+            agent.hostname = hostname
+        return agent

@@ -1,0 +1,79 @@
+"""How the roll-out is shown: per agent what there is, why that is not all well, and what to do.  Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from serenity.framework.estimators.agent import Agent, State
+from serenity.framework.estimators.rollout import Rollout
+from serenity.framework.estimators.task import EstimatorTemplate
+from serenity.wire.mesos.quantities import format_duration
+from serenity.wire.messages.api import Estimator
+
+# Of an `Estimator`.
+STATES = (*(each.value for each in State), "failed", "none", "foreign")
+
+
+def estimators(rollout: Rollout, now_s: float) -> dict[str, Estimator]:
+    """By agent id; none where the framework rolls out none, and has none."""
+    return {
+        agent.id: _of_task(rollout, agent) if agent.task is not None else _of_none(rollout, agent, now_s)
+        for agent in rollout.agents.values()
+        if rollout.on or agent.task is not None
+    }
+
+
+def counts(rollout: Rollout, now_s: float) -> dict[str, int]:
+    """How many agents are in each state; all states, so that a gauge falls to nothing."""
+    found = Counter(each.state for each in estimators(rollout, now_s).values())
+    return {state: found[state] for state in STATES} if rollout.agents else {}
+
+
+def _of_task(rollout: Rollout, agent: Agent) -> Estimator:
+    outdated = rollout.on and agent.version != rollout.plan.template.version
+    why = ""
+    if agent.state is State.AWAY:
+        why = "its agent is away, for the master"
+    elif outdated and agent.state is State.RUNNING:
+        why = "is of an earlier version, and has its turn when all upgraded before are well"
+    elif agent.slack_expected and agent.state is State.RUNNING:
+        why = "runs again, and its slack is not back yet"
+    elif agent.why and not agent.settled:
+        why = f"was started again; the last one {_ended(agent)}"
+    return Estimator(state=agent.state.value, version=agent.version, outdated=outdated, since=agent.since_s, why=why)
+
+
+def _of_none(rollout: Rollout, agent: Agent, now_s: float) -> Estimator:
+    template, seen = rollout.plan.template, agent.seen
+    if rollout.has_its_own(agent):
+        return Estimator(state="foreign", why="somebody else reports its slack, and is left alone")
+    if agent.why:
+        pause = format_duration(max(0.0, agent.not_before_s - now_s))
+        return Estimator(
+            state="failed", version=agent.version, since=agent.ended_s, why=f"{_ended(agent)}; again in {pause}"
+        )
+    if seen is not None and not seen.active:
+        return Estimator(state="none", why="the agent is not connected to the master")
+    if seen is not None and (seen.reserved_cpus < template.cpus or seen.reserved_mem_mb < template.mem_mb):
+        return Estimator(
+            state="none",
+            why=f"less than {template.cpus:g} cpus and {template.mem_mb:g} MiB are reserved to {template.role} there",
+            remedy=reserve_command(template, agent.id),
+        )
+    return Estimator(state="none", why="waiting for an offer of what is reserved for it")
+
+
+def _ended(agent: Agent) -> str:
+    times = f", {agent.failures} times" if agent.failures > 1 else ""
+    return f"ended ({agent.why}{times})" + (f": {agent.words}" if agent.words else "")
+
+
+def reserve_command(template: EstimatorTemplate, agent_id: str) -> str:
+    """What an operator runs while the agent does, where it has so much to spare; MASTER is for him to fill in."""
+    resources = [
+        {"name": name, "type": "SCALAR", "scalar": {"value": value}, "role": template.role, "reservation": {}}
+        for name, value in (("cpus", template.cpus), ("mem", template.mem_mb))
+    ]
+    text = json.dumps(resources, separators=(",", ":"))
+    return f"curl -d slaveId={agent_id} -d resources='{text}' http://MASTER:5050/reserve"

@@ -1,0 +1,106 @@
+"""Looks at the cluster for the roll-out: what the master says of its agents, and what a failed estimator has said."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from serenity.daemon.clock import Clock
+from serenity.framework.core import Core
+from serenity.framework.estimators.agent import Agent, AgentSeen
+from serenity.framework.estimators.task import TaskId
+from serenity.framework.loop import Loop
+from serenity.framework.store.errors import StoreError
+from serenity.wire.mesos.leader import LeadingMaster
+from serenity.wire.mesos.state import MasterReader
+from serenity.wire.transport.access import Access
+from serenity.wire.transport.http import Endpoint, HttpError, Unreachable, get_json
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 30.0
+_LOOK_BUSY_S = 1.0
+_READ_S = 5.0
+# Of stderr, from its end; the last line is in it.
+_TAIL_BYTES = 4096
+_LONGEST_WORDS = 300
+_OURS = "serenity estimator: "
+
+
+class Watch:
+    """A thread that tells the core's roll-out what it sees; it decides nothing."""
+
+    def __init__(self, loop: Loop, leading: LeadingMaster, access: Access, clock: Clock) -> None:
+        self._loop = loop
+        self._leading = leading
+        self._access = access
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._told: str | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="estimators", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        busy = True
+        while not self._stopping.wait(_LOOK_BUSY_S if busy else _LOOK_S):
+            try:
+                busy = self._look()
+                self._told = None
+            except (Unreachable, HttpError, StoreError, TimeoutError, KeyError) as error:
+                if self._told is None:
+                    logger.warning("no estimator is rolled out until it is known what agents there are: %s", error)
+                self._told = str(error)
+
+    def _look(self) -> bool:
+        """Whether the next look should come soon.  Raises Unreachable, HttpError, or StoreError."""
+        asked_at_s = self._clock.now_s()
+        agents = MasterReader(self._leading, access=self._access).agents()
+
+        def tell(core: Core) -> tuple[bool, Sequence[Agent], str | None]:
+            rollout = core.rollout
+            role = rollout.plan.template.role
+            rollout.looked([AgentSeen.from_json(each, role) for each in agents], asked_at_s)
+            return rollout.busy, rollout.unexplained, core.framework_id
+
+        busy, unexplained, framework_id = self._loop.ask(tell)
+        for agent in unexplained:
+            self._explain(agent, framework_id or "")
+        return busy
+
+    def _explain(self, agent: Agent, framework_id: str) -> None:
+        assert agent.failed_task is not None and agent.url is not None
+        try:
+            words = last_words(Endpoint.parse(agent.url), framework_id, agent.failed_task, self._access)
+        except (Unreachable, HttpError) as error:
+            logger.info("what the estimator on %s said last cannot be read: %s", agent.hostname, error)
+            words = ""
+        agent_id, task = agent.id, agent.failed_task
+        self._loop.tell(lambda core: core.rollout.explained(agent_id, task, words))
+
+
+def last_words(agent: Endpoint, framework_id: str, task: TaskId, access: Access) -> str:
+    """The last line of a task's stderr; empty where there is none.  Raises Unreachable or HttpError."""
+    state = get_json(agent, "/state", access=access, timeout_s=_READ_S)
+    for framework in [*state.get("frameworks", []), *state.get("completed_frameworks", [])]:
+        for executor in [*framework.get("executors", []), *framework.get("completed_executors", [])]:
+            if framework["id"] == framework_id and executor["id"] == str(task):
+                return _last_line(agent, f"{executor['directory']}/stderr", access)
+    return ""
+
+
+def _last_line(agent: Endpoint, path: str, access: Access) -> str:
+    def read(offset: int) -> dict[str, str | int]:
+        target = f"/files/read?path={quote(path)}&offset={offset}&length={_TAIL_BYTES}"
+        return dict(get_json(agent, target, access=access, timeout_s=_READ_S))
+
+    size = int(read(-1)["offset"])  # Of -1 Mesos says how long the file is.
+    lines = [each.strip() for each in str(read(max(0, size - _TAIL_BYTES))["data"]).splitlines()]
+    # The task's executor writes there, too.
+    said = [each for each in lines if each.startswith(_OURS)] or [each for each in lines if each]
+    return said[-1].removeprefix(_OURS)[:_LONGEST_WORDS] if said else ""
