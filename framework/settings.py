@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from serenity.daemon.settings import SettingsError, default_file, load_toml, variable_text
+from serenity.framework.cluster.hint_source import HintSource
 from serenity.framework.estimators.rollout import Aim, Plan
 from serenity.framework.estimators.task import DEFAULT_ESTIMATOR_COMMAND, EstimatorTemplate
 from serenity.framework.mesos.task_info import DEFAULT_EXECUTOR_COMMAND
@@ -97,6 +98,9 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     executor_cpus: Annotated[float, Meta(ge=0.01, le=8, description="an executor's own cpus")] = 0.1
     executor_mem: Annotated[str, Meta(description="an executor's own memory")] = "128M"
     reconcile_every: Annotated[str, Meta(description="how often Mesos is asked for all tasks")] = "10m"
+    hints_from: Annotated[
+        str, Meta(description="other frameworks whose noisy-neighbour hints count here too: URL [TOKEN_FILE], …")
+    ] = ""
     roll_out_estimators: Annotated[
         bool, Meta(description="keep an estimator running on every agent that has room reserved for one")
     ] = False
@@ -133,6 +137,10 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("roll_out_estimators and remove_estimators do not go together; give one of them")
         if self.estimator_role == self.role:
             raise ValueError("estimator_role is the role of the slack; estimators need one of their own")
+        try:
+            self.hint_sources  # noqa: B018 - raises where one makes no sense
+        except ValueError as error:
+            raise ValueError(f"hints_from: {error}") from None
         if self.tls_key and not self.tls_cert:
             raise ValueError("tls_key is given without tls_cert; give both, or neither")
         if self.address is not None and not (self.tls_cert or self.insecure_listen or is_loopback(self.address[0])):
@@ -159,6 +167,15 @@ class FrameworkSettings(msgspec.Struct, frozen=True, kw_only=True):
         host, port = self.address
         name = sockets.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         return f"http{'s' if self.tls_cert else ''}://{name}:{port}"
+
+    @property
+    def hint_sources(self) -> tuple[HintSource, ...]:
+        """Raises ValueError."""
+        sources = HintSource.parse_all(self.hints_from)
+        for endpoint in (each.endpoint for each in sources):
+            if endpoint.unix_path is None and not endpoint.tls and not is_loopback(endpoint.host):
+                raise ValueError(f"{endpoint.url} has no TLS, and a token could be read on its way; write https://…")
+        return sources
 
     @property
     def keep_ended_s(self) -> float:

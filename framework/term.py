@@ -14,11 +14,13 @@ from serenity.framework.estimators.watch import Watch
 from serenity.framework.loop import Loop
 from serenity.framework.mesos.calls import Call
 from serenity.framework.mesos.scheduler import Callbacks, Sender, framework_info
+from serenity.framework.others_hints import OthersHints
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.janitor import Janitor
 from serenity.framework.store.worker import StoreWorker
 from serenity.wire.mesos.scheduler import SchedulerDriver
+from serenity.wire.messages.hints import Hint
 from serenity.wire.transport.access import Access
 
 logger = logging.getLogger(__name__)
@@ -48,10 +50,12 @@ class Term:
         self.failure: str | None = None
         self.deposed: str | None = None
         self._settings = settings
+        self._clock = clock
         self._access = access
         self._metrics = metrics
         self._shared = store.shared
         self._janitor = Janitor(store, settings.keep_ended_s, clock, metrics)
+        self._others_hints = OthersHints(settings.hint_sources, access, self._hear_hints)
         self.driver, self._sender = self._connect(snapshot.framework_id)
         self._watch = Watch(self.loop, self.driver.leading, access, clock) if self.core.rollout.on else None
         if snapshot.jobs:
@@ -68,12 +72,14 @@ class Term:
         self._sender.start()
         self.driver.start()
         self._janitor.start()
+        self._others_hints.start()
         if self._watch is not None:
             self._watch.start()
 
     def stop(self) -> None:
         """Leaves Mesos its tasks: only the subscription ends."""
         self._janitor.stop()
+        self._others_hints.stop()
         if self._watch is not None:
             self._watch.stop()
         self.driver.stop()
@@ -116,6 +122,9 @@ class Term:
         self.driver, self._sender = self._connect(None)
         self._sender.start()
         self.driver.start()
+
+    def _hear_hints(self, framework: str, hints: Sequence[Hint]) -> None:
+        self.loop.tell(lambda core: core.heard.hints.heard_from(framework, hints, self._clock.now_s()))
 
     def _send(self, calls: Sequence[Call]) -> None:
         self._sender.send(calls)
