@@ -29,6 +29,7 @@ from serenity.qos import pipeline
 from serenity.qos.sources.roster import Roster
 from serenity.qos.stages import PipelineError
 from serenity.wire.mesos.state import AgentIdentity, AgentReader
+from serenity.wire.messages import node
 from serenity.wire.transport.access import Access, access_of
 from serenity.wire.transport.http import HttpError, Unreachable
 from serenity.wire.transport.trust_files import UnusableFile
@@ -130,7 +131,9 @@ class Estimator:
         logger.info("/slack, /metrics and /health on %s:%d", host, server.server_port)
         try:
             return self._sessions(stopping)
-        except (Taken, agent_check.AgentUnfit) as error:
+        except Taken as error:
+            return _complain(f"{node.ANOTHER_ESTIMATOR}: {error}", REFUSED)
+        except agent_check.AgentUnfit as error:
             return _complain(str(error), REFUSED)
         except OSError as error:
             return _complain(f"{error.filename or 'a folder'} cannot be used: {error.strerror or error}", REFUSED)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from serenity.framework.estimators.task import TaskId
 from serenity.wire.mesos.resources import Json
+from serenity.wire.messages.node import ANOTHER_ESTIMATOR
 
 # After a bad end it is tried again after so long, then twice as long, and so on.
 _FIRST_PAUSE_S = 10.0
@@ -15,6 +16,8 @@ _LONGEST_PAUSE_S = 3600.0
 _REFUSED_PAUSE_S = 300.0
 # Whoever ran for so long has not ended for the reason of the last time.
 _RAN_WELL_S = 600.0
+# By then the slack of an estimator that has ended is out of the master's sum.
+_SLACK_LINGERS_S = 10.0
 # As mesos-executor words the estimator's exit with 4, "refused": another one is there, or the agent is unfit.
 _REFUSED = "exited with status 4"
 
@@ -110,15 +113,28 @@ class Agent:
         self.not_before_s = now_s + pause_s
         self.why, self.words, self.failed_task = message, None, failed
 
-    def look(self, now_s: float, wanted: str, settle_s: float) -> None:
-        """Whether it does well, and for how long: it runs, and the slack is back that there was before."""
+    def judge(self, wanted: str, settle_s: float) -> None:
+        """Whether it does well, and for how long, by the looks so far: it runs, and what slack there was is back."""
         if self.task is None or self.task.version != wanted or self.settled:
             return
         well = self.state is State.RUNNING and self.heard and self._slack_is_back
-        self.well_since_s = (self.well_since_s or now_s) if well else None
-        if self.well_since_s is not None and now_s - self.well_since_s >= settle_s:
+        self.well_since_s = (self.well_since_s or self.seen_at_s) if well else None
+        if self.well_since_s is not None and self.seen_at_s - self.well_since_s >= settle_s:
             self.settled, self.upgrading, self.slack_expected = True, False, False
             self.failures, self.why = 0, ""
+
+    @property
+    def reported_by_others(self) -> bool:
+        """Whether the agent has slack, and none of our estimators: as of a look after the end of our last one."""
+        if self.task is not None or self.seen is None or not self.seen.has_slack:
+            return False
+        return self.ended_s is None or self.seen_at_s > self.ended_s + _SLACK_LINGERS_S
+
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else's estimator is there, with slack or without."""
+        found_taken = self.task is None and bool(self.why) and (self.words or "").startswith(ANOTHER_ESTIMATOR)
+        return found_taken or self.reported_by_others
 
     @property
     def unexplained(self) -> bool:
@@ -127,5 +143,5 @@ class Agent:
 
     @property
     def _slack_is_back(self) -> bool:
-        fresh = self.seen is not None and self.seen_at_s >= self.since_s
+        fresh = self.seen is not None and self.seen_at_s > self.since_s
         return fresh and self.seen is not None and (self.seen.has_slack or not self.slack_expected)

@@ -37,13 +37,12 @@ logger = logging.getLogger(__name__)
 # Refusals hold for what was offered and less: for long where there is too little, else until it may be of use.
 _TOO_LITTLE_S = 3600.0
 _LATER_S = 30.0
+_FOREIGN_S = 2.0
 _SOON_S = 1.0
 # An older look says nothing of now.
 _LOOK_HOLDS_S = 90.0
-# By then the slack of an estimator that has ended is out of the master's sum.
-_SLACK_LINGERS_S = 10.0
 # After a subscription nothing is begun before what Mesos tells by itself has come.
-_LISTEN_FIRST_S = 2.0
+_LISTEN_FIRST_S = 1.0
 _LAUNCH_SILENCE_S = 20.0
 _KILL_AGAIN_S = 10.0
 _LONGEST_PAUSE_S = 600.0
@@ -244,7 +243,7 @@ class Rollout:
         if self.on:
             version = self.plan.template.version
             for agent in self.agents.values():
-                agent.look(now_s, version, self.plan.settle_s)
+                agent.judge(version, self.plan.settle_s)
             self._upgrade(version, closed, now_s)
         self._use_offers(closed, now_s)
 
@@ -267,8 +266,10 @@ class Rollout:
 
     def waits_s(self, agent: Agent, now_s: float) -> float:
         """How long, at least, nothing is to be launched there; 0: now."""
-        if agent.task is not None or self.has_its_own(agent):
+        if agent.task is not None:
             return _LATER_S
+        if agent.reported_by_others:
+            return _FOREIGN_S
         if agent.not_before_s > now_s:
             return max(_SOON_S, agent.not_before_s - now_s)
         if agent.upgrading or self._was_seen(agent, now_s):
@@ -278,13 +279,6 @@ class Rollout:
     @staticmethod
     def _was_seen(agent: Agent, now_s: float) -> bool:
         return agent.seen is not None and now_s - agent.seen_at_s < _LOOK_HOLDS_S
-
-    @staticmethod
-    def has_its_own(agent: Agent) -> bool:
-        """Whether somebody else reports slack there."""
-        if agent.task is not None or agent.seen is None or not agent.seen.has_slack:
-            return False
-        return agent.ended_s is None or agent.seen_at_s > agent.ended_s + _SLACK_LINGERS_S
 
     def _launch(
         self, agent: Agent, offer: Offer, offer_ids: tuple[str, ...], resources: Resources, now_s: float
@@ -320,7 +314,7 @@ class Rollout:
             self._kill_task(agent, now_s)
 
     def _to_come(self, agent: Agent, version: str) -> bool:
-        if self.has_its_own(agent):
+        if agent.foreign:
             return False
         if agent.upgrading or (agent.task is not None and agent.state in (State.LAUNCHING, State.KILLING)):
             return True

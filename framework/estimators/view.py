@@ -46,10 +46,12 @@ def _of_task(rollout: Rollout, agent: Agent) -> Estimator:
 
 def _of_none(rollout: Rollout, agent: Agent, now_s: float) -> Estimator:
     template, seen = rollout.plan.template, agent.seen
-    if rollout.has_its_own(agent):
+    pause = format_duration(max(0.0, agent.not_before_s - now_s))
+    if agent.reported_by_others:
         return Estimator(state="foreign", why="somebody else reports its slack, and is left alone")
+    if agent.foreign:
+        return Estimator(state="foreign", why=f"{agent.words}; again in {pause}")
     if agent.why:
-        pause = format_duration(max(0.0, agent.not_before_s - now_s))
         return Estimator(
             state="failed", version=agent.version, since=agent.ended_s, why=f"{_ended(agent)}; again in {pause}"
         )

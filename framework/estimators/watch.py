@@ -20,8 +20,10 @@ from serenity.wire.transport.http import Endpoint, HttpError, Unreachable, get_j
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S = 30.0
-_LOOK_BUSY_S = 1.0
+# Between looks: at least so long, and so many times as long as the last one took, for a large cluster's take a while.
+_PAUSE_S, _PAUSE_PER_LOOK = 5.0, 200.0
+_PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK = 1.0, 20.0
+_LONGEST_PAUSE_S = 60.0
 _READ_S = 5.0
 # Of stderr, from its end; the last line is in it.
 _TAIL_BYTES = 4096
@@ -47,20 +49,21 @@ class Watch:
         self._stopping.set()
 
     def _run(self) -> None:
-        busy = True
-        while not self._stopping.wait(_LOOK_BUSY_S if busy else _LOOK_S):
+        pause_s = _PAUSE_BUSY_S
+        while not self._stopping.wait(pause_s):
             try:
-                busy = self._look()
+                pause_s = self._look()
                 self._told = None
             except (Unreachable, HttpError, StoreError, TimeoutError, KeyError) as error:
                 if self._told is None:
                     logger.warning("no estimator is rolled out until it is known what agents there are: %s", error)
                 self._told = str(error)
 
-    def _look(self) -> bool:
-        """Whether the next look should come soon.  Raises Unreachable, HttpError, or StoreError."""
-        asked_at_s = self._clock.now_s()
+    def _look(self) -> float:
+        """Seconds until the next one.  Raises Unreachable, HttpError, StoreError, TimeoutError or KeyError."""
+        asked_at_s, began_s = self._clock.now_s(), self._clock.monotonic_s()
         agents = MasterReader(self._leading, access=self._access).agents()
+        took_s = self._clock.monotonic_s() - began_s
 
         def tell(core: Core) -> tuple[bool, Sequence[Agent], str | None]:
             rollout = core.rollout
@@ -71,7 +74,8 @@ class Watch:
         busy, unexplained, framework_id = self._loop.ask(tell)
         for agent in unexplained:
             self._explain(agent, framework_id or "")
-        return busy
+        least_s, times = (_PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK) if busy else (_PAUSE_S, _PAUSE_PER_LOOK)
+        return min(_LONGEST_PAUSE_S, max(least_s, times * took_s))
 
     def _explain(self, agent: Agent, framework_id: str) -> None:
         assert agent.failed_task is not None and agent.url is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pwd
@@ -218,16 +219,39 @@ class Running:
         if name == "framework":
             eventually(self.subscribed, "the framework's return")
 
+    def neighbour(self, name: str, **environment: str) -> Running:
+        """A second framework on the same cluster, with a store of its own; it ends with the stack."""
+        run_dir, folder = self.stack.options.run_dir, self.work_dir / name
+        folder.mkdir()
+        socket = run_dir / f"{name}.sock"
+        flags = [
+            *("--name", name, "--master", self.mesos.master, "--socket", str(socket), "--listen", "none"),
+            *("--database", f"sqlite:///{folder / 'framework.db'}", "--tokens-file", str(folder / "tokens.json")),
+        ]
+        theirs = {"SERENITY_EXECUTOR_ALLOW_ROOT": "true", **os.environ, **self.stack.options.environment, **environment}
+        daemon = Daemon("framework", flags, {**theirs, "SERENITY_RUN_DIR": str(run_dir)}, self.work_dir / f"{name}.log")
+        self.stack._daemons.append(daemon)
+        daemon.start()
+        stack = copy.copy(self.stack)
+        stack.url = f"unix:{socket}"
+        neighbour = Running(stack, self.mesos)
+        eventually(neighbour.subscribed, f"the subscription of {name}")
+        return neighbour
+
     def configure(self, text: str) -> None:
         """The serenity.toml of daemons that are started from now on."""
         (self.work_dir / "serenity.toml").write_text(text)
 
     def executors(self) -> list[psutil.Process]:
+        return self.processes_of("serenity.executor")
+
+    def processes_of(self, module: str) -> list[psutil.Process]:
+        """``python -P -m MODULE``, of this stack."""
         run_dir = str(self.stack.options.run_dir)
         return [
             each
             for each in psutil.process_iter()
-            if _command(each)[-2:] == ["-m", "serenity.executor"] and _environment(each, "SERENITY_RUN_DIR") == run_dir
+            if _command(each)[1:4] == ["-P", "-m", module] and _environment(each, "SERENITY_RUN_DIR") == run_dir
         ]
 
     def subscribed(self) -> bool:
@@ -293,6 +317,7 @@ def running_stack(
     services: Sequence[Service] = (IDLE,),
     *,
     lined: bool = False,
+    more_resources: str = "",
     agent_is_lost: bool = False,
     agent_flags: Mapping[str, str | None] | None = None,
     master_flags: Mapping[str, str | None] | None = None,
@@ -313,7 +338,7 @@ def running_stack(
             cluster_options(
                 kind,
                 work_dir,
-                resources=agent_resources(CPUS, MEM_MB),
+                resources=agent_resources(CPUS, MEM_MB) + more_resources,
                 agent_flags=agent_flags or {},
                 master_flags=master_flags or {},
             )

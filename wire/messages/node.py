@@ -35,6 +35,8 @@ import msgspec
 from serenity.wire.messages.kill_record import Detector, Protected, Selection, Signal, Window
 
 PROTOCOL = 1
+# So begins what an estimator says that finds the node taken; a framework that started it reads that.
+ANOTHER_ESTIMATOR = "another estimator runs on this node"
 MAX_LINE_BYTES = 8 * 1024 * 1024
 # A Unix socket's path, with its NUL, must fit into sockaddr_un.
 _MAX_SOCKET_PATH_BYTES = 107
