@@ -23,6 +23,7 @@ import json
 import os
 import random
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -53,24 +54,35 @@ _TIMEOUT_S = 300.0
 # -- tasks a second --------------------------------------------------------------------------------
 
 
-def tasks_per_s(tasks: int = 20_000, watchers: int = 0) -> dict[str, Any]:
+def tasks_per_s(tasks: int = 20_000) -> dict[str, Any]:
     """Of `_QUEUED` jobs the first `tasks`; 200 agents with room for ten each."""
-    with tempfile.TemporaryDirectory(prefix="serenity-bench-") as name:
-        folder = Path(name)
-        fill_with_pending(folder / "f.db", _QUEUED)
-        with (
-            fake_master(200, 10.0 + 0.1, 20_000.0) as master,
-            framework(folder, master) as url,
-            watching(url, watchers),
-        ):
-            counts = until(master, lambda counts: counts["finished"] >= tasks)
-            took_s = counts["last_finish_at"] - counts["first_launch_at"]
-            return {"tasks_per_s": round(counts["finished"] / took_s, 1)}
+    with queued_framework() as (master, _):
+        counts = until(master, lambda counts: counts["finished"] >= tasks)
+        took_s = counts["last_finish_at"] - counts["first_launch_at"]
+        return {"tasks_per_s": round(counts["finished"] / took_s, 1)}
 
 
-def watchers_cost() -> dict[str, Any]:
-    alone, watched = (tasks_per_s(10_000, watchers)["tasks_per_s"] for watchers in (0, 1000))
+def watchers_cost(tasks: int = 10_000, runs: int = 3) -> dict[str, Any]:
+    """The median of runs alone and of runs that are watched, in turn.  Counted from when all watchers follow."""
+    rates: dict[int, list[float]] = {0: [], 1000: []}
+    for watchers in [*rates] * runs:
+        with queued_framework() as (master, url), watching(url, watchers):
+            before, began_at = until(master, lambda counts: counts["finished"] > 0), time.time()
+            after = until(master, lambda counts: counts["finished"] >= before["finished"] + tasks)  # noqa: B023 - now
+            took_s = after["last_finish_at"] - began_at
+            rates[watchers].append((after["finished"] - before["finished"]) / took_s)
+    alone, watched = map(statistics.median, rates.values())
+    sys.stderr.write(f"alone: {sorted(map(round, rates[0]))} tasks/s; watched: {sorted(map(round, rates[1000]))}\n")
     return {"watchers_cost": round(1.0 - watched / alone, 3)}
+
+
+@contextlib.contextmanager
+def queued_framework() -> Iterator[tuple[str, str]]:
+    """Yields the addresses of a master and of a framework with `_QUEUED` jobs."""
+    with tempfile.TemporaryDirectory(prefix="serenity-bench-") as name:
+        fill_with_pending(Path(name) / "f.db", _QUEUED)
+        with fake_master(200, 10.0 + 0.1, 20_000.0) as master, framework(Path(name), master) as url:
+            yield master, url
 
 
 def fill_with_pending(database: Path, jobs: int) -> None:
@@ -95,27 +107,36 @@ def watching(url: str, count: int) -> Iterator[None]:
     if not count:
         yield
         return
-    process = subprocess.Popen([sys.executable, "-c", _WATCHERS, url.removeprefix("unix:"), str(count)])
+    arguments = [sys.executable, "-c", _WATCHERS, url.removeprefix("unix:"), str(count)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
     try:
+        assert process.stdout is not None
+        process.stdout.readline()
         yield
     finally:
         process.kill()
         process.wait()
 
 
+# Says when each of them has been sent something.
 _WATCHERS = """
 import selectors, socket, sys
 path, count = sys.argv[1], int(sys.argv[2])
-ready = selectors.DefaultSelector()
+ready, silent = selectors.DefaultSelector(), set()
 for _ in range(count):
     client = socket.socket(socket.AF_UNIX)
     client.connect(path)
     client.sendall(b"GET /v1/events HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
     ready.register(client, selectors.EVENT_READ)
+    silent.add(client)
 while True:
     for key, _ in ready.select():
         if not key.fileobj.recv(1 << 20):
             ready.unregister(key.fileobj)
+        if key.fileobj in silent:
+            silent.remove(key.fileobj)
+            if not silent:
+                print("all follow", flush=True)
 """
 
 

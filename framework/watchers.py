@@ -4,16 +4,16 @@ Format: https://html.spec.whatwg.org/multipage/server-sent-events.html.  Each ev
 sent with it, so that a client which returns with ``Last-Event-ID`` misses nothing, be it
 after a cut connection or a restart of the framework.
 
-What is new is handed on from memory, encoded once for all; only who comes from longer ago
-reads the store.  Watchers together may cost no more than a share of the process: they take
-turns (`Turns`), and who has to wait then gets more at once.
+What is new is handed on from memory, encoded once for all.  Who comes from longer ago, or has fallen behind, reads
+the store, in pages that the next ones who need them find in memory.  Watchers together may cost no more than a share
+of the process: they stand in line (`Turns`), and who has to wait gets more at once.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -24,10 +24,12 @@ from serenity.wire.messages.api import EventType
 
 _EVENTS_A_READ = 500
 _EVENTS_A_TURN = 500
-# Some 400 bytes each, and kept twice at most.
+# Some 400 bytes each, and kept twice at most; and pages of `_EVENTS_A_READ`.
 _KEPT_EVENTS = 20_000
+_KEPT_PAGES = 40
 # A client knows by these that we live, and we learn by them that it is gone.
 KEEP_ALIVE_S = 10.0
+_ALIVE = b": alive\n\n"
 
 # Of one CPU, for all watchers together.
 _SHARE = 0.05
@@ -40,27 +42,38 @@ Read = Callable[[int, int, str | None], list[api.Event]]
 
 
 class Turns:
-    """When the next watcher may go on, so that all of them take `share` of a CPU, and wait in line for it."""
+    """Who is next: one at a time, in the order in which they came, and so far apart that all of them take `share` of a
+    CPU."""
 
     def __init__(self, clock: Clock, share: float = _SHARE) -> None:
         self._clock = clock
         self._share = share
+        self._line: deque[threading.Event] = deque()
+        self._changing = threading.Lock()
         self._free_at_s = 0.0
 
-    def take(self) -> float:
-        """The next turn; for how long to wait for it."""
-        now_s = self._clock.monotonic_s()
-        start_s = max(now_s, self._free_at_s)
-        self._free_at_s = start_s + _TURN_S / self._share
-        return start_s - now_s
+    def enter(self) -> threading.Event:
+        """A place in the line; it is set when all before it have left."""
+        place = threading.Event()
+        with self._changing:
+            self._line.append(place)
+            self._line[0].set()
+        return place
 
-    def pay(self, cost_s: float) -> None:
-        """For what was done in a turn; the next ones come the later."""
-        self._free_at_s += cost_s / self._share
+    def wait_s(self) -> float:
+        """For how long the first in line has to wait, for what those before did."""
+        return max(0.0, self._free_at_s - self._clock.monotonic_s())
+
+    def leave(self, place: threading.Event, cost_s: float) -> None:
+        """`cost_s`: what was done, or will be at once."""
+        with self._changing:
+            self._line.remove(place)
+            self._free_at_s = max(self._free_at_s, self._clock.monotonic_s()) + cost_s / self._share
+            if self._line:
+                self._line[0].set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(msgspec.Struct, frozen=True, gc=False):
     """An event as it is sent."""
 
     id: int
@@ -80,6 +93,9 @@ class Watchers:
         self._read = read
         self._last_id = last_event_id
         self._kept: list[_Sent] = []  # Without a gap, up to `_last_id`.
+        self._pages: OrderedDict[int, list[_Sent]] = (
+            OrderedDict()
+        )  # By the id before the first; who was asked last is last.
         self._news = threading.Condition()
         self._metrics = metrics
         self._turns = Turns(clock or SystemClock())
@@ -113,31 +129,51 @@ class Watchers:
         try:
             yield b"id: %d\n\n" % cursor  # Whoever is cut off before the first event returns to here.
             while not self._closed.is_set():
-                self._closed.wait(self._turns.take())
-                seen = self._last_id  # Before the look: what is told from now on may not be in it.
-                events, cursor = self._after(cursor, seen, job_id)
-                sent = b"".join(each.frame for each in events if kind in (None, each.kind))
+                place, cost_s = self._turns.enter(), 0.0
+                try:
+                    while not place.wait(KEEP_ALIVE_S):
+                        yield _ALIVE
+                    self._closed.wait(self._turns.wait_s())
+                    seen = self._last_id  # Before the look: what is told from now on may not be in it.
+                    events, cursor, cost_s = self._after(cursor, seen, job_id)
+                    sent = b"".join(each.frame for each in events if kind in (None, each.kind))
+                    cost_s += _TURN_S + len(sent) * _BYTE_S
+                finally:
+                    self._turns.leave(place, cost_s)
                 if sent:
-                    self._turns.pay(len(sent) * _BYTE_S)
                     yield sent
                 if cursor >= seen and not self._wait(seen):
-                    yield b": alive\n\n"
+                    yield _ALIVE
         finally:
             self._count(-1)
 
-    def _after(self, cursor: int, seen: int, job_id: str | None) -> tuple[list[_Sent], int]:
-        """The next events, and up to which id there are no others."""
+    def _after(self, cursor: int, seen: int, job_id: str | None) -> tuple[list[_Sent], int, float]:
+        """The next events, up to which id there are no others, and what it cost to read them."""
         if cursor >= seen:
-            return [], cursor
+            return [], cursor, 0.0
         kept = self._kept
         if kept and cursor + 1 >= kept[0].id:
             first = cursor + 1 - kept[0].id
             found = kept[first : first + _EVENTS_A_TURN]
-            return [each for each in found if job_id in (None, each.job)], found[-1].id if found else seen
+            return [each for each in found if job_id in (None, each.job)], found[-1].id if found else seen, 0.0
+        if job_id is None and (before := cursor - cursor % _EVENTS_A_READ) + _EVENTS_A_READ <= seen:
+            page, cost_s = self._page(before)
+            return [each for each in page if each.id > cursor], before + _EVENTS_A_READ, cost_s
         read = [_Sent.of(each) for each in self._read(cursor, _EVENTS_A_READ, job_id)]
-        self._turns.pay(len(read) * _READ_S)
         whole = len(read) < _EVENTS_A_READ
-        return read, max([seen if whole else cursor, *(each.id for each in read[-1:])])
+        return read, max([seen if whole else cursor, *(each.id for each in read[-1:])]), len(read) * _READ_S
+
+    def _page(self, before: int) -> tuple[list[_Sent], float]:
+        """All events of the `_EVENTS_A_READ` ids after `before`, which do not change any more, and what it cost."""
+        cost_s = 0.0
+        if before not in self._pages:
+            read = self._read(before, _EVENTS_A_READ, None)
+            self._pages[before] = [_Sent.of(each) for each in read if each.id <= before + _EVENTS_A_READ]
+            cost_s = len(read) * _READ_S
+            if len(self._pages) > _KEPT_PAGES:
+                self._pages.popitem(last=False)
+        self._pages.move_to_end(before)
+        return self._pages[before], cost_s
 
     def _wait(self, seen: int) -> bool:
         """Until there may be more after `seen`; False when the time was up first."""

@@ -142,14 +142,59 @@ def test_nothing_is_missed_when_more_comes_than_is_sent_at_once_or_kept(monkeypa
     assert seen == list(range(1, 41)) and told.reads > 0
 
 
-def test_turns_take_their_share_and_no_more():
-    clock = ManualClock()
-    turns, busy_s, turns_taken = Turns(clock, share=0.1), 0.0, 0
+def test_nobody_misses_anything_who_has_fallen_behind_and_each_part_is_read_once(monkeypatch):
+    monkeypatch.setattr("serenity.framework.watchers._EVENTS_A_READ", 4)
+    monkeypatch.setattr("serenity.framework.watchers._EVENTS_A_TURN", 4)
+    monkeypatch.setattr("serenity.framework.watchers._KEPT_EVENTS", 2)
+    told = Told()
+    streams = [told.watchers.stream(None) for _ in range(5)]
+    for each in streams:
+        next(each)
+    for number in range(1, 42):
+        told.tell(event(number))
+    seen = [[] for _ in streams]
+    while any(len(each) < 41 for each in seen):
+        for each, stream in zip(seen, streams, strict=True):
+            if len(each) < 41:
+                each += ids(next(stream))
+    assert seen == [list(range(1, 42))] * 5
+    assert told.reads <= 10
+
+
+def test_one_is_read_again_when_its_page_was_forgotten(monkeypatch):
+    monkeypatch.setattr("serenity.framework.watchers._EVENTS_A_READ", 2)
+    monkeypatch.setattr("serenity.framework.watchers._KEPT_PAGES", 1)
+    told = Told()
+    told.tell(*map(event, range(1, 7)))
+    for _ in range(2):
+        stream = told.watchers.stream(after=0)
+        next(stream)
+        assert ids(next(stream)) + ids(next(stream)) + ids(next(stream)) == [1, 2, 3, 4, 5, 6]
+        stream.close()
+    assert told.reads == 6
+
+
+def test_turns_take_their_share_and_no_more_however_many_wait():
+    clock, spent_s = ManualClock(), 0.0
+    turns = Turns(clock, share=0.1)
+    line = [turns.enter() for _ in range(50)]
     while clock.monotonic_s() < 100.0:
-        clock.advance(turns.take())
-        turns.pay(0.02)
-        busy_s, turns_taken = busy_s + 0.02, turns_taken + 1
-    assert busy_s == pytest.approx(10.0, rel=0.05)
+        first = line.pop(0)
+        assert first.is_set() and not line[0].is_set(), "one after the other"
+        clock.advance(turns.wait_s())
+        turns.leave(first, 0.02)
+        spent_s += 0.02
+        line.append(turns.enter())
+    assert spent_s == pytest.approx(10.0, rel=0.05)
+
+
+def test_who_goes_away_while_others_wait_leaves_the_line():
+    turns = Turns(ManualClock())
+    first, second, third = turns.enter(), turns.enter(), turns.enter()
+    turns.leave(second, 0.0)
+    assert not third.is_set()
+    turns.leave(first, 0.0)
+    assert third.is_set()
 
 
 def test_a_watcher_who_is_alone_does_not_wait():
@@ -157,5 +202,27 @@ def test_a_watcher_who_is_alone_does_not_wait():
     turns = Turns(clock, share=0.1)
     for _ in range(10):
         clock.advance(1.0)
-        assert turns.take() == 0.0
-        turns.pay(0.001)
+        place = turns.enter()
+        assert place.is_set() and turns.wait_s() == 0.0
+        turns.leave(place, 0.001)
+
+
+def test_a_client_hears_that_we_live_while_it_stands_in_line(monkeypatch):
+    monkeypatch.setattr("serenity.framework.watchers.KEEP_ALIVE_S", 0.02)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read(after, limit, job):
+        reading.set()
+        assert go_on.wait(10.0)
+        return [event(1)]
+
+    watchers = Watchers(read, last_event_id=1, metrics=metrics.table())
+    slow, waiting = watchers.stream(after=0), watchers.stream(after=0)
+    next(slow), next(waiting)
+    thread = threading.Thread(target=next, args=(slow,))
+    thread.start()
+    assert reading.wait(10.0)
+    assert next(waiting) == b": alive\n\n"
+    go_on.set()
+    thread.join(10.0)
+    assert ids(next(each for each in waiting if b"data" in each)) == [1]
