@@ -57,7 +57,7 @@ class Term:
         self._janitor = Janitor(store, settings.keep_ended_s, clock, metrics)
         self._others_hints = OthersHints(settings.hint_sources, access, self._hear_hints)
         self.driver, self._sender = self._connect(snapshot.framework_id)
-        self._watch = Watch(self.loop, self.driver.leading, access, clock) if self.core.rollout.on else None
+        self._watch = Watch(self.loop, lambda: self.driver.leading, access, clock) if self.core.rollout.on else None
         if snapshot.jobs:
             logger.info("%d jobs have not ended; going on with them", len(snapshot.jobs))
 

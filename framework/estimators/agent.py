@@ -76,6 +76,7 @@ class Agent:
     heard: bool = False  # Mesos has told of the task since this process began.
     version: str | None = None  # Of the task, or of the last one.
     ended_s: float | None = None  # The last task of ours.
+    killed: TaskId | None = None  # We have asked for the end of that one.
     upgrading: bool = False  # Ours to bring back, before another agent's turn comes.
     slack_expected: bool = False  # There was some before the upgrade.
     well_since_s: float | None = None
@@ -129,6 +130,10 @@ class Agent:
         if self.task is not None or self.seen is None or not self.seen.has_slack:
             return False
         return self.ended_s is None or self.seen_at_s > self.ended_s + _SLACK_LINGERS_S
+
+    def lacks_room(self, cpus: float, mem_mb: float) -> bool:
+        """Whether less than that is reserved for estimators, as far as is known."""
+        return self.seen is None or self.seen.reserved_cpus < cpus or self.seen.reserved_mem_mb < mem_mb
 
     @property
     def foreign(self) -> bool:

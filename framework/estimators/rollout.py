@@ -39,6 +39,8 @@ _TOO_LITTLE_S = 3600.0
 _LATER_S = 30.0
 _FOREIGN_S = 2.0
 _SOON_S = 1.0
+# Without news the agents are gone through no more often: there may be thousands, and rounds are many.
+_LOOK_EVERY_S = 1.0
 # An older look says nothing of now.
 _LOOK_HOLDS_S = 90.0
 # After a subscription nothing is begun before what Mesos tells by itself has come.
@@ -92,6 +94,8 @@ class Rollout:
         self._gone: set[str] = set()
         self._subscribed_s: float | None = None
         self._look_wanted = False
+        self._news = True
+        self._acted_s = 0.0
         self._where = Reminders(_LONGEST_PAUSE_S)  # By task id, like all that follows.
         self._kill = Reminders(_LONGEST_PAUSE_S)
         self._doubted_since: dict[str, float] = {}
@@ -151,7 +155,7 @@ class Rollout:
 
     def looked(self, agents: Sequence[AgentSeen], asked_at_s: float) -> None:
         """All agents that the master knows, as it said when it was asked at that time."""
-        self._look_wanted = False
+        self._look_wanted, self._news = False, True
         known = {each.agent_id for each in agents}
         for seen in agents:
             agent = self._agent(seen.agent_id, seen.hostname)
@@ -159,7 +163,7 @@ class Rollout:
         for agent_id, agent in list(self.agents.items()):
             if agent_id not in known:
                 agent.seen = None
-                if agent.task is None:
+                if agent.task is None and not agent.upgrading:
                     del self.agents[agent_id]
 
     def explained(self, agent_id: str, task: TaskId, words: str) -> None:
@@ -180,11 +184,13 @@ class Rollout:
         if update.event != Seen(AttemptState.UNREACHABLE):
             self._where.drop(update.task_id)
             self._doubted_since.pop(update.task_id, None)
-        agent.heard = True
+        agent.heard = self._news = True
         if isinstance(update.event, Ended):
             self._end(agent, update.event.ending, now_s)
         elif update.event is not None:
-            agent.enter(_STATES[update.event.state], now_s)
+            state = _STATES[update.event.state]
+            late = state is State.RUNNING and agent.killed == task
+            agent.enter(State.KILLING if late else state, now_s)
 
     def _taken_up(self, agent: Agent, task: TaskId, update: Update, now_s: float) -> bool:
         """Of a task that is not in the book: whether it is now.  It is not where another one is known to run."""
@@ -209,7 +215,8 @@ class Rollout:
         return False
 
     def _end(self, agent: Agent, ending: Ending, now_s: float) -> None:
-        asked_for, blameless = agent.state is State.KILLING, ending.reason in _BLAMELESS
+        asked_for = agent.state is State.KILLING or agent.killed == agent.task
+        blameless = ending.reason in _BLAMELESS
         message = ending.message or f"ended as {ending.state}"
         self._ended(agent, message, now_s, badly=not asked_for and not blameless, pause_s=_SOON_S if blameless else 0.0)
         if agent.why:
@@ -236,6 +243,10 @@ class Rollout:
         return steps
 
     def _act(self, closed: Callable[[str], bool], now_s: float) -> None:
+        self._use_offers(closed, now_s)
+        if not self._news and 0 <= now_s - self._acted_s < _LOOK_EVERY_S:
+            return
+        self._news, self._acted_s = False, now_s
         if self.plan.aim is Aim.REMOVE:
             for agent in self.agents.values():
                 if agent.task is not None and agent.heard and agent.state in (State.LAUNCHING, State.RUNNING):
@@ -245,7 +256,6 @@ class Rollout:
             for agent in self.agents.values():
                 agent.judge(version, self.plan.settle_s)
             self._upgrade(version, closed, now_s)
-        self._use_offers(closed, now_s)
 
     def _use_offers(self, closed: Callable[[str], bool], now_s: float) -> None:
         by_agent: dict[str, list[Offer]] = defaultdict(list)
@@ -303,6 +313,7 @@ class Rollout:
             and each.heard
             and each.state is State.RUNNING
             and each.version != version
+            and not each.lacks_room(self.plan.template.cpus, self.plan.template.mem_mb)
             and not closed(each.id)
         ]
         missed = [each for each in self.agents.values() if self._to_come(each, version)]
@@ -326,8 +337,7 @@ class Rollout:
         halted = None
         if late:
             agent = min(late, key=lambda each: (each.hostname, each.id))
-            why = agent.words or agent.why or "its slack is not back"
-            halted = f"no other estimator is upgraded before {agent.hostname}'s does well: {why}"
+            halted = f"no other estimator is upgraded before {agent.hostname}'s does well: {_why_missed(agent)}"
         if halted is not None and halted != self.halted:
             logger.warning("%s", halted)
         self.halted = halted
@@ -336,6 +346,7 @@ class Rollout:
 
     def _kill_task(self, agent: Agent, now_s: float) -> None:
         agent.enter(State.KILLING, now_s)
+        agent.killed = agent.task
         self._kill.set(str(agent.task), now_s + _KILL_AGAIN_S, pause_s=_KILL_AGAIN_S)
         self._calls.append(Kill(str(agent.task), agent.id, GRACE_S))
 
@@ -365,3 +376,11 @@ class Rollout:
         if hostname is not None:
             agent.hostname = hostname
         return agent
+
+
+def _why_missed(agent: Agent) -> str:
+    if agent.seen is None:
+        return "the master knows the agent no longer; to go on without it, start the framework again"
+    if agent.task is None:
+        return agent.words or agent.why or "it was not started yet"
+    return "its agent is away" if agent.state is State.AWAY else "its slack is not back"

@@ -31,12 +31,16 @@ def counts(rollout: Rollout, now_s: float) -> dict[str, int]:
 
 
 def _of_task(rollout: Rollout, agent: Agent) -> Estimator:
-    outdated = rollout.on and agent.version != rollout.plan.template.version
+    template = rollout.plan.template
+    outdated = rollout.on and agent.version != template.version
     why = ""
     if agent.state is State.AWAY:
         why = "its agent is away, for the master"
     elif outdated and agent.state is State.RUNNING:
-        why = "is of an earlier version, and has its turn when all upgraded before are well"
+        lacks_room = agent.seen is not None and agent.lacks_room(template.cpus, template.mem_mb)
+        why = "is of another version, and " + (
+            f"cannot be upgraded: {_too_little(template)}" if lacks_room else "waits for its turn"
+        )
     elif agent.slack_expected and agent.state is State.RUNNING:
         why = "runs again, and its slack is not back yet"
     elif agent.why and not agent.settled:
@@ -57,18 +61,18 @@ def _of_none(rollout: Rollout, agent: Agent, now_s: float) -> Estimator:
         )
     if seen is not None and not seen.active:
         return Estimator(state="none", why="the agent is not connected to the master")
-    if seen is not None and (seen.reserved_cpus < template.cpus or seen.reserved_mem_mb < template.mem_mb):
-        return Estimator(
-            state="none",
-            why=f"less than {template.cpus:g} cpus and {template.mem_mb:g} MiB are reserved to {template.role} there",
-            remedy=reserve_command(template, agent.id),
-        )
+    if seen is not None and agent.lacks_room(template.cpus, template.mem_mb):
+        return Estimator(state="none", why=_too_little(template), remedy=reserve_command(template, agent.id))
     return Estimator(state="none", why="waiting for an offer of what is reserved for it")
 
 
 def _ended(agent: Agent) -> str:
     times = f", {agent.failures} times" if agent.failures > 1 else ""
     return f"ended ({agent.why}{times})" + (f": {agent.words}" if agent.words else "")
+
+
+def _too_little(template: EstimatorTemplate) -> str:
+    return f"less than {template.cpus:g} cpus and {template.mem_mb:g} MiB are reserved to {template.role} there"
 
 
 def reserve_command(template: EstimatorTemplate, agent_id: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from serenity.daemon.clock import Clock
@@ -34,7 +34,7 @@ _OURS = "serenity estimator: "
 class Watch:
     """A thread that tells the core's roll-out what it sees; it decides nothing."""
 
-    def __init__(self, loop: Loop, leading: LeadingMaster, access: Access, clock: Clock) -> None:
+    def __init__(self, loop: Loop, leading: Callable[[], LeadingMaster], access: Access, clock: Clock) -> None:
         self._loop = loop
         self._leading = leading
         self._access = access
@@ -58,11 +58,13 @@ class Watch:
                 if self._told is None:
                     logger.warning("no estimator is rolled out until it is known what agents there are: %s", error)
                 self._told = str(error)
+            except Exception:
+                logger.exception("this is a bug in Serenity")
 
     def _look(self) -> float:
         """Seconds until the next one.  Raises Unreachable, HttpError, StoreError, TimeoutError or KeyError."""
         asked_at_s, began_s = self._clock.now_s(), self._clock.monotonic_s()
-        agents = MasterReader(self._leading, access=self._access).agents()
+        agents = MasterReader(self._leading(), access=self._access).agents()
         took_s = self._clock.monotonic_s() - began_s
 
         def tell(core: Core) -> tuple[bool, Sequence[Agent], str | None]:

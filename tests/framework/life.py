@@ -14,7 +14,8 @@ CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=
 class Life:
     """A core over a store on disk; `restart` is what a crash leaves: the store."""
 
-    def __init__(self, path):
+    def __init__(self, path, config=CONFIG):
+        self.config = config
         self.clock = ManualClock(now_s=1_800_000_000.0)
         self._path = path
         self.calls: list = []
@@ -26,7 +27,7 @@ class Life:
             self.store.close()
         self.store = Store(f"sqlite:///{self._path / 'f.db'}")
         self.store.open()
-        self.core = Core(self.store.load(), CONFIG, self.clock)
+        self.core = Core(self.store.load(), self.config, self.clock)
 
     def round(self, commit=True):
         done = self.core.end_round()

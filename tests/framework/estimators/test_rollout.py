@@ -232,10 +232,54 @@ def test_upgrades_go_one_by_one_and_wait_until_the_slack_is_back():
     assert cluster.killed == [second] and cluster.rollout.halted is None
 
 
+def test_nothing_is_upgraded_that_would_not_find_room_again():
+    cluster = Cluster("S0")
+    task = cluster.run()
+    cluster.restart(EstimatorTemplate("serenity estimator", role=ROLE, cpus=2.0))
+    cluster.reconciled(task, "TASK_RUNNING")
+    cluster.look(reserved=1.0)
+    cluster.after(600.0)
+    assert cluster.killed == [] and cluster.shown().why.startswith("is of another version, and cannot be upgraded")
+    cluster.look(reserved=2.0)
+    assert cluster.killed == [task]
+
+
+def test_an_upgraded_agent_that_vanishes_is_missed():
+    """Two providers of one id abort an agent: what is done to one must not be done to all."""
+    cluster = Cluster("S0", "S1")
+    tasks = [cluster.run(each) for each in cluster.agents]
+    cluster.restart(NEW)
+    cluster.look()
+    for task in tasks:
+        cluster.reconciled(task, "TASK_RUNNING")
+    cluster.update(tasks[0], "TASK_KILLED")
+    cluster.agents = ("S1",)
+    for _ in range(20):
+        cluster.after(60.0)
+        cluster.look()
+        assert cluster.killed == []
+    assert "host-S0's does well: the master knows the agent no longer" in cluster.rollout.halted
+
+
+def test_a_late_word_that_it_runs_does_not_undo_a_kill():
+    cluster = Cluster("S0")
+    task = cluster.run()
+    cluster.restart(NEW)
+    cluster.look()
+    cluster.reconciled(task, "TASK_RUNNING")
+    cluster.reconciled(task, "TASK_RUNNING")
+    assert cluster.shown().state == "killing"
+    cluster.update(task, "TASK_UNREACHABLE")
+    cluster.reconciled(task, "TASK_RUNNING")
+    cluster.update(task, "TASK_KILLED")
+    assert cluster.offer() is not None, "it has not failed"
+
+
 def test_an_upgrade_that_fails_goes_no_further_and_says_so():
     cluster = Cluster("S0", "S1")
     tasks = [cluster.run(each) for each in cluster.agents]
     cluster.restart(NEW)
+    cluster.look()
     for task in tasks:
         cluster.reconciled(task, "TASK_RUNNING")
     cluster.update(tasks[0], "TASK_KILLED")

@@ -1,0 +1,102 @@
+"""The roll-out inside the core: beside jobs, in the store, and apart from both roles' offers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from serenity.framework.estimators.agent import AgentSeen
+from serenity.framework.estimators.rollout import Aim, Plan
+from serenity.framework.estimators.task import EstimatorTemplate
+from serenity.framework.mesos.calls import Accept, Acknowledge, Decline, Kill, Suppress
+from tests.framework.life import CONFIG, Life
+
+ROLE = "serenity-estimator"
+PLAN = Plan(Aim.ROLL_OUT, EstimatorTemplate("serenity estimator", role=ROLE), settle_s=60.0)
+
+
+@pytest.fixture
+def life(tmp_path):
+    made = Life(tmp_path, replace(CONFIG, estimators=PLAN))
+    begin(made)
+    return made
+
+
+def begin(life):
+    life.subscribe()
+    life.clock.advance(2.0)
+    life.core.rollout.looked([AgentSeen("S0", "host-S0", True, False, 0.1, 256.0)], life.clock.now_s())
+
+
+def offer_room(life):
+    fields = {"type": "SCALAR", "reservations": [{"type": "STATIC", "role": ROLE}]}
+    life.offer(
+        allocation_info={"role": ROLE},
+        resources=[
+            {"name": "cpus", "scalar": {"value": 0.1}, **fields},
+            {"name": "mem", "scalar": {"value": 256.0}, **fields},
+        ],
+    )
+    return life.round()
+
+
+def launched(life):
+    return [task["task_id"]["value"] for each in life.of_kind(Accept) for task in each.tasks]
+
+
+def test_an_estimator_is_no_job_and_takes_no_part_of_the_slack(life):
+    job = life.submit()
+    done = offer_room(life)
+    (task,) = launched(life)
+    assert done.changes.estimators["S0"].task_id == task and not done.changes.attempts
+    life.offer()
+    life.round()
+    assert launched(life) == [f"{job}.0.1"]
+    life.update(task, "TASK_RUNNING")
+    assert len(life.of_kind(Acknowledge)) == 1 and life.of_kind(Kill) == []
+    assert life.core.tasks_on() == {"S0": 1} and life.core.jobs_alive == 1
+
+
+def test_slack_that_is_offered_under_the_estimators_role_is_not_placed_on(life):
+    """One ACCEPT takes offers of one role; what is unreserved is offered under either."""
+    life.submit()
+    life.offer(allocation_info={"role": ROLE})
+    life.round()
+    assert launched(life) == [] and [each.offer_ids for each in life.of_kind(Decline)] == [("O-S0",)]
+
+
+def test_without_jobs_the_estimators_role_is_still_offered(life):
+    job = life.submit()
+    life.core.kill(job)
+    life.round()
+    assert [each.roles for each in life.of_kind(Suppress)] == [("serenity",)]
+
+
+def test_it_is_the_same_after_a_restart_whether_rolled_out_or_left(life):
+    offer_room(life)
+    (task,) = launched(life)
+    life.update(task, "TASK_RUNNING")
+    for plan in (PLAN, Plan()):
+        life.config = replace(CONFIG, estimators=plan)
+        life.restart()
+        begin(life)
+        life.reconciled(task, "TASK_RUNNING")
+        offer_room(life)
+        assert launched(life) == [] and life.of_kind(Kill) == []
+        assert [each.task_id for each in life.store.load().estimators] == [task]
+
+
+def test_a_framework_that_mesos_removed_launches_it_anew_when_the_old_one_has_gone(life):
+    offer_room(life)
+    (task,) = launched(life)
+    life.core.framework_removed()
+    life.round()
+    assert life.store.load().estimators == ()
+    begin(life)
+    offer_room(life)
+    assert launched(life) == []
+    life.clock.advance(15.0)
+    offer_room(life)
+    (second,) = launched(life)
+    assert second != task
