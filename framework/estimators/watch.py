@@ -29,6 +29,8 @@ _READ_S = 5.0
 _TAIL_BYTES = 4096
 _LONGEST_WORDS = 300
 _OURS = "serenity estimator: "
+# The task's executor, Mesos' own, writes there too.
+_NOT_OURS = ("received ", "starting task ", "forked command ", "command ", "sending sig", "killing ", "shutting down")
 
 
 class Watch:
@@ -106,7 +108,12 @@ def _last_line(agent: Endpoint, path: str, access: Access) -> str:
         return dict(get_json(agent, target, access=access, timeout_s=_READ_S))
 
     size = int(read(-1)["offset"])  # Of -1 Mesos says how long the file is.
-    lines = [each.strip() for each in str(read(max(0, size - _TAIL_BYTES))["data"]).splitlines()]
-    # The task's executor writes there, too.
-    said = [each for each in lines if each.startswith(_OURS)] or [each for each in lines if each]
+    return last_complaint(str(read(max(0, size - _TAIL_BYTES))["data"]))
+
+
+def last_complaint(stderr: str) -> str:
+    """What an estimator, or the shell that was to start it, has said last; what it merely logs is no complaint."""
+    lines = [each.strip() for each in stderr.splitlines()]
+    complaints = [each for each in lines if each and not each.lower().startswith(_NOT_OURS) and " INFO " not in each]
+    said = [each for each in complaints if each.startswith(_OURS)] or complaints
     return said[-1].removeprefix(_OURS)[:_LONGEST_WORDS] if said else ""

@@ -190,6 +190,7 @@ def _why(it: Session) -> None:
 
 def _nodes(it: Session) -> None:
     it.run("nodes")
+    it.run("nodes --estimators")
 
 
 def _hints(it: Session) -> None:
