@@ -11,7 +11,7 @@ VERBS = {
     "check": ("qos_check", "Say whether a pipeline file can be used."),
     "draw": ("qos_draw", "Draw a pipeline."),
     "record": ("qos_record", "Record this node's frames into a trace."),
-    "plugins": ("qos_plugins", "List filters, detectors and strategies with their parameters."),
+    "plugins": ("qos_plugins", "List filters, detectors, strategies and predictors."),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,18 +11,21 @@ from serenity.cli import exits
 from serenity.cli.client import json_option
 from serenity.cli.output import bold, print_json
 
+if TYPE_CHECKING:
+    from serenity.qos.plugins import Plugin
+
 
 @click.command("plugins")
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> int:
-    """List the stages (or the one called NAME): what each does, when it fires, its parameters."""
+    """List the stages of [qos] and [slack] (or those called NAME): what each does, when it fires, its parameters."""
     from serenity.cli.failure import Failure
-    from serenity.qos.plugins import plugins
 
-    found = [each for each in plugins() if name in (None, each.name)]
+    stages = _stages()
+    found = [each for each in stages if name in (None, each.name)]
     if not found:
-        known = ", ".join(each.name for each in plugins())
+        known = ", ".join(dict.fromkeys(each.name for each in stages))
         raise Failure(f"there is no stage {name!r}; there are {known}", exits.NOT_FOUND)
     if as_json:
         print_json(found)
@@ -34,6 +38,21 @@ def command(name: str | None, as_json: bool) -> int:
             click.echo(f"    {parameter.name} = {parameter.default}{unit}: {parameter.meaning}")
         click.echo()
     return exits.OK
+
+
+def _stages() -> list[Plugin]:
+    from serenity.estimator.predictors import PREDICTORS
+    from serenity.qos.detectors import DETECTORS
+    from serenity.qos.filters import FILTERS
+    from serenity.qos.plugins import plugins
+    from serenity.qos.strategies import STRATEGIES
+
+    return [
+        *plugins("filter", FILTERS),
+        *plugins("detector", DETECTORS),
+        *plugins("strategy", STRATEGIES),
+        *plugins("predictor", PREDICTORS),
+    ]
 
 
 def _indented(text: str) -> str:

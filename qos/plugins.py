@@ -1,17 +1,15 @@
-"""All stages with what is to be known of them, for `serenity qos plugins`."""
+"""What is to be known of stages, for `serenity qos plugins`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from serenity.qos.detectors import DETECTORS
-from serenity.qos.filters import FILTERS
-from serenity.qos.strategies import STRATEGIES
+from serenity.qos.stages import Kind
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -22,17 +20,15 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    kind: str  # filter, detector or strategy.
+    kind: str  # filter, detector, strategy or predictor.
     name: str
     text: str  # What it does, and when it fires.
     parameters: list[Parameter]
 
 
-def plugins() -> list[Plugin]:
-    kinds = (("filter", FILTERS), ("detector", DETECTORS), ("strategy", STRATEGIES))
+def plugins(kind: str, stages: Mapping[str, Kind[Any]]) -> list[Plugin]:
     return [
         Plugin(kind, name, each.build.__doc__ or "", list(_parameters(each.parameters)))
-        for kind, stages in kinds
         for name, each in stages.items()
     ]
 

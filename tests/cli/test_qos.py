@@ -153,7 +153,13 @@ def test_without_graphviz_a_picture_is_one_clear_line(serenity, tmp_path, monkey
 def test_plugins(serenity):
     code, out, _ = serenity("qos", "plugins")
     assert code == 0
-    for words in ("filter ema", "detector interference", "strategy combined", "phase_odds = 30.0 (ratio):"):
+    for words in (
+        "filter ema",
+        "detector interference",
+        "strategy combined",
+        "phase_odds = 30.0 (ratio):",
+        "predictor ahead",
+    ):
         assert words in out
     code, out, _ = serenity("qos", "plugins", "drop", "--json")
     (drop,) = json.loads(out)
@@ -162,4 +168,8 @@ def test_plugins(serenity):
         "threshold",
         "0.25",
     )
+    assert [each["kind"] for each in json.loads(serenity("qos", "plugins", "ema", "--json")[1])] == [
+        "filter",
+        "predictor",
+    ]
     assert serenity("qos", "plugins", "drip")[0] == 3
