@@ -10,7 +10,7 @@ import msgspec
 
 from serenity.cli import amounts, exits
 from serenity.cli.client import Framework, json_option, url_option
-from serenity.cli.output import ago, print_json, shorten, table, words
+from serenity.cli.output import ago, folded, print_json, shorten, table, words
 from serenity.wire.mesos.quantities import format_duration, format_mem
 from serenity.wire.messages import api
 
@@ -118,11 +118,11 @@ def _list_estimators(nodes: api.Nodes) -> int:
     click.echo(table(head, [_estimator_row(*each) for each in known]))
     for hostname, each in known:
         if each.why:
-            click.echo(f"{hostname}: {each.why}")
+            click.echo(folded(f"{hostname}: {each.why}", 2))
         if each.remedy:
-            click.echo(f"  to reserve it: {each.remedy}")
+            click.echo(f"  to reserve it: {each.remedy}")  # To be copied, and so never folded.
     if nodes.roll_out:
-        click.echo(nodes.roll_out)
+        click.echo(folded(nodes.roll_out, 2))
     return exits.OK
 
 

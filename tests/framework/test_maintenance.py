@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -126,12 +127,12 @@ def executor_of(life):
 
 
 @pytest.mark.parametrize("change", ["provider", "configuration"])
-def test_an_old_executor_gets_nothing_new_and_is_ended_when_it_is_idle(life, change, monkeypatch):
+def test_an_old_executor_gets_nothing_new_and_is_ended_when_it_is_idle(life, change):
     life.subscribe()
     task = life.launch()
     old = executor_of(life)
     if change == "configuration":
-        monkeypatch.setattr("tests.framework.life.CONFIG", msgspec_replace(life, executor_mem_mb=256.0))
+        life.config = replace(life.config, executor_mem_mb=256.0)
         life.restart()
         life.subscribe()
     provider = "another" if change == "provider" else "p"
@@ -150,14 +151,6 @@ def test_an_old_executor_gets_nothing_new_and_is_ended_when_it_is_idle(life, cha
     life.round()
     assert life.of_kind(Shutdown) == [Shutdown(old, "S0")], "the new one may be idle"
     assert [each.id for each in life.store.load().executors] == [new]
-
-
-def msgspec_replace(life, **changes):
-    from dataclasses import replace
-
-    from tests.framework import life as module
-
-    return replace(module.CONFIG, **changes)
 
 
 def test_an_executors_id_follows_from_all_that_it_is():

@@ -10,7 +10,7 @@ from serenity.daemon.settings import SettingsError, resolve
 from serenity.framework.jobs.ids import next_id
 from serenity.framework.jobs.views import one_line
 from serenity.framework.mesos.reminders import Reminders
-from serenity.framework.settings import FrameworkSettings, executor_environment
+from serenity.framework.settings import FrameworkSettings, estimator_environment, executor_environment
 
 # -- job ids ---------------------------------------------------------------------------------
 
@@ -76,6 +76,8 @@ def test_it_need_not_listen_for_tokens():
         ({"executor_cpus": 0.0}, "executor_cpus"),
         ({"master": "http://"}, "master: "),
         ({"tls_key": "/k"}, "tls_key is given without tls_cert"),
+        ({"estimator_role": "serenity"}, "estimator_role is the role of the slack"),
+        ({"roll_out_estimators": True, "remove_estimators": True}, "do not go together; give one of them"),
     ],
 )
 def test_a_bad_setting_names_its_key(flags, complaint):
@@ -103,6 +105,18 @@ def test_executors_are_told_their_table_and_variables_and_nothing_else(tmp_path)
     file.write_text("[executor]\na = [1]\n")
     with pytest.raises(SettingsError, match=r"\[executor\] a: a list cannot"):
         executor_environment({}, file)
+
+
+def test_estimators_are_told_theirs_and_keep_what_must_last_outside_of_their_sandbox(tmp_path):
+    file = tmp_path / "serenity.toml"
+    file.write_text('[estimator]\nstate_dir = "/var/lib/e"\n[executor]\nhold_s = 3.5\n')
+    environ = {"SERENITY_ESTIMATOR_RESERVE": "cpus=1", "SERENITY_EXECUTOR_X": "y"}
+    assert estimator_environment(environ, file) == {
+        "SERENITY_ESTIMATOR_STATE_DIR": "/var/lib/e",
+        "SERENITY_ESTIMATOR_RESERVE": "cpus=1",
+    }
+    with pytest.raises(SettingsError, match="'state': write a whole path, of a folder on the agents"):
+        estimator_environment({"SERENITY_ESTIMATOR_STATE_DIR": "state"}, file)
 
 
 def test_somebody_elses_text_cannot_move_the_cursor():

@@ -1,0 +1,67 @@
+"""`serenity nodes --estimators`: what there is on each agent, why that is not all well, and what to do."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+
+import msgspec
+
+from serenity.cli.main import main
+from serenity.wire.messages import api
+
+
+def node(host, estimator):
+    amounts = dict.fromkeys(("slack_cpus", "held_cpus"), 1.0) | dict.fromkeys(("slack_mem_bytes", "held_mem_bytes"), 1)
+    return api.Node(id=f"S-{host}", hostname=host, active=True, tasks=0, estimator=estimator, **amounts)
+
+
+def shown(capfd, nodes):
+    class Framework(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = msgspec.json.encode(nodes)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Framework) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        code = main(["nodes", "--estimators", "--url", f"http://127.0.0.1:{server.server_address[1]}"])
+        server.shutdown()
+    assert code == 0
+    return capfd.readouterr()
+
+
+def test_each_agent_has_a_line_and_what_is_wrong_another(capfd):
+    since = time.time() - 7200.5
+    nodes = api.Nodes(
+        nodes=(
+            node("h1", api.Estimator(state="running", version="9cd92634", since=since)),
+            node("h2", api.Estimator(state="running", version="2de7972e", outdated=True, since=since, why="waits")),
+            node(
+                "h3", api.Estimator(state="none", why="nothing is reserved there", remedy="curl -d x http://m/reserve")
+            ),
+            node("h4", None),
+        ),
+        roll_out="no other estimator is upgraded before h1's does well: its slack is not back",
+    )
+    assert shown(capfd, nodes).out.splitlines() == [
+        "AGENT  ESTIMATOR  VERSION         SINCE",
+        "h1     running    9cd92634        2h00m",
+        "h2     running    2de7972e (old)  2h00m",
+        "h3     none       -               -",
+        "h2: waits",
+        "h3: nothing is reserved there",
+        "  to reserve it: curl -d x http://m/reserve",
+        "no other estimator is upgraded before h1's does well: its slack is not back",
+    ]
+
+
+def test_a_framework_that_rolls_out_none_says_how_it_would(capfd):
+    said = shown(capfd, api.Nodes(nodes=(node("h1", None),)))
+    assert said.out == "" and "`serenity framework --roll-out-estimators`" in said.err
