@@ -16,6 +16,8 @@ from serenity.wire.messages.statistics import KnownJobs
 
 # A framework holds a hint for five times as long.
 _HINT_EVERY_S = 60.0
+# A task that has just ended is nobody's, and still in the newest frame.
+_UNOWNED_S = 3.0
 
 
 class Decisions:
@@ -35,7 +37,8 @@ class Decisions:
         self._memory = memory
         self._limits = limits
         self._accused: dict[str, Accuse] = {}  # At the last tick, by task.
-        self._hinted: dict[str, float] = {}  # When, in frames' time, by task.
+        self._unowned: dict[str, float] = {}  # Of those: since when nobody owns it, in frames' time.
+        self._hinted: dict[str, float] = {}  # When; by task, too.
 
     def observe(self, frame: Frame) -> None:
         """A frame of the past: learnt from, and nothing else."""
@@ -64,10 +67,17 @@ class Decisions:
         return self._guard.stand_down() + self._limits.stand_down()
 
     def _hints(self, actions: list[Action], at: float) -> list[Action]:
-        """Whoever was accused in vain at the last tick; said again while it lasts, for a message may be lost."""
+        """Whoever is accused in vain for a while; said again while it lasts, for a message may be lost."""
         self._hinted = {task: then for task, then in self._hinted.items() if 0 <= at - then < _HINT_EVERY_S}
-        unowned = self._accusations.take_unowned() - self._hinted.keys()
-        vain = [each for task, each in self._accused.items() if task in unowned]
+        unowned = self._accusations.take_unowned() & self._accused.keys()
+        self._unowned = dict.fromkeys(unowned, at) | {
+            task: since for task, since in self._unowned.items() if task in self._accused and since <= at
+        }
+        vain = [
+            self._accused[task]
+            for task in unowned
+            if at - self._unowned[task] >= _UNOWNED_S and task not in self._hinted
+        ]
         self._hinted |= {each.suspect.id: at for each in vain}
         self._accused = {each.suspect.id: each for each in actions if isinstance(each, Accuse)}
         if any(isinstance(each, OpenValve) for each in actions):

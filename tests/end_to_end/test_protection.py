@@ -6,27 +6,18 @@ No speed of the machine is asserted here; `serenity demo` measures that.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from serenity.cli.demo.production import Service, sli_labels
 from serenity.cli.demo.report import complete
-from serenity.cli.stack import free_agent_port
 from serenity.wire.messages.node import qos_off_file
-from serenity.wire.transport.http import Endpoint, request
 from tests.clusters import KINDS_AND_CGROUPS
-from tests.end_to_end.running import CPUS, MEM_MB, QUICK, Running, running_stack
+from tests.end_to_end import touchy
+from tests.end_to_end.running import QUICK, Running, running_stack
 from tests.polling import eventually
-
-SERVICE = Path(__file__).with_name("touchy_service.py")
-# Touches the file that hurts the service, and burns CPU, or it would not be suspected.
-CULPRIT = "import os,sys\nwhile True:\n open(sys.argv[1], 'w').close()\n sum(range(200000))"
-# Two a second: four while the service is new, ten for a baseline, four that are too young for it.
-BASELINE_FRAMES = 18
 
 
 @pytest.fixture
@@ -36,12 +27,6 @@ def hurt_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=KINDS_AND_CGROUPS)
 def running(request: pytest.FixtureRequest, hurt_file: Path) -> Iterator[Running]:
-    port = free_agent_port()
-    command = (sys.executable, "-P", str(SERVICE), str(port), str(hurt_file))
-    services = [
-        Service("touchy", command, CPUS * 0.25, 256, sli_labels(f"127.0.0.1:{port}"), port),
-        Service("idle", ("sleep", "3600"), CPUS * 0.6, MEM_MB * 0.6),
-    ]
     settings = {
         "SERENITY_EXECUTOR_RUNG0": "false",
         "SERENITY_EXECUTOR_WATCH_S": "2",
@@ -49,30 +34,23 @@ def running(request: pytest.FixtureRequest, hurt_file: Path) -> Iterator[Running
         "SERENITY_EXECUTOR_HOLD_S": "1",
         "SERENITY_EXECUTOR_PIPELINE": str(QUICK),
     }
-    with running_stack(request.param, services, **settings) as stack:
+    with running_stack(request.param, touchy.services(hurt_file), **settings) as stack:
         yield stack
-
-
-def frames(running: Running) -> int:
-    """How many the estimator has taken."""
-    text = request(Endpoint.parse(running.stack.estimator_address), "GET", "/metrics").body.decode()
-    (line,) = [each for each in text.splitlines() if each.startswith("serenity_estimator_frames_total ")]
-    return int(float(line.split()[-1]))
 
 
 def test_the_culprit_goes_down_the_ladder_to_its_end_and_the_harmless_task_survives(
     running: Running, hurt_file: Path
 ) -> None:
-    before = frames(running)
+    before = touchy.frames(running)
     switch = qos_off_file(running.stack.options.run_dir)
     switch.touch()
     harmless = running.submit("--name", "harmless", "--cpus", "0.1", "--mem", "32M", "--", "sleep", "600")
     running.wait_for_running(harmless)
-    eventually(lambda: frames(running) >= before + BASELINE_FRAMES, "a baseline")
+    eventually(lambda: touchy.frames(running) >= before + touchy.BASELINE_FRAMES, "a baseline")
 
     culprit = running.submit(
         *("--name", "culprit", "--cpus", "0.2", "--mem", "64M", "--grace", "1s"),
-        *("--", sys.executable, "-c", CULPRIT, str(hurt_file)),
+        *("--", *touchy.culprit(hurt_file)),
     )
     running.wait_for_running(culprit)
     unprotected_until = time.monotonic() + 6

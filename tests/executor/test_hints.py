@@ -63,23 +63,29 @@ def ticks():
     return Ticks()
 
 
+def told_at(ticks, seconds, *suspects):
+    return {t: told for t in seconds if (told := [who for who, _ in ticks.tick(float(t), *suspects)])}
+
+
 def test_a_suspect_that_nobody_owns_is_told_and_again_each_minute(ticks):
-    assert ticks.tick(0.0, "spark") == []
-    assert ticks.tick(1.0, "spark") == [("spark", 0.7)]
-    told_at = [t for t in range(2, 200) if ticks.tick(float(t), "spark")]
-    assert told_at == [61, 121, 181]
+    assert told_at(ticks, range(200), "spark") == {t: ["spark"] for t in (4, 64, 124, 184)}
+    assert ticks.tick(300.0, "spark") == [("spark", 0.7)]
 
 
-def test_another_one_is_told_at_once(ticks):
-    ticks.tick(0.0, "spark")
-    ticks.tick(1.0, "spark", "flink")
-    assert ticks.tick(2.0, "spark", "flink") == [("flink", 0.7)]
+def test_who_has_just_ended_is_nobodys_and_no_hint(ticks):
+    assert told_at(ticks, range(3), "ended") == {}
+    ticks.guard.actions = []
+    assert [ticks.after(float(t)) for t in range(3, 60)] == [[]] * 57
+    assert told_at(ticks, range(60, 63), "ended") == {}
+
+
+def test_another_one_is_told_when_its_time_comes(ticks):
+    assert told_at(ticks, range(6), "spark") == {4: ["spark"]}
+    assert told_at(ticks, range(6, 20), "spark", "flink") == {10: ["flink"]}
 
 
 def test_the_next_contention_is_told_anew(ticks):
-    ticks.tick(0.0, "spark")
-    ticks.tick(1.0, "spark")
+    assert told_at(ticks, range(6), "spark") == {4: ["spark"]}
     ticks.guard.actions = [OpenValve()]
-    assert ticks.after(2.0) == []
-    ticks.tick(3.0, "spark")
-    assert ticks.tick(4.0, "spark") == [("spark", 0.7)]
+    assert ticks.after(6.0) == []
+    assert told_at(ticks, range(7, 20), "spark") == {11: ["spark"]}
