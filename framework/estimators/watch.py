@@ -21,8 +21,8 @@ from serenity.wire.transport.http import Endpoint, HttpError, Unreachable, get_j
 logger = logging.getLogger(__name__)
 
 # Between looks: at least so long, and so many times as long as the last one took, for a large cluster's take a while.
-_PAUSE_S, _PAUSE_PER_LOOK = 5.0, 200.0
-_PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK = 1.0, 20.0
+_PAUSE_S, _PAUSE_PER_LOOK = 2.0, 200.0
+_PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK = 0.5, 20.0
 _LONGEST_PAUSE_S = 60.0
 _READ_S = 5.0
 # Of stderr, from its end; the last line is in it.

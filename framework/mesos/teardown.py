@@ -40,7 +40,7 @@ def tear_down(settings: FrameworkSettings, clock: Clock, agreed: Callable[[str],
         if snapshot.framework_id is None:
             return f"{store.name} holds no framework that Mesos knows; nothing was done"
         core = Core(snapshot, CoreConfig("", {}, 0.0, 0.0, reconcile_every_s=0.0), clock)
-        tasks = sum(core.tasks_on().values())
+        tasks = sum(core.tasks_on().values()) + len(snapshot.estimators)
         if not agreed(
             f"This ends framework {snapshot.framework_id} on the Mesos at {settings.master} for good, and kills its "
             f"{tasks} tasks. The {len(snapshot.jobs)} jobs that have not ended stay in {store.name}, and begin anew "
