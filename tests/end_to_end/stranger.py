@@ -10,7 +10,7 @@ from serenity.wire.mesos.scheduler import SchedulerDriver
 
 
 class Stranger(Production):
-    """In the role that the slack is reserved to."""
+    """In a role of its own: the slack must be for all."""
 
     def __init__(self, master: str, user: str, service: Service) -> None:
         super().__init__(master, user, [service])
@@ -18,7 +18,7 @@ class Stranger(Production):
         framework = {
             "name": "stranger",
             "user": user,
-            "roles": ["serenity"],
+            "roles": ["stranger"],
             "capabilities": [{"type": each} for each in capabilities],
         }
         self._driver = SchedulerDriver(self, framework, master)

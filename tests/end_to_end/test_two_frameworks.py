@@ -1,4 +1,4 @@
-"""Two frameworks of Serenity's on one agent: each is told what the other sees, and places its work by that."""
+"""Two frameworks of Serenity's on one agent, each in its role: each is told what the other sees, and places by that."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ name = "cpu_share"
 SEEING, BLIND = PIPELINE.format(margin=0.0), PIPELINE.format(margin=0.99)
 QUICK = {
     "SERENITY_ESTIMATOR_INTERVAL_S": "0.25",
+    "SERENITY_ESTIMATOR_ROLE": "*",
     "SERENITY_EXECUTOR_RUNG0": "false",
     "SERENITY_EXECUTOR_WATCH_S": "0.5",
     "SERENITY_EXECUTOR_RECOVER_S": "0.2",
@@ -90,7 +91,10 @@ def test_antagonists_and_hints_change_where_the_work_of_both_goes(
     blind = tmp_path / "blind.toml"
     blind.write_text(BLIND)
     other = running.neighbour(
-        "blind", SERENITY_EXECUTOR_PIPELINE=str(blind), SERENITY_FRAMEWORK_HINTS_FROM=running.stack.url
+        "blind",
+        SERENITY_EXECUTOR_PIPELINE=str(blind),
+        SERENITY_FRAMEWORK_HINTS_FROM=running.stack.url,
+        SERENITY_FRAMEWORK_ROLE="another",
     )
     running.wait_for_running(watching)
 
