@@ -80,16 +80,17 @@ def _container(place: int, number: int) -> Container:
 
 def replay_speed(containers: int, count: int, *, parts: bool = False) -> dict[str, float]:
     """Frames per second of CPU time."""
+    reads = Pipeline.load().reads
     with tempfile.TemporaryDirectory() as folder:
         plain, zipped = Path(folder, "trace.jsonl"), Path(folder, "trace.jsonl.gz")
         with plain.open("wb") as file:
             _write_trace(file, containers, count)
-        found = {"replay_frames_per_s": _speed(lambda: _replay(read_trace(plain)))}
+        found = {"replay_frames_per_s": _speed(lambda: _replay(read_trace(plain, reads)))}
         if parts:
             zipped.write_bytes(gzip.compress(plain.read_bytes(), compresslevel=6))
-            found["zipped_frames_per_s"] = _speed(lambda: _replay(read_trace(zipped)))
-            found["parse_frames_per_s"] = _speed(lambda: sum(1 for _ in read_trace(plain)))
-            parsed = list(read_trace(plain))
+            found["zipped_frames_per_s"] = _speed(lambda: _replay(read_trace(zipped, reads)))
+            found["parse_frames_per_s"] = _speed(lambda: sum(1 for _ in read_trace(plain, reads)))
+            parsed = list(read_trace(plain, reads))
             found["pipeline_frames_per_s"] = _speed(lambda: _replay(parsed))
     return found
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @json_option
 def command(trace: Path, config: Path | None, plot: Path | None, as_json: bool) -> int:
     """Run a pipeline over TRACE (docs/traces.md) and print its decisions, one a line, as they are made."""
+    from serenity.qos.frame import COLUMNS
     from serenity.qos.pipeline import DEFAULT_FILE, Pipeline
     from serenity.qos.replay import Replay
     from serenity.qos.stages import PipelineError
@@ -32,9 +33,10 @@ def command(trace: Path, config: Path | None, plot: Path | None, as_json: bool) 
 
     picture = Picture("qos_plot", plot)
     try:
-        replay = Replay(Pipeline.load(config or DEFAULT_FILE))
+        pipeline = Pipeline.load(config or DEFAULT_FILE)
+        replay = Replay(pipeline)
         frames, made = 0, 0
-        for frame in read_trace(trace):
+        for frame in read_trace(trace, COLUMNS if plot else pipeline.reads):
             decisions = replay.step(frame)
             frames, made = frames + 1, made + len(decisions)
             for decision in decisions:

@@ -138,7 +138,7 @@ class Frame:
         """Raises ValueError when `values` has not one value a row."""
         if values.shape != (len(self),):
             raise ValueError(f"column {name} has shape {values.shape}; {len(self)} rows need one value each")
-        return replace(self, columns={**self.columns, name: values})
+        return Frame(self.t, self.containers, {**self.columns, name: values}, self.node, self.readings)
 
     # -- frame traces (docs/traces.md): a line of JSON a frame ---------------------------------
 

@@ -8,6 +8,8 @@ that may jump; what is judged are its innovations, which are independent.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from serenity.qos.frame import Bools, Floats
@@ -85,15 +87,13 @@ class Noise:
         young = count <= LEAST_SAMPLES
         self._learn_size(x, measured, free * np.maximum(_rate(dt_s, self._memory_s), first), young)
         self._innovate(x, dt_s, measured & ~young, free)
-        begins = count == 0.0
         level, slow = state["level"], state["slow"]
-        weight = np.where(begins, measured, free * np.maximum(_rate(dt_s, self._level_s), first))
-        _approach(level, x, weight)
+        moves = (measured & (~held | (count == 0.0))).astype(np.float64)  # The first sample is a level for all.
+        _approach(level, x, moves * np.maximum(_rate(dt_s, self._level_s), first))
         rate = 2.0 * _rate(dt_s, 2.0 * self._memory_s) / _DENSITY
-        known = (free > 0.0) & (count > 2 * LEAST_SAMPLES)
+        known = free * (count > 2 * LEAST_SAMPLES)
         _approach_quantile(self.wander, np.abs(level - slow), rate, known)
-        weight = np.where(begins, measured, free * np.maximum(_rate(dt_s, 4.0 * self._level_s), first))
-        _approach(slow, x, weight)
+        _approach(slow, x, moves * np.maximum(_rate(dt_s, 4.0 * self._level_s), first))
         np.copyto(state["last_but_one"], last, where=measured)
         np.copyto(last, x)
         count += measured
@@ -101,34 +101,43 @@ class Noise:
     def _learn_size(self, x: Floats, measured: Bools, weight: Floats, young: Bools) -> None:
         state = self._state
         count = state["count"]
+        begins = (measured & (count <= 2.0)).any()
+        any_size = np.where(young, np.inf, 0.0)
         for lag, name, before in ((1, "square1", state["last"]), (2, "square2", state["last_but_one"])):
             mean = state[name]
-            square = np.square(x - before)
-            np.minimum(square, np.where(young, np.inf, 9.0 * mean), out=square)
-            # The first difference is the mean, and before it there is none.
-            _approach(mean, square, np.where(count > lag, weight, measured & (count == lag)))
+            square = x - before
+            square *= square
+            np.minimum(square, any_size + 9.0 * mean, out=square)
+            if begins:  # The first difference is the mean, and before it there is none.
+                _approach(mean, square, np.where(count > lag, weight, measured & (count == lag)))
+            else:
+                _approach(mean, square, weight)
         square1, square2 = state["square1"], state["square2"]
-        phi = np.divide(square2, square1, out=np.ones_like(square1), where=square1 > 0.0)
+        phi = square2 / np.maximum(square1, 1e-300)
         phi -= 1.0
         self.phi = np.minimum(np.maximum(phi, 0.0, out=phi), _MAX_PHI, out=phi)
-        self.sigma = np.sqrt(np.maximum(square2 / 2.0, _FLOOR))
+        sigma = square2 / 2.0
+        self.sigma = np.sqrt(np.maximum(sigma, _FLOOR, out=sigma), out=sigma)
 
     def _innovate(self, x: Floats, dt_s: float, judged: Bools, free: Floats) -> None:
         state = self._state
-        u = (x - state["level"]) - self.phi * (state["last"] - state["level"])
+        u = x - state["level"]
+        u -= self.phi * (state["last"] - state["level"])
         u /= self.sigma
         np.minimum(np.maximum(u, -CLIP, out=u), CLIP, out=u)
         u *= judged
-        share = np.where(dt_s < SCALES_S, -np.expm1(-dt_s / np.maximum(SCALES_S, 1e-9)), 1.0)[:, None, None]
+        share = _shares(dt_s)
         _approach(self._running, u, share)
         np.divide(self._running, np.sqrt(share / (2.0 - share)), out=self.means)
         slow = _rate(dt_s, 2.0 * self._memory_s)
-        known = (state["count"] > 2 * LEAST_SAMPLES) & (u != 0.0) & (free > 0.0)
+        known = free * ((state["count"] > 2 * LEAST_SAMPLES) & (u != 0.0))
         # A standard Gaussian has density 0.48 at the quantile, which makes `slow` its rate of approach.
         _approach_quantile(self.inflation, np.square(self.means), 2.0 * slow / _DENSITY, known)
-        is_far = np.abs(u) > 2.0 * np.sqrt(self.inflation[0])
-        weight = np.maximum(slow, 1.0 / (state["count"] + LEAST_SAMPLES))
-        _approach(state["far"], is_far, weight * known)
+        is_far = (np.abs(u) > 2.0 * np.sqrt(self.inflation[0])).astype(np.float64)
+        weight = 1.0 / (state["count"] + LEAST_SAMPLES)
+        np.maximum(slow, weight, out=weight)
+        weight *= known
+        _approach(state["far"], is_far, weight)
 
     def relevel(self, place: int, level: Floats) -> None:
         """That row's level is `level` from now on (NaN: as it was)."""
@@ -137,22 +146,34 @@ class Noise:
         self._running[:, :, place] = 0.0
 
 
+@functools.lru_cache(maxsize=8)
+def _shares(dt_s: float) -> Floats:
+    """The weight of a sample in the running means at SCALES_S; (scales, 1, 1)."""
+    share: Floats = np.where(dt_s < SCALES_S, -np.expm1(-dt_s / np.maximum(SCALES_S, 1e-9)), 1.0)
+    return share[:, None, None]
+
+
+@functools.lru_cache(maxsize=64)
 def _rate(dt_s: float, memory_s: float) -> float:
     """The weight of a sample in an exponential mean."""
     return float(-np.expm1(-dt_s / memory_s))
 
 
-def _approach(mean: Floats, sample: Floats | Bools, weight: Floats) -> None:
+def _approach(mean: Floats, sample: Floats, weight: Floats) -> None:
     """Moves `mean` in place."""
     step = sample - mean
     step *= weight
     mean += step
 
 
-def _approach_quantile(quantile: Floats, sample: Floats, rate: float, known: Bools) -> None:
-    """Moves the 68 % quantile in place, where `known`: up where the sample is beyond, down by half as much else."""
-    up, down = 1.0 + rate * (1.0 - _BEYOND), 1.0 + rate * (0.0 - _BEYOND)
-    np.multiply(quantile, np.where(sample > quantile, up, down), out=quantile, where=known)
+def _approach_quantile(quantile: Floats, sample: Floats, rate: float, known: Floats) -> None:
+    """Moves the 68 % quantile in place, where `known` is 1: up for a sample beyond it, else down by half as much."""
+    step = (sample > quantile).astype(np.float64)
+    step -= _BEYOND
+    step *= rate
+    step *= known
+    step += 1.0
+    quantile *= step
 
 
 # What is zero is not known before `count` says so.

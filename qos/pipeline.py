@@ -85,6 +85,12 @@ class Pipeline:
             build(STRATEGIES, file.qos["strategy"], f"{file.path}: [qos.strategy]"),
         )
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The columns that its stages look at; all of them where a stage does not say which."""
+        each = (getattr(stage, "reads", COLUMNS) for stage in (*self._filters, *self._detectors, self._strategy))
+        return frozenset().union(*each)
+
     def step(self, frame: Frame) -> list[Finding]:
         """The contentions that hold at this frame, at most one a protected container, with their suspects.
 

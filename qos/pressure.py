@@ -49,11 +49,12 @@ class Pressure:
             self.containers = [frame.containers[place] for place in self._places]
             self._who([each.id for each in self.containers])
         use = np.array([frame.column(name) for name in RESOURCES])
-        np.maximum(self._most, np.where(np.isnan(use), 0.0, use).sum(axis=1), out=self._most)
+        np.maximum(self._most, np.fmax(use, 0.0).sum(axis=1), out=self._most)
         node = frame.node
         capacity = np.array([node.cpus, node.llc_bytes, node.mem_bw, np.nan, node.mem_bytes])
         capacity = np.where(capacity > 0, capacity, np.maximum(self._most, 1e-9))
-        share = use.take(self._places, axis=1) / capacity[:, None]
+        share = use.take(self._places, axis=1)
+        share /= capacity[:, None]
         np.copyto(self._last, share, where=~np.isnan(share))
         if self._ring.at_seam:  # Now and then, so that the sums stay as exact as the samples.
             self._ring.subtract(self._sum.copy())
@@ -97,6 +98,24 @@ class Pressure:
         rise -= self.mean(age, age + span)
         return rise
 
+    def greatest_rises(self, spans: Sequence[int]) -> Floats:
+        """Of any row, over the newest samples of each span less those of as many before; (spans, resources).
+
+        Twice the span, and one sample more, must be there.
+        """
+        if not spans:
+            return np.zeros((0, len(RESOURCES)))
+        sums = self._ring.window(2 * max(spans) + 1)
+        back = -1 - np.array(spans)
+        middle, count = sums[back], np.array(spans, dtype=np.float64)[:, None, None]
+        rise = sums[-1] - middle
+        rise /= count
+        middle -= sums[2 * back + 1]
+        middle /= count
+        rise -= middle
+        greatest: Floats = rise.max(axis=2)
+        return greatest
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rises:
@@ -106,6 +125,18 @@ class _Rises:
     moment: float
     width: int
     bins: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lookup:
+    """Where the worth of rises so many samples ago stands in what is known; shape (ages, widths)."""
+
+    ages: Ints
+    widths: tuple[int, ...]
+    samples: int
+    at: Ints
+    usable: Floats  # 1 where the width had passed, else 0,
+    count: Ints  # and how many had; (ages, 1).
 
 
 class Coincidence:
@@ -127,6 +158,7 @@ class Coincidence:
         self._known = Ring(_SPAN, len(RESOURCES), 1.0)  # By width; the moment is as many samples before.
         self._known.move(np.full(len(self.WIDTHS_S), -1, dtype=np.intp))
         self._begun = np.ones(len(RESOURCES))  # The worth of what has begun with the newest sample.
+        self._lookup: _Lookup | None = None  # The latest: it is mostly the same.
 
     def observe(self, pressure: Pressure, t: float, dt_s: float, onsets: Sequence[float]) -> None:
         """After every `pressure.observe`.  `onsets`: of the contentions that hold.
@@ -139,19 +171,19 @@ class Coincidence:
             self._known.push(t, worth)
             self._begun = np.full(len(RESOURCES), _NOBODY)
             return
-        ages = [self._samples(width_s, dt_s) for width_s in self.WIDTHS_S]
-        widths = [i for i, age in enumerate(ages) if len(pressure) > 2 * age]
-        rises = [pressure.rise(ages[i], dt_s, self.WIDTHS_S[i]) for i in widths]
-        rises.append(pressure.rise(1, dt_s, self.WIDTHS_S[0]))
-        *bins, begun = self._bins(np.array([each.max(axis=1) for each in rises]))
-        for i, reached in zip(widths, bins, strict=True):
-            worth[:, i] = self._worth(i, reached)
-            if not onsets:
-                self._learn(_Rises(t, t - self.WIDTHS_S[i], i, reached), 1.0)
+        widths = self._widths(dt_s)
+        seen = sum(len(pressure) > 2 * width for width in widths)  # So many of them, the shortest first, whole.
+        bins = self._bins(pressure.greatest_rises(widths[:seen]))
+        worth[:, :seen] = self._worth(bins).T
         if onsets:
             self._unlearn(t, min(onsets) - _MEAN_S)
+        else:
+            self._reached[:seen] += bins[:, :, None] >= _BIN
+            for width, reached in enumerate(bins):
+                self._recent.append(_Rises(t, t - self.WIDTHS_S[width], width, reached))
         self._known.push(t, worth)
-        self._begun = self._worth(0, begun)
+        begun = pressure.rise(1, dt_s, self.WIDTHS_S[0]).max(axis=1)
+        self._begun = self._worth(self._bins(begun[None]))[0]
 
     def evidence(self, ages: Ints, dt_s: float) -> Floats:
         """Likelihood ratio of the rises `ages` samples ago given that one did harm, to chance; (ages, resources).
@@ -161,36 +193,40 @@ class Coincidence:
         there can be, each octave of it alike.  The widths that have passed since are as likely.
         """
         known = self._known.window(_SPAN)
-        widths = np.array([self._samples(width_s, dt_s) for width_s in self.WIDTHS_S])
-        at = len(known) - 1 - (ages[:, None] - widths)
-        usable = (widths <= ages[:, None]) & (at >= 0)
-        ratios = known[np.where(usable, at, 0), :, np.arange(len(widths))]  # (ages, widths, resources)
-        count = usable.sum(axis=1)[:, None]
-        mean = (ratios * usable[:, :, None]).sum(axis=1) / np.maximum(count, 1)
-        worth: Floats = np.where(count > 0, mean, self._begun)
+        found = self._look_up(ages, self._widths(dt_s), len(known))
+        ratios = known[found.at, :, np.arange(len(self.WIDTHS_S))]  # (ages, widths, resources)
+        mean = (ratios * found.usable[:, :, None]).sum(axis=1) / np.maximum(found.count, 1)
+        worth: Floats = np.where(found.count > 0, mean, self._begun)
         return worth
 
-    def _learn(self, rises: _Rises, weight: float) -> None:
-        self._reached[rises.width] += weight * (rises.bins[:, None] >= _BIN)
-        if weight > 0.0:
-            self._recent.append(rises)
+    def _look_up(self, ages: Ints, widths: tuple[int, ...], samples: int) -> _Lookup:
+        known = self._lookup
+        if known is None or known.ages is not ages or (known.widths, known.samples) != (widths, samples):
+            at = samples - 1 - (ages[:, None] - widths)
+            usable = (ages[:, None] >= widths) & (at >= 0)
+            count = usable.sum(axis=1)[:, None]
+            known = _Lookup(ages, widths, samples, np.where(usable, at, 0), usable.astype(np.float64), count)
+            self._lookup = known
+        return known
 
     def _unlearn(self, t: float, since: float) -> None:
         """What began after `since` has turned out to be no chance."""
         for each in [each for each in self._recent if each.moment >= since]:
-            self._learn(each, -math.exp((each.seen_at - t) / self._memory_s))
+            weight = math.exp((each.seen_at - t) / self._memory_s)
+            self._reached[each.width] -= weight * (each.bins[:, None] >= _BIN)
             self._recent.remove(each)
 
-    def _worth(self, width: int, bins: Ints) -> Floats:
-        reached = self._reached[width]
-        seen = reached[:, 0]
-        p = (reached[_RESOURCE, bins] + 1.0) / (seen + 2.0)
+    def _worth(self, bins: Ints) -> Floats:
+        """Of rises over each of the first widths; (widths, resources), as `bins`."""
+        width = np.arange(len(bins))
+        seen = self._reached[: len(bins), :, 0]
+        p = (self._reached[width[:, None], _RESOURCE, bins] + 1.0) / (seen + 2.0)
         worth: Floats = 0.5 + 0.5 / (p * np.log(seen + 4.0))
         return worth
 
-    @staticmethod
-    def _samples(width_s: float, dt_s: float) -> int:
-        return max(1, round(width_s / dt_s))
+    def _widths(self, dt_s: float) -> tuple[int, ...]:
+        """In samples."""
+        return tuple(max(1, round(width_s / dt_s)) for width_s in self.WIDTHS_S)
 
     @staticmethod
     def _bins(rises: Floats) -> Ints:

@@ -52,8 +52,12 @@ CPI, MPKI, LLC, DELAY, PSI_IO, PSI_MEMORY, SLI = range(len(SIGNALS))
 # the better measure, for a container that is slowed burns more CPU for the same work.
 OWN = ("work", "cpu", "io_bytes", "rss_bytes")
 WAITS = np.array([each.wait for each in SIGNALS])
+_OFFSET = np.where(WAITS, LEAST_SHARE, 0.0)[:, None]
 LOAD_RESPONSE = np.array([each.load_response for each in SIGNALS])
 EXPLAINED_BY = np.array([OWN.index(each.explained_by) for each in SIGNALS])
+# The columns that `look` looks at.
+READS = frozenset(("cpu", "cycles", "instructions", "llc_misses", "llc_bytes", "run_delay", "rss_bytes", "io_bytes"))
+READS |= {"psi_io", "psi_memory", "sli"}
 
 
 def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -> Floats:
@@ -64,7 +68,7 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -
     """
 
     def column(name: str) -> Floats:
-        return frame.column(name)[places]
+        return frame.column(name).take(places)
 
     cpu, instructions = column("cpu"), column("instructions")
     out = np.empty((len(SIGNALS) + len(OWN), len(places)))
@@ -77,11 +81,11 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -
         out[LLC] = column("llc_bytes")
         np.divide(column("run_delay"), np.where(cpu > LEAST_SHARE, cpu, np.nan), out=out[DELAY])
         out[PSI_IO], out[PSI_MEMORY], out[SLI] = column("psi_io"), column("psi_memory"), column("sli")
-        out[: len(SIGNALS)][WAITS] += LEAST_SHARE
+        out[: len(SIGNALS)] += _OFFSET
         np.log(out, out=out)
         out[LLC] *= -1.0
         out[SLI] *= higher_is_better
-    out[~np.isfinite(out)] = np.nan
+    np.copyto(out, np.nan, where=~np.isfinite(out))
     return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,14 +45,12 @@ def _line(row: Any) -> Any:
 
 # A line is decoded for its columns, and for what tells whether the containers are still the same: all else of an id
 # never changes.  The names of columns are part of the format, and none of them is a container's own.
-_WHO_KEY: list[Any] = [("id", str), ("role", str)]
+_ID: Any = ("id", str)
 _ALLOCATED: list[Any] = [("cpus", float | None, 0.0), ("mem_bytes", float | None, 0.0)]
-_MEASURED: list[Any] = [(name, float | None, math.nan) for name in COLUMNS]
-_Sample = msgspec.defstruct("_Sample", [*_WHO_KEY, *_ALLOCATED, *_MEASURED], gc=False)
-_NUMBERS = len(_ALLOCATED) + len(_MEASURED)
 # Where they are not, it is decoded once more, for who they are.
 _WHO: list[Any] = [
-    *_WHO_KEY,
+    _ID,
+    ("role", str),
     ("cpus", float, 0.0),
     ("mem_bytes", float, 0.0),
     ("job", str, ""),
@@ -66,14 +64,16 @@ _Who = msgspec.defstruct("_Who", _WHO)
 
 
 class FrameDecoder:
-    """Lines of a trace to frames.  While the same containers are there, frames share their tuple."""
+    """Lines of a trace to frames of some columns.  While the same containers are there, frames share their tuple."""
 
-    def __init__(self, node: Node = Node()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, node: Node = Node(), columns: Collection[str] = COLUMNS) -> None:  # noqa: B008 - it is frozen
         self._node = node
-        self._samples = msgspec.json.Decoder(_line(_Sample))
+        self._names = [name for name in COLUMNS if name in columns]
+        measured: list[Any] = [(name, float | None, math.nan) for name in self._names]
+        sample = msgspec.defstruct("_Sample", [_ID, *_ALLOCATED, *measured], gc=False)
+        self._samples = msgspec.json.Decoder(_line(sample))
         self._who = msgspec.json.Decoder(_line(_Who))
         self._ids: list[str] = []
-        self._roles: list[str] = []
         self._allocated: Floats = np.zeros((len(_ALLOCATED), 0))
         self._containers: tuple[Container, ...] = ()
 
@@ -81,16 +81,16 @@ class FrameDecoder:
         """Raises msgspec.ValidationError or msgspec.DecodeError: no frame."""
         said: Any = self._samples.decode(line)
         values: list[Any] = list(itertools.chain.from_iterable(map(msgspec.structs.astuple, said.containers)))
-        ids, roles = values[:: _NUMBERS + 2], values[1 :: _NUMBERS + 2]
-        del values[:: _NUMBERS + 2]
-        del values[:: _NUMBERS + 1]
-        numbers = _array(values).reshape(-1, _NUMBERS).T.copy()
+        count = len(_ALLOCATED) + len(self._names)
+        ids = values[:: 1 + count]
+        del values[:: 1 + count]
+        numbers = _array(values).reshape(-1, count).T.copy()
         allocated, measured = numbers[: len(_ALLOCATED)], numbers[len(_ALLOCATED) :]
-        if ids != self._ids or roles != self._roles or not np.array_equal(allocated, self._allocated):
+        if ids != self._ids or not np.array_equal(allocated, self._allocated):
             self._containers = tuple(map(_container, self._who.decode(line).containers))
-            self._ids, self._roles, self._allocated = ids, roles, allocated
+            self._ids, self._allocated = ids, allocated
         node = _node(said.node) if said.node else self._node
-        return Frame(said.t, self._containers, dict(zip(COLUMNS, measured, strict=True)), node, said.readings or {})
+        return Frame(said.t, self._containers, dict(zip(self._names, measured, strict=True)), node, said.readings or {})
 
 
 def _array(values: list[float | None]) -> Floats:
@@ -100,8 +100,8 @@ def _array(values: list[float | None]) -> Floats:
         return np.array(values, dtype=np.float64)  # There are nulls, which become NaN.
 
 
-def read_trace(path: Path) -> Iterator[Frame]:
-    """The frames of a trace, in order.
+def read_trace(path: Path, columns: Collection[str] = COLUMNS) -> Iterator[Frame]:
+    """The frames of a trace, in order, with those of its `columns` that are asked for.
 
     Raises:
         TraceError: no such file, no trace, or a line that is no frame.
@@ -110,7 +110,7 @@ def read_trace(path: Path) -> Iterator[Frame]:
         with _opened(path) as file:
             lines = iter(file)
             header = _header(path, lines)
-            decoder = FrameDecoder(_node(header.node))
+            decoder = FrameDecoder(_node(header.node), columns)
             last_t = -math.inf
             for number, line in enumerate(lines, 2):
                 try:

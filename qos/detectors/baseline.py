@@ -40,6 +40,8 @@ class LaggedBaselines:
     def learn(self, t: float, values: Floats) -> None:
         """A value a row; NaN: not measured.  Where `t` lies before the last one it starts afresh: the clock was set."""
         rows = np.flatnonzero(np.isfinite(values) & np.isnan(self._frozen_at))
+        if not len(rows):
+            return
         for row in rows[self._last[rows] > t]:
             self.forget(int(row))
         self._oldest[rows] = np.maximum(self._oldest[rows], t - self._lag_s - self._span_s)

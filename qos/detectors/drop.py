@@ -71,6 +71,7 @@ class Drop:
     """
 
     name = "drop"
+    reads = frozenset({"sli", "cpu"})  # And cpu_granted, which is derived.
 
     def __init__(self, parameters: DropParameters) -> None:
         self._parameters = parameters

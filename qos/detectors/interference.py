@@ -13,7 +13,7 @@ from serenity.qos.detectors.episode import Episode
 from serenity.qos.frame import Bools, Container, Floats, Frame
 from serenity.qos.mechanisms import MECHANISMS, SIGNALS_OF
 from serenity.qos.noise import SCALES_S, Noise
-from serenity.qos.pressure import Coincidence, Pressure
+from serenity.qos.pressure import RESOURCES, Coincidence, Pressure
 from serenity.qos.rows import Ring, Rows, moved
 from serenity.qos.shifts import Ints, Past, Shifts, shifts
 from serenity.qos.stages import parameter
@@ -41,9 +41,11 @@ _SCREEN = 0.8
 # What harms one harms others that use the same: where a neighbour is known to suffer by some mechanism since some
 # moment, the same is expected here.  By noise alone it is believed in at most one contention out of so many (Ville).
 _COMPANIONS = 1000.0
+_LATELY = 64  # Frames for which a rise helps the screening.
 _COINCIDENCE_S = 3600.0  # Over which the usual rises are learnt: jobs come and go within hours.
 _RECOVERY_SAMPLES = (3, 6, 12, 24)
 _TELLS_HALF = 0.2  # Standard deviation of what remains of the shift, at which half is 2.5 of them away.
+_SCALES_MEET_S = np.sqrt(np.maximum(SCALES_S[:-1], 1.0) * SCALES_S[1:])  # There the next is nearer, in logs.
 _RESOURCE_OF = np.array([each.resource for each in MECHANISMS])
 _BY_CAPACITY = np.array([each.by_capacity for each in MECHANISMS])
 
@@ -92,6 +94,7 @@ class Interference:
     """
 
     name = "interference"
+    reads = signals.READS | frozenset(RESOURCES)
 
     def __init__(self, parameters: InterferenceParameters) -> None:
         self._parameters = parameters
@@ -107,7 +110,9 @@ class Interference:
         self._near = np.zeros(0)  # 1: half-way to an alarm when last judged, in logs; and so judged again.
         self._pressure = Pressure()
         self._coincidence = Coincidence(_COINCIDENCE_S)
-        self._lately: deque[Floats] = deque(maxlen=64)
+        self._lately = np.zeros((_LATELY, len(RESOURCES)))  # The most that what had just begun was worth, in turn.
+        self._frames = 0
+        self._able = np.zeros(len(MECHANISMS))
         self._episodes: dict[str, Episode] = {}
         self._intervals: deque[float] = deque(maxlen=15)
         self._last_t = math.nan
@@ -130,10 +135,12 @@ class Interference:
         x = signals.look(frame, self._places, self._parameters.min_cpu, self._better)
         self._ring.push(frame.t, x)
         held = np.zeros(len(containers), dtype=np.bool_)
-        held[[self._rows.places[name] for name in self._episodes]] = True
+        if self._episodes:
+            held[[self._rows.places[name] for name in self._episodes]] = True
         last = self._noise.means[0].copy()
         self._noise.learn(x[:_COUNT], dt_s, held)
         self._pressure.observe(frame)
+        self._able = self._who_is_able()
         onsets = [each.onset for each in self._episodes.values()]
         self._coincidence.observe(self._pressure, frame.t, interval_s, onsets)
         self._watch(frame, interval_s, containers)
@@ -167,20 +174,27 @@ class Interference:
 
         `last`: the innovations of the sample before.
         """
-        self._lately.append(worth_now.max(axis=0))
-        helps = np.log(np.maximum.reduce(list(self._lately)))[_RESOURCE_OF]
+        self._lately[self._frames % _LATELY] = worth_now.max(axis=0)
+        self._frames += 1
+        helps = np.log(self._lately.max(axis=0))[_RESOURCE_OF]
         z = np.maximum(self._noise.means, 0.0)
         if interval_s < _HICCUP_S:  # One sample is not judged, and of two the first tells most (shifts.py).
             q = 1.0 - self._noise.phi
-            np.maximum((last + q * self._noise.means[0]) / np.sqrt(1.0 + q * q), 0.0, out=z[0])
+            two = q * self._noise.means[0]
+            two += last
+            q *= q
+            q += 1.0
+            two /= np.sqrt(q, out=q)
+            np.maximum(two, 0.0, out=z[0])
         z *= z
         z /= np.maximum(self._noise.inflation, 1.0)
         # What interferes moves its signals at one moment, so that one scale is the best for all of them.
-        size = (SIGNALS_OF @ z).max(axis=0) / 2.0
+        size = (SIGNALS_OF @ z).max(axis=0)
+        size /= 2.0
         young = any(t - each.onset <= _OLDEST_S for each in self._episodes.values())
         limit = math.log(_COMPANIONS) if young else self._threshold(interval_s)
         if not young:  # Who suffers beside others needs nobody's rise.
-            helps += self._able()
+            helps += self._able
         bound = (size + helps[:, None]).max(axis=0)
         possible = (bound >= _SCREEN * limit) | (self._near > 0.0)
         return np.flatnonzero(possible & ~held)
@@ -194,7 +208,7 @@ class Interference:
         x = self._ring.window(samples)[:, :, rows]
         old = self._ring.times(samples)[:, None] < self._start[rows]
         np.copyto(x, np.nan, where=old[:, None])
-        scale = np.argmin(np.abs(np.log(np.maximum(SCALES_S, 1.0)[:, None] / (ages * interval_s))), axis=0)
+        scale = np.searchsorted(_SCALES_MEET_S, ages * interval_s)
         inflation = np.maximum(self._noise.inflation[:, :, rows][scale], 1.0)
         return Past(
             x,
@@ -211,10 +225,10 @@ class Interference:
     def _prior(self, ages: Ints, worth: Floats) -> Floats:
         """Of each mechanism at each age, in logs; (mechanisms, ages, 1).  `worth`: of the rises at these ages."""
         coincident = _about(ages, worth).max(axis=1)
-        prior: Floats = np.log(coincident)[:, _RESOURCE_OF].T + self._able()[:, None] - math.log(len(MECHANISMS))
+        prior: Floats = np.log(coincident)[:, _RESOURCE_OF].T + self._able[:, None] - math.log(len(MECHANISMS))
         return prior[:, :, None]
 
-    def _able(self) -> Floats:
+    def _who_is_able(self) -> Floats:
         """Of each mechanism, in logs: whether anybody has enough of its resource to do harm; (mechanisms,)."""
         share = self._pressure.now.max(axis=1, initial=0.0)[_RESOURCE_OF]
         with np.errstate(divide="ignore"):
@@ -224,6 +238,8 @@ class Interference:
     def _together(self, ages: Ints, interval_s: float) -> Floats:
         """0 where a neighbour is known to suffer by that mechanism since that moment, else -inf; as `_prior`."""
         together = np.full((len(MECHANISMS), len(ages), 1), -np.inf)
+        if not self._episodes:
+            return together
         moments = np.array([self._ring.times(int(age))[0] for age in ages])
         for each in self._episodes.values():
             together[each.mechanism, np.abs(moments - each.onset) <= 1.5 * interval_s] = 0.0

@@ -26,6 +26,8 @@ class CpuGranted:
     that one relative threshold serves busy and idle containers.  NaN below `min_cpu`.
     """
 
+    reads = frozenset({"cpu", "run_delay"})
+
     def __init__(self, parameters: CpuGrantedParameters) -> None:
         self._min_cpu = parameters.min_cpu
 

@@ -26,6 +26,8 @@ class IgnoreNewExecutors:
     Source: Serenity's filter for new executors (2016), whose default was five minutes.
     """
 
+    reads: frozenset[str] = frozenset()
+
     def __init__(self, parameters: IgnoreNewExecutorsParameters) -> None:
         self._age_s = parameters.age_s
         self._rows = Rows()

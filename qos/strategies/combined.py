@@ -62,6 +62,7 @@ class Combined:
     """
 
     name = "combined"
+    reads = frozenset(pressure.RESOURCES)
 
     def __init__(self, parameters: CombinedParameters) -> None:
         self._parameters = parameters

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from serenity.qos import gunzip
+from serenity.qos.frame import COLUMNS
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.replay import Replay
 from serenity.qos.trace import TraceError, read_trace
@@ -96,6 +97,22 @@ def test_quiet_when_nothing_happens(trace):
 def test_a_trace_cut_short_gives_the_same_decisions_up_to_the_cut(trace, cut):
     whole = decisions(trace("llc"))
     assert decisions(trace("llc", cut)) == [each for each in whole if each.t < cut]
+
+
+@pytest.mark.parametrize("kind", ["llc", "memory_bandwidth", "cpu", "io"])
+def test_columns_that_no_stage_looks_at_need_not_be_read(trace, kind):
+    pipeline = Pipeline.load()
+    replay = Replay(pipeline)
+    found = [each for frame in read_trace(trace(kind), pipeline.reads) for each in replay.step(frame)]
+    assert pipeline.reads < set(COLUMNS) and found == decisions(trace(kind)) != []
+
+
+def test_only_the_columns_that_are_asked_for_are_read(tmp_path):
+    path = tmp_path / "one.jsonl"
+    rows = [row("w", "production", {"cpu": 0.5, "cycles": 2.0, "sli": 3.0})]
+    path.write_text(f'{{"trace": 1}}\n{json.dumps({"t": 3.0, "containers": rows})}\n')
+    (frame,) = read_trace(path, {"sli", "cpu"})
+    assert {name: values.tolist() for name, values in frame.columns.items()} == {"cpu": [0.5], "sli": [3.0]}
 
 
 def test_a_frame_read_is_the_frame_written(tmp_path):
