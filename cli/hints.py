@@ -13,7 +13,7 @@ from serenity.cli.events import follow
 from serenity.cli.output import ago, clock_time, faint, folded, print_json, shorten, table, words
 from serenity.wire.messages.hints import Hint, Hints
 
-_NAME_COLUMNS = 18
+_NAME_COLUMNS = 16
 
 
 @click.command("hints")
@@ -65,7 +65,8 @@ def _line(hint: Hint, as_json: bool) -> None:
         print_json(hint)
     else:
         where = hint.hostname or hint.agent
-        text = f"{where}  {hint.protected or 'production'} suffers ({hint.kind or 'unknown'}): {hint.text}"
+        severity = "" if hint.severity is None else f", severity {hint.severity:.2f}"
+        text = f"{where}  {hint.protected or 'production'} suffers ({hint.kind or 'unknown'}{severity}): {hint.text}"
         line = folded(f"{clock_time(hint.last_at)}  {text}", indent=10)
         click.echo(faint(line[:8]) + line[8:])
     sys.stdout.flush()
