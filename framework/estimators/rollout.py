@@ -88,6 +88,7 @@ class Rollout:
         self.plan = plan
         self.agents: dict[str, Agent] = {}
         self.halted: str | None = None  # Why no other agent's turn comes.
+        self._waited_for: str | None = None  # That agent's id.
         self._offers: dict[str, Offer] = {}
         self._calls: list[Call] = []
         self._launched: dict[str, Deployed] = {}
@@ -334,13 +335,13 @@ class Rollout:
 
     def _say_halted(self, missed: Sequence[Agent], now_s: float) -> None:
         late = [each for each in missed if each.failures or now_s - (each.ended_s or each.since_s) > _PATIENCE_S]
-        halted = None
-        if late:
-            agent = min(late, key=lambda each: (each.hostname, each.id))
-            halted = f"no other estimator is upgraded before {agent.hostname}'s does well: {_why_missed(agent)}"
-        if halted is not None and halted != self.halted:
-            logger.warning("%s", halted)
-        self.halted = halted
+        self.halted, before = None, self._waited_for
+        agent = min(late, key=lambda each: (each.hostname, each.id)) if late else None
+        self._waited_for = agent.id if agent is not None else None
+        if agent is not None:
+            self.halted = f"no other estimator is upgraded before {agent.hostname}'s does well: {_why_missed(agent)}"
+            if agent.id != before:
+                logger.warning("%s", self.halted)
 
     # -- tasks -----------------------------------------------------------------------------------
 
@@ -381,6 +382,6 @@ class Rollout:
 def _why_missed(agent: Agent) -> str:
     if agent.seen is None:
         return "the master knows the agent no longer; to go on without it, start the framework again"
-    if agent.task is None:
+    if agent.task is None or agent.failures:
         return agent.words or agent.why or "it was not started yet"
     return "its agent is away" if agent.state is State.AWAY else "its slack is not back"

@@ -63,7 +63,8 @@ def _of_none(rollout: Rollout, agent: Agent, now_s: float) -> Estimator:
         return Estimator(state="none", why="the agent is not connected to the master")
     if seen is not None and agent.lacks_room(template.cpus, template.mem_mb):
         return Estimator(state="none", why=_too_little(template), remedy=reserve_command(template, agent.id))
-    return Estimator(state="none", why="waiting for an offer of what is reserved for it")
+    why = "waiting for an offer of what is reserved for it" + (", to be upgraded" if agent.upgrading else "")
+    return Estimator(state="none", version=agent.version if agent.upgrading else None, why=why)
 
 
 def _ended(agent: Agent) -> str:
