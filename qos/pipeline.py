@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from serenity.daemon.settings import SettingsError, load_toml
 from serenity.qos.contention import Contention, Finding
-from serenity.qos.detectors import DETECTORS, ComparesJobs, Detector
+from serenity.qos.detectors import DETECTORS, ComparesJobs, Detector, LooksAtPressure
 from serenity.qos.filters import FILTERS, Filter
 from serenity.qos.frame import COLUMNS, Frame
 from serenity.qos.stages import Kind, PipelineError, build
@@ -59,6 +59,12 @@ class Pipeline:
         self._filters = tuple(filters)
         self._detectors = tuple(detectors)
         self._strategy = strategy
+        # One is enough for who finds and who ranks, where no filter shows the one what the other does not see.
+        pressure = getattr(strategy, "pressure", None)
+        if pressure is not None and all(getattr(each, "keeps_best_effort", False) for each in filters):
+            for detector in detectors:
+                if isinstance(detector, LooksAtPressure):
+                    detector.share(pressure)
 
     @classmethod
     def load(cls, path: Path = DEFAULT_FILE) -> Pipeline:

@@ -18,6 +18,7 @@ from serenity.qos.detectors.threshold import (
     SloParameters,
 )
 from serenity.qos.frame import Frame
+from serenity.qos.pressure import Pressure
 from serenity.qos.stages import Kind
 from serenity.wire.messages.statistics import Cpi
 
@@ -36,6 +37,14 @@ class ComparesJobs(Protocol):
 
     def know(self, jobs: Mapping[str, Cpi]) -> None:
         """What the cluster knows of jobs, by name, on this type of CPU."""
+
+
+@runtime_checkable
+class LooksAtPressure(Protocol):
+    """A detector that looks at what best-effort presses on."""
+
+    def share(self, pressure: Pressure) -> None:
+        """Before the first step: that one, which has observed a frame before each step."""
 
 
 DETECTORS: Mapping[str, Kind[Detector]] = {

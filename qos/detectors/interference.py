@@ -109,6 +109,7 @@ class Interference:
         self._start = np.zeros(0)  # Of the segment that is judged: what was before is another normal.
         self._near = np.zeros(0)  # 1: half-way to an alarm when last judged, in logs; and so judged again.
         self._pressure = Pressure()
+        self._shares_pressure = False
         self._coincidence = Coincidence(_COINCIDENCE_S)
         self._lately = np.zeros((_LATELY, len(RESOURCES)))  # The most that what had just begun was worth, in turn.
         self._frames = 0
@@ -116,6 +117,9 @@ class Interference:
         self._episodes: dict[str, Episode] = {}
         self._intervals: deque[float] = deque(maxlen=15)
         self._last_t = math.nan
+
+    def share(self, pressure: Pressure) -> None:
+        self._pressure, self._shares_pressure = pressure, True
 
     def relearn(self, protected_id: str) -> None:
         episode = self._episodes.pop(protected_id, None)
@@ -139,7 +143,8 @@ class Interference:
             held[[self._rows.places[name] for name in self._episodes]] = True
         last = self._noise.means[0].copy()
         self._noise.learn(x[:_COUNT], dt_s, held)
-        self._pressure.observe(frame)
+        if not self._shares_pressure:
+            self._pressure.observe(frame)
         self._able = self._who_is_able()
         onsets = [each.onset for each in self._episodes.values()]
         self._coincidence.observe(self._pressure, frame.t, interval_s, onsets)

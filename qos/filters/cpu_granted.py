@@ -27,6 +27,7 @@ class CpuGranted:
     """
 
     reads = frozenset({"cpu", "run_delay"})
+    keeps_best_effort = True
 
     def __init__(self, parameters: CpuGrantedParameters) -> None:
         self._min_cpu = parameters.min_cpu

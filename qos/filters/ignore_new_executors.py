@@ -27,6 +27,7 @@ class IgnoreNewExecutors:
     """
 
     reads: frozenset[str] = frozenset()
+    keeps_best_effort = True
 
     def __init__(self, parameters: IgnoreNewExecutorsParameters) -> None:
         self._age_s = parameters.age_s

@@ -66,7 +66,7 @@ class Combined:
 
     def __init__(self, parameters: CombinedParameters) -> None:
         self._parameters = parameters
-        self._pressure = Pressure()
+        self.pressure = Pressure()
         self._intervals: deque[float] = deque(maxlen=15)
         self._t = math.nan
         self._accused: dict[str, _Accused] = {}
@@ -80,13 +80,13 @@ class Combined:
             self._intervals.append(frame.t - self._t)
         last, self._t = self._t, frame.t
         self._forget()
-        self._pressure.observe(frame)
+        self.pressure.observe(frame)
         for name in [name for name, each in self._accused.items() if each.ranked_at < last]:
             self._learn(self._accused.pop(name))
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
         resource = _RESOURCE_OF[contention.cause]
-        age = max(1, self._pressure.since(contention.evidence.window_start))
+        age = max(1, self.pressure.since(contention.evidence.window_start))
         suspects = self._ranked.get((resource, age))
         if suspects is None:
             suspects = self._ranked[resource, age] = self._rank(resource, age)
@@ -95,7 +95,7 @@ class Combined:
         return suspects
 
     def _rank(self, resource: int, age: int) -> list[Suspect]:
-        rows = self._pressure.rows.ids
+        rows = self.pressure.rows.ids
         if not rows:
             return []
         onset, present = self._parts(resource, age)
@@ -108,7 +108,7 @@ class Combined:
         order = np.argsort(-score, kind="stable")[:_MOST_SUSPECTS]
         parts = (each[order].tolist() for each in (score, onset, present, history))
         return [
-            Suspect(self._pressure.containers[k], total, {"onset": begun, "present": now, "history": before})
+            Suspect(self.pressure.containers[k], total, {"onset": begun, "present": now, "history": before})
             for k, total, begun, now, before in zip(order.tolist(), *parts, strict=True)
         ]
 
@@ -121,15 +121,15 @@ class Combined:
     def _parts(self, resource: int, age: int) -> tuple[Floats, Floats]:
         interval_s = statistics.median(self._intervals) if self._intervals else 1.0
         span = max(1, round(self._parameters.mean_s / interval_s))
-        now = self._pressure.mean(0, min(age, span), resource)
-        near = self._pressure.mean(age, age + span, resource)
-        older = self._pressure.mean(age + span, age + 3 * span, resource) if len(self._pressure) > age + span else near
+        now = self.pressure.mean(0, min(age, span), resource)
+        near = self.pressure.mean(age, age + span, resource)
+        older = self.pressure.mean(age + span, age + 3 * span, resource) if len(self.pressure) > age + span else near
         rise = np.maximum(now - np.minimum(near, older), 0.0)
         new = rise * rise / np.maximum(now, 1e-12)
         return new / max(new.sum() + _FLUCTUATES * now.sum(), 1e-12), now / max(now.sum(), 1e-12)
 
     def _history(self) -> Floats:
-        rows = self._pressure.containers
+        rows = self.pressure.containers
         if not self._jobs:
             return np.zeros(len(rows))
         known = (self._jobs.get(each.job, (0.0, 0.0)) for each in rows)
@@ -159,5 +159,5 @@ class Combined:
         self._ranked.clear()
 
     def _use(self, name: str, resource: int) -> float:
-        place = self._pressure.rows.places.get(name)
-        return 0.0 if place is None else float(self._pressure.now[resource, place])
+        place = self.pressure.rows.places.get(name)
+        return 0.0 if place is None else float(self.pressure.now[resource, place])
