@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from serenity.estimator.predictors.arrays import pack, unpack
 from serenity.estimator.predictors.diurnal import Diurnal
 from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
-from serenity.estimator.predictors.promises import A_HORIZON, MAY_FAIL, Promises
+from serenity.estimator.predictors.promises import A_HORIZON, Promises
 from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
 from serenity.qos.frame import Bools, Floats, Frame
 from serenity.qos.rows import Places
@@ -30,7 +31,7 @@ _TRIFLE, _RARER = 0.01, 5.0
 class AheadParameters:
     horizon_s: float = parameter(1800.0, "s", "how far ahead a prediction holds")
     memory_s: float = parameter(14400.0, "s", "after which what was measured counts for 1/e")
-    risk: float = parameter(0.025, "share of moments", "bound on how often production may use more than predicted")
+    risk: float = parameter(0.005, "share of moments", "how often production may use more than predicted")
     min_age_s: float = parameter(300.0, "s", "how long a container must have been measured")
     stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
 
@@ -44,10 +45,12 @@ class AheadParameters:
 class Ahead(Rowwise):
     """The peak of all containers together within `horizon_s`: a level, and Chernoff bounds on what exceeds it.
 
-        peak   = Σ level + rise + max( bound(K, risk), bound(J, 0.25 %) )
-        bound  = min over s of ( moments(s) + ln(1 / risk) + care ) / s
+        peak   = Σ level + rise + max( bound(K, max(z² / 2, tail · ln(1 / risk))), bound(J, ln(1 / risk)) )
+        bound  = min over s of ( moments(s) + exponent + care ) / s
         K(s)   = Σ ( (1 - w) ln E exp(s (x - level)) + w (ln (1 + level / a (exp(s a) - 1)) - s level) )
         J(s)   = ln E exp(s (peak of the sum within a horizon - its level))
+        tail   = √( E I² / 2 )
+        I      = max over s of ( s (peak of the sum within a horizon - its level) - K(s) )
 
     `level` is the exponential average of container x's use over `horizon_s`, `E` one over `memory_s`; while a container
     is younger they are plain ones.  K takes containers for independent.  Its first term is what was seen, the second
@@ -57,11 +60,16 @@ class Ahead(Rowwise):
     containers that peak together.  `rise` is what the days before say of the next half hour (diurnal.py).  `s` runs
     over 13 tilts.
 
+    The exponent is how rare.  z is the standard normal's quantile of 1 - `risk`: by Chernoff's bound a normal sum is z
+    standard deviations above its level with e^(-z² / 2), so that this exponent is the right one for it.  `tail` is how
+    far the sum did go by K's own measure, by which a rise is one of e^-I: where I is exponential, E I² is 2 tail².  It
+    begins at 1, Chernoff's bound as it is, as if that had been seen for a horizon.  Containers that are not independent
+    show in it, and that a horizon has more moments than one, as far as K's second term does not make up for that.
+
     Each bound is two: the risk of using more than predicted, and a fifth of that for a hundredth of the node more.
-    `risk` is one of a moment, for K; by the bound's prefactor and its second term the real share is some ten times
-    less, of half hours about what J's is (docs/slack.md has it measured).  `care`, kept for the node, rises by 1 (e
-    times rarer) for each horizon in which the predictions did not hold, and falls by a two hundredth for each: in the
-    long run at most 0.5 % of them fail (adaptive conformal inference), whatever the containers do.
+    `care`, kept for the node, rises by 1 (e times rarer) for each horizon in which the predictions did not hold, and
+    falls by `risk` for each: in the long run no more than that share of them fails (adaptive conformal inference),
+    whatever the containers do.
 
     In cores and bytes.  NaN until measured for `min_age_s`.  240 + 32 bytes a container and 384 for its day, whatever
     its age: with all that is derived 1.1 KB.
@@ -78,9 +86,14 @@ class Ahead(Rowwise):
         self._t = self._last_t = math.nan
         self._horizons = 0.0  # How many have ended.
         self._together = np.zeros((len(_TILTS), 2))  # J.
-        self._exponents = np.zeros((len(_TILTS), 2, 0))  # K, by container.
+        self._squared = np.full(2, 2.0)  # E I².
+        self._by_container = np.zeros((len(_TILTS), 2, 0))  # K, by container.
         self._now = self._most = np.zeros((2, 0))  # What each uses, and what it could.
-        self._promises = Promises(parameters.horizon_s)
+        self._promises = Promises(parameters.horizon_s, parameters.risk)
+        # Of a miss, and of a grave one.
+        risks = np.array([parameters.risk, parameters.risk / _RARER])
+        self._chernoff = -np.log(risks)
+        self._normal = np.array([NormalDist().inv_cdf(1.0 - risk) ** 2 / 2.0 for risk in risks])
         self._diurnal = Diurnal(parameters.horizon_s)
 
     def _measure_by(self, unit: Floats) -> None:
@@ -122,15 +135,17 @@ class Ahead(Rowwise):
         moments += weight * np.exp(np.minimum(_TILTS * (off / self._scale), _MOST))
         self._now = np.where(measured, use, self.learnt[_LEVEL])
 
-    def _learn_together(self, rises: list[Floats]) -> None:
-        """`rises`: by how much the sum came to exceed its level within a horizon, of each that has ended."""
+    def _learn_together(self, rises: list[Floats], moments: Floats) -> None:
+        """`rises`: by how much the sum came to exceed its level in each horizon that has ended; `moments`: K."""
+        newest = -math.expm1(-self._parameters.horizon_s / A_HORIZON / self._parameters.memory_s)
         for rise in rises:
             self._horizons += 1.0
-            every_s = self._parameters.horizon_s / A_HORIZON
-            weight = max(-math.expm1(-every_s / self._parameters.memory_s), 1.0 / self._horizons)
-            new = _TILTS[:, :, 0] * (rise / self._scale[:, 0])
+            reached = _TILTS[:, :, 0] * (rise / self._scale[:, 0])
+            weight = max(newest, 1.0 / self._horizons)
             with np.errstate(divide="ignore"):  # All of the weight is the first one's.
-                self._together = np.logaddexp(np.log(1.0 - weight) + self._together, np.log(weight) + new)
+                self._together = np.logaddexp(np.log(1.0 - weight) + self._together, np.log(weight) + reached)
+            weight = max(newest, 1.0 / (A_HORIZON + self._horizons))
+            self._squared += weight * (np.maximum(0.0, (reached - moments).max(axis=0)) ** 2 - self._squared)
 
     def peaks(self, allocated: Floats) -> Floats:
         level = self.learnt[_LEVEL]
@@ -142,9 +157,9 @@ class Ahead(Rowwise):
         reach = _TILTS * (most / self._scale)
         # ln(1 + p (exp(r) - 1)), without an exp that has no room.
         could = (1.0 - share) * reach + np.log(share + (1.0 - share) * np.exp(-reach) + 1e-300)
-        self._exponents = (1.0 - worst) * np.log(self.learnt[_MOMENTS:]) + worst * np.maximum(could, 0.0)
-        self._exponents[reach > _MOST] = np.inf  # What was seen was cut off there.
-        rows = self._scale * ((self._exponents - math.log(self._parameters.risk)) / _TILTS).min(axis=0)
+        self._by_container = (1.0 - worst) * np.log(self.learnt[_MOMENTS:]) + worst * np.maximum(could, 0.0)
+        self._by_container[reach > _MOST] = np.inf  # What was seen was cut off there.
+        rows = self._scale * ((self._by_container + self._chernoff[0]) / _TILTS).min(axis=0)
         peaks: Floats = np.clip(rows + level, self._now, most)
         return peaks
 
@@ -153,25 +168,25 @@ class Ahead(Rowwise):
         level = np.where(known, self.learnt[_LEVEL], 0.0).sum(axis=1)
         now = np.where(known, self._now, 0.0).sum(axis=1)
         unit = self._scale[:, 0]
-        exponents = np.where(known, self._exponents, 0.0).sum(axis=2)
+        moments = np.where(known, self._by_container, 0.0).sum(axis=2)
         levels = np.where(known, self.learnt[_LEVEL], 0.0)
-        self._learn_together(self._promises.see(self._t, self._rows.ids, known, levels, now))
+        self._learn_together(self._promises.see(self._t, self._rows.ids, known, levels, now), moments)
+        tail = np.sqrt(self._squared / 2.0)
         bound = level + unit * np.maximum(
-            self._above(exponents, self._parameters.risk, self._trifle / unit),
-            self._above(self._together, MAY_FAIL / 2.0, self._trifle / unit),
+            self._above(moments, np.maximum(self._normal, tail[:, None] * self._chernoff)),
+            self._above(self._together, np.broadcast_to(self._chernoff, (2, 2))),
         )
         bound += self._diurnal.rise(known)
         bound = np.clip(bound, now, np.where(known, self._most, 0.0).sum(axis=1))
-        self._promises.make(self._t, level, bound)
+        if known.any():  # Who comes later was not promised for, and of nobody there would be nothing but those.
+            self._promises.make(self._t, level, bound)
         return Peaks(rows[CPUS], float(bound[CPUS])), Peaks(rows[MEM], float(bound[MEM]))
 
-    def _above(self, exponents: Floats, risk: float, trifle: Floats) -> Floats:
-        """The two bounds on what exceeds the level, in units, by logarithms of moments of shape (tilts, 2)."""
-        needed = exponents + self._promises.care - math.log(risk)
-        tilts = _TILTS[:, :, 0]
-        above: Floats = np.maximum(
-            (needed / tilts).min(axis=0), ((needed + math.log(_RARER)) / tilts).min(axis=0) - trifle
-        )
+    def _above(self, moments: Floats, exponents: Floats) -> Floats:
+        """What exceeds the level, in units: logarithms of moments of shape (tilts, 2), exponents of (2, risks)."""
+        needed = moments[:, :, None] + (exponents + self._promises.care[:, None])
+        missed, grave = (needed / _TILTS).min(axis=0).T
+        above: Floats = np.maximum(missed, grave - self._trifle / self._scale[:, 0])
         return above
 
     def state(self) -> Json:
@@ -179,6 +194,7 @@ class Ahead(Rowwise):
             "diurnal": self._diurnal.state(),
             "unit": pack(self._unit),
             "together": pack(self._together),
+            "squared": pack(self._squared),
             "care": pack(self._promises.care),
         }
         return {**super().state(), **node, "horizons": self._horizons, "last_t": self._last_t}
@@ -189,6 +205,7 @@ class Ahead(Rowwise):
         if not isinstance(ids, list) or not isinstance(diurnal, dict):
             raise ValueError("it does not say whose state it is")
         profile = self._diurnal.restored(diurnal, len(ids))
+        squared = unpack(state.get("squared"), self._squared, 2)
         care = unpack(state.get("care"), self._promises.care, 2)
         horizons, last_t = state.get("horizons"), state.get("last_t")
         if not isinstance(horizons, (int, float)) or not isinstance(last_t, (int, float)):
@@ -196,7 +213,7 @@ class Ahead(Rowwise):
         super().restore(state)
         self._diurnal.restore(profile)
         self._measure_by(unit)
-        self._together, self._promises.care = together, care
+        self._together, self._squared, self._promises.care = together, squared, care
         self._horizons, self._last_t = horizons, last_t
 
 

@@ -12,8 +12,6 @@ from serenity.qos.frame import Bools, Floats
 
 # So many a horizon are followed: a sample every five minutes of half an hour.
 A_HORIZON = 6
-# The share of predictions that may fail in the long run.
-MAY_FAIL = 0.005
 
 
 @dataclass
@@ -27,14 +25,15 @@ class _Promise:
 class Promises:
     """Follows predictions of the sum over the horizon for which they are made.
 
-    `care`, shape (2,), never negative: after each of them it is ``care + (broken - 0.005) / 6``.  As it cannot
-    grow without end, in the long run at most 0.5 % are broken.  Source: Gibbs and Candès, 2021, on the
+    `care`, shape (2,), never negative: after each of them it is ``care + (broken - may_fail) / 6``.  As it cannot
+    grow without end, in the long run at most the share `may_fail` is broken.  Source: Gibbs and Candès, 2021, on the
     logarithm of the risk, so that it cannot reach 0.
     """
 
-    def __init__(self, horizon_s: float) -> None:
+    def __init__(self, horizon_s: float, may_fail: float) -> None:
         self.care = np.zeros(2)
         self._horizon_s = horizon_s
+        self._may_fail = may_fail
         self._made: deque[_Promise] = deque()
         self._next_t = -np.inf
         self._ids: Sequence[str] = ()
@@ -42,7 +41,11 @@ class Promises:
         self._level = np.zeros((2, 0))
 
     def see(self, t: float, ids: Sequence[str], known: Bools, level: Floats, now: Floats) -> list[Floats]:
-        """Used `now`, shape (2,), by those `known`, shape (2, containers); `level`: of each, 0 where not known."""
+        """Used `now`, shape (2,), by those `known`, shape (2, containers); `level`: of each, 0 where not known.
+
+        Returns:
+            Of each that has ended, by how much what came exceeded the level.
+        """
         self._follow(ids, known, level)
         for promise in self._made:
             promise.peak = np.maximum(promise.peak, now)
@@ -50,7 +53,7 @@ class Promises:
         while self._made and self._made[0].due_t <= t:
             promise = self._made.popleft()
             broken = promise.peak > promise.most * (1.0 + 1e-9)
-            self.care = np.maximum(0.0, self.care + (broken - MAY_FAIL) / A_HORIZON)
+            self.care = np.maximum(0.0, self.care + (broken - self._may_fail) / A_HORIZON)
             rises.append(promise.peak - promise.level)
         return rises
 

@@ -134,17 +134,33 @@ def test_ahead_is_more_careful_after_predictions_that_did_not_hold():
     assert after[1] > after[0] + 0.5
 
 
+def failed(use):
+    """The share of half hours in which `ahead` said less than came, the first four hours left out; and what it said too
+    much on average, in shares of the node.  `use`: of shape (five minutes, containers), each of one core."""
+    cores = use.shape[1]
+    rows = tuple(row(str(i), cpus=1.0) for i in range(cores))
+    made = Ahead(AheadParameters())
+    said = [made.step(frame(t * 300, use[t], rows, node_cpus=cores)).cpus.together for t in range(len(use))]
+    sums = use.sum(axis=1)
+    over = [said[t] - sums[t + 1 : t + 7].max() for t in range(48, len(use) - 6)]
+    return np.less(over, 0.0).mean(), np.mean(over) / cores
+
+
 def test_ahead_holds_as_often_as_it_says():
     """Containers that burst by themselves, ten days of five minutes: 0.5 % may fail in the long run."""
     luck = np.random.default_rng(7)
-    use = np.where(luck.random((2880, 24)) < 0.1, luck.random((2880, 24)), 0.05)
-    rows = tuple(row(str(i), cpus=1.0) for i in range(24))
-    made = Ahead(AheadParameters())
-    said = np.array([made.step(frame(t * 300, use[t], rows, node_cpus=24.0)).cpus.together for t in range(len(use))])
-    sums = use.sum(axis=1)
-    came = np.array([sums[t + 1 : t + 7].max() for t in range(48, len(use) - 6)])
-    assert (came > said[48:-6]).mean() <= 0.0075
-    assert (said[48:-6] - came).mean() < 0.15 * 24
+    share, too_much = failed(np.where(luck.random((2880, 24)) < 0.1, luck.random((2880, 24)), 0.05))
+    assert share <= 0.0075 and too_much < 0.15
+
+
+def test_ahead_learns_how_far_it_is_wrong_to_take_containers_for_independent():
+    """Once an hour all of them rise by half: not a failure in 200, where 1.7 came while that was not learnt."""
+    shares = []
+    for seed in (1, 2, 3):
+        luck = np.random.default_rng(seed)
+        hourly = 1.0 + 0.5 * (np.arange(1440) % 12 == 0)[:, None]
+        shares.append(failed(np.minimum(1.0, 0.15 * hourly * luck.gamma(3.0, 1 / 3, (1440, 32))))[0])
+    assert np.mean(shares) <= 0.005
 
 
 # --- all of them ---
@@ -177,17 +193,30 @@ def test_nothing_is_below_what_is_used_and_nothing_knows_the_future(name):
 
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_state_carries_on_where_it_was(name):
+    """All within half an hour: which predictions were under way is not kept."""
     luck = np.random.default_rng(4)
     use = luck.gamma(2.0, 0.2, (60, 5))
     rows = tuple(row(str(i)) for i in range(5))
     made, again = ready(name), ready(name)
     for t in range(40):
-        made.step(frame(t * 60, use[t], rows))
+        made.step(frame(t * 20, use[t], rows))
     again.restore(json.loads(json.dumps(made.state())))
     for t in range(40, 60):
-        mine, theirs = made.step(frame(t * 60, use[t], rows)), again.step(frame(t * 60, use[t], rows))
+        mine, theirs = made.step(frame(t * 20, use[t], rows)), again.step(frame(t * 20, use[t], rows))
         assert np.allclose(mine.cpus.rows, theirs.cpus.rows, rtol=1e-6)
         assert mine.mem_bytes.together == pytest.approx(theirs.mem_bytes.together, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_a_state_that_lacks_something_is_refused_and_nothing_is_restored(name):
+    """As one of an older version may."""
+    learnt = ready(name)
+    fed(learnt, [[1.0, 0.5]] * 30, every_s=300.0)
+    for key in learnt.state():
+        made, fresh = ready(name), ready(name)
+        with pytest.raises(ValueError):
+            made.restore({name: part for name, part in learnt.state().items() if name != key})
+        assert fed(made, [1.0, 0.5])[1] == fed(fresh, [1.0, 0.5])[1]
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
@@ -253,7 +282,7 @@ def test_diurnal_is_not_believed_where_days_differ():
 
 def test_who_comes_breaks_no_promise_and_who_goes_keeps_none():
     """Two cores promised for one container of one core: another of three comes, and that was not promised."""
-    made, one, both = Promises(60.0), np.array([[True], [True]]), np.array([[True, True], [True, True]])
+    made, one, both = Promises(60.0, 0.005), np.array([[True], [True]]), np.array([[True, True], [True, True]])
     level = np.array([[1.0, 3.0], [1.0, 3.0]])
     made.see(0.0, ["a"], one, level[:, :1], np.full(2, 1.0))
     made.make(0.0, np.full(2, 1.0), np.full(2, 2.0))
