@@ -97,7 +97,7 @@ class Counters:
         self._counted: dict[str, _Counted] = {}
 
     def read(self, draft: Draft) -> None:
-        if not draft.rows:
+        if not draft.rows or (self._pmu is not None and not self._pmu.events):
             return
         cpus = parse_cpus(self._online.read_text())
         if self._pmu is None:

@@ -16,13 +16,18 @@ Parse = Callable[..., float | None]
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One column of one container.  `cumulative`: its files hold a counter, and the column is that one's rate."""
+    """One column of one container.
+
+    `cumulative`: its files hold a counter, and the column is that one's rate.  `may_rest`: while
+    that counter stands still it is read now and then only, for it is in a file of its own.
+    """
 
     column: str
     hierarchy: str  # A v1 controller, or `V2`.
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # One or two.
     parse: Parse
     cumulative: bool = True
+    may_rest: bool = False
 
 
 def field(name: bytes, unit: float) -> Parse:
@@ -60,7 +65,7 @@ def io_stat_bytes(text: bytes) -> float:
 METERS = (
     Meter("cpu", "cpuacct", ("cpuacct.usage",), lambda text: int(text) / 1e9),
     Meter("cpu", V2, ("cpu.stat",), field(b"usage_usec", 1e-6)),
-    Meter("throttled", "cpu", ("cpu.stat",), field(b"throttled_time", 1e-9)),
+    Meter("throttled", "cpu", ("cpu.stat",), field(b"throttled_time", 1e-9), may_rest=True),
     Meter("throttled", V2, ("cpu.stat",), field(b"throttled_usec", 1e-6)),
     Meter("rss_bytes", "memory", ("memory.stat", "memory.usage_in_bytes"), working_set(b"total_inactive_file"), False),
     Meter("rss_bytes", V2, ("memory.stat", "memory.current"), working_set(b"inactive_file"), False),
@@ -83,19 +88,19 @@ _OF_PRODUCTION_ONLY = ("psi_cpu", "psi_memory", "psi_io")
 class OwnMeters:
     """The meters that one container has."""
 
-    # Column, path of its file, paths of its other files, parser, cumulative.
-    meters: tuple[tuple[str, str, tuple[str, ...], Parse, bool], ...]
+    # Column, path of its file, path of its second file if it has one, parser, cumulative, may rest.
+    meters: tuple[tuple[str, str, str, Parse, bool, bool], ...]
     columns: frozenset[str]
 
 
 def of_cgroup(cgroup: Cgroup, of_production: bool) -> OwnMeters:
     """With v1 and v2 mounted at once, each where it is."""
-    found: dict[str, tuple[str, str, tuple[str, ...], Parse, bool]] = {}
+    found: dict[str, tuple[str, str, str, Parse, bool, bool]] = {}
     for meter in METERS:
         if meter.column in _OF_PRODUCTION_ONLY and not of_production:
             continue
         folder = cgroup.folders.get(meter.hierarchy)
         if folder is not None and meter.column not in found and all((folder / each).exists() for each in meter.files):
-            path, *others = (str(folder / each) for each in meter.files)
-            found[meter.column] = (meter.column, path, tuple(others), meter.parse, meter.cumulative)
+            path, other = (*(str(folder / each) for each in meter.files), "")[:2]
+            found[meter.column] = (meter.column, path, other, meter.parse, meter.cumulative, meter.may_rest)
     return OwnMeters(tuple(found.values()), frozenset(found))

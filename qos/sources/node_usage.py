@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -101,7 +102,7 @@ class NodeUsage:
             return
         rates = []
         for name, counters in found.items():
-            if (self._net / name / "device").exists():  # Others are made of these, or stay inside the machine.
+            if os.path.exists(f"{self._net}/{name}/device"):  # Others are made of these, or stay inside the machine.
                 now_s = self._clock.monotonic_s()
                 rates.append([self._rates.rate(NODE, f"{name} {i}", now_s, each) for i, each in enumerate(counters)])
         for reading, of_each in zip(("net_bytes", "net_dropped"), zip(*rates, strict=True), strict=False):
@@ -122,8 +123,9 @@ def disks(diskstats: bytes) -> list[tuple[str, int, int, int]]:
     found: list[tuple[str, int, int, int]] = []
     for line in diskstats.decode("ascii", "replace").splitlines():
         _major, _minor, name, *numbers = line.split()
-        partition = found and re.fullmatch(rf"{re.escape(found[-1][0])}p?\d+", name)
-        if partition or _NO_DISK.match(name) or len(numbers) < 10:
+        if len(numbers) < 10 or _NO_DISK.match(name):
+            continue
+        if found and name.startswith(found[-1][0]) and name.removeprefix(found[-1][0]).removeprefix("p").isdecimal():
             continue
         reads, _, _, read_ms, writes, _, _, write_ms, _, busy_ms = map(int, numbers[:10])
         found.append((name, reads + writes, read_ms + write_ms, busy_ms))

@@ -47,9 +47,12 @@ class Usage:
         }
         self._rates = Rates()
         self._meters: dict[str, OwnMeters] = {}
+        self._resting: set[str] = set()  # Rows with a meter that rests.
+        self._samples = 0
         self._io_members: dict[str, Members] = {}
 
     def read(self, draft: Draft) -> None:
+        self._samples += 1
         for i, row in enumerate(draft.rows):
             if row.pid is None and row.cgroup is None:
                 continue
@@ -64,6 +67,7 @@ class Usage:
 
     def keep(self, row_ids: Collection[str]) -> None:
         self._rates.keep(row_ids)
+        self._resting &= set(row_ids)
         for gone in self._meters.keys() - set(row_ids):
             del self._meters[gone]
         for gone in self._io_members.keys() - set(row_ids):
@@ -81,17 +85,23 @@ class Usage:
                 self._meters[row_id] = found
         now_s, read, rate = self._clock.monotonic_s(), self._files.read, self._rates.rate
         last_path, text = "", b""
-        for column, path, others, parse, cumulative in found.meters:
+        rests = row_id in self._resting and (self._samples + i) % _RESTS_SAMPLES != 0  # Not all in the same sample.
+        for column, path, other, parse, cumulative, may_rest in found.meters:
+            if may_rest and rests:
+                continue
             try:
                 if path != last_path:  # Two columns may be in one file.
                     last_path, text = path, read(row_id, path)
-                value = parse(text, *[read(row_id, each) for each in others]) if others else parse(text)
+                value = parse(text, read(row_id, other)) if other else parse(text)
             except (OSError, ValueError) as error:
                 self._faults.count(column, row_id, error)
                 continue
             if cumulative and value is not None:
                 value = rate(row_id, column, now_s, value)
-            self._fill(draft, column, i, value)
+            if may_rest:
+                (self._resting.add if value == 0.0 else self._resting.discard)(row_id)
+            if value is not None:
+                self._fill(draft, column, i, value)
         return found.columns
 
     def _fill(self, draft: Draft, column: str, i: int, value: float | None) -> None:
@@ -142,5 +152,6 @@ class Usage:
         return self._rates.rate(row_id, counter, self._clock.monotonic_s(), value)
 
 
+_RESTS_SAMPLES = 10
 _OF_PROCESSES = {"cpu", "rss_bytes", "io_bytes"}
 _READ, _WRITTEN = meters.field(b"read_bytes:", 1.0), meters.field(b"write_bytes:", 1.0)

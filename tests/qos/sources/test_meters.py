@@ -132,6 +132,21 @@ def test_a_counter_that_is_reset_is_no_rate(machine):
     assert rates == [None, 2.0, None, 1.0]
 
 
+def test_a_counter_in_a_file_of_its_own_is_read_rarely_while_it_stands_still(machine):
+    made = machine("cpu", "cpuacct")
+    web = made.container("web", 1)
+    read = Read(made)
+    rates = []
+    for sample in range(60):
+        throttled_ns = max(0, sample - 39) * 250_000_000
+        write(made, "cpu", "web", {"cpu__stat": f"throttled_time {throttled_ns}\n"}, 0)
+        write(made, "cpuacct", "web", V1_FILES["cpuacct"], sample)
+        rates.append(read.sample(web)[0].get("throttled"))
+    still, grows = rates[:40], rates[50:]
+    assert [each for each in still if each is not None] == [0.0] * 5
+    assert grows == pytest.approx([0.25] * 10)
+
+
 def test_what_no_machine_has_is_no_measurement(machine, caplog):
     made = machine("v2")
     web = made.container("web", 1)
