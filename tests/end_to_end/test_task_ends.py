@@ -58,7 +58,7 @@ def test_who_takes_more_memory_than_it_asked_for_fails_and_says_so(running: Runn
 
 
 def test_an_output_beyond_its_limit_is_cut_and_followed_all_the_same(running: Running) -> None:
-    lines = "i=0; while [ $i -lt 12000 ]; do printf '%07d\\n' $i; i=$((i+1)); [ $((i % 500)) -ne 0 ] || sleep 0.1; done"
+    lines = "for i in $(seq 0 500 11500); do seq -f %07.0f $i $((i + 499)); sleep 0.1; done"
     job = running.run("sh", "-c", f"{lines}; sleep 1.5", name="talkative")
     running.wait_for_running(job)
     followed = [int(each) for each in running.serenity("logs", "-f", job).stdout.split()]
