@@ -140,6 +140,22 @@ def test_what_comes_by_and_by_is_not_taken_for_normal_before_it_is_all_there(mad
     assert found and found[0][0] >= 400 and found[-1][1] == "memory_bandwidth"
 
 
+def test_who_is_half_way_to_an_alarm_stays_under_close_analysis(made):
+    """The screening lets it go again, for nothing happens any more; what tells it from noise is how long it lasts."""
+    luck, detector = np.random.default_rng(0), Interference(InterferenceParameters())
+    found, wander = [], 0.0
+    for t in range(320):
+        wander = 0.5 * wander + luck.normal(0.0, 0.1 * np.sqrt(0.75))
+        slow, misses = (1.2, 1.1) if t >= 260 else (1.0, 1.0)
+        web = {"cpu": 1.0, "cycles": 3e9 * np.exp(wander) * slow, "instructions": 3e9}
+        web["llc_misses"] = 3e6 * misses * luck.lognormal(0.0, 0.1)
+        press = 1.0 + 800.0 * min(1.0, max(0.0, (t - 259) / 10))
+        task = made.best_effort("b", cpu=0.5, mem_bw=1e7 * press * luck.lognormal(0.0, 0.1))
+        frame = made.frame(float(t), made.production("web", None, **web), task, node=NODE)
+        found += [(t, each.cause) for each in detector.step(frame)]
+    assert found and found[0][0] > 280 and found[0][1] == "memory_bandwidth"
+
+
 class Service:
     """A service and a task, a second at a time."""
 
