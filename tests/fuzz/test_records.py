@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.wire.transport.recordio import RecordIOError, RecordReader, encode
+from serenity.wire.transport.recordio import MAX_RECORD_BYTES, RecordIOError, RecordReader, encode
 from tests.fuzz.examples import examples
 
 
@@ -41,11 +42,33 @@ def test_what_is_no_recordio_is_refused_and_nothing_before_it_is_lost(
 ) -> None:
     reader = RecordReader()
     found: list[bytes] = []
-    stream = b"".join(map(encode, records))
+    refused = False
     try:
-        for piece in pieces(stream + garbage, cuts):
+        for piece in pieces(b"".join(map(encode, records)) + garbage, cuts):
             found.extend(reader.feed(piece))
     except RecordIOError:
-        line = garbage.split(b"\n")[0]
-        assert not line.isdigit() or len(line) > 9
+        refused = True
+    assert refused == is_to_be_refused(garbage)
     assert found[: len(records)] == records
+
+
+def is_to_be_refused(stream: bytes) -> bool:
+    """Whether it cannot be the beginning of any RecordIO, or only of one beyond all bounds."""
+    while stream:
+        line, end, rest = stream.partition(b"\n")
+        if len(line) > 20 or (end and not line.isdigit()) or (end and int(line) > MAX_RECORD_BYTES):
+            return True
+        if not end or len(rest) < int(line):
+            return False
+        stream = rest[int(line) :]
+    return False
+
+
+def test_garbage_may_begin_with_a_record() -> None:
+    """As a fuzzer found, to whom only the first line counted."""
+    garbage = b"0\n" + bytes(21)
+    assert is_to_be_refused(garbage) and not is_to_be_refused(garbage[:22])
+    reader = RecordReader()
+    assert next(reader.feed(garbage)) == b""
+    with pytest.raises(RecordIOError):
+        list(reader.feed(b""))
