@@ -9,7 +9,7 @@ import numpy as np
 from serenity.estimator.predictors.arrays import pack, unpack
 from serenity.estimator.predictors.diurnal import Diurnal
 from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
-from serenity.estimator.predictors.promises import A_HORIZON, Promises
+from serenity.estimator.predictors.promises import A_HORIZON, Promises, Rise
 from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
 from serenity.qos.frame import Bools, Floats, Frame
 from serenity.qos.rows import Places
@@ -63,8 +63,9 @@ class Ahead(Rowwise):
     The exponent is how rare.  z is the standard normal's quantile of 1 - `risk`: by Chernoff's bound a normal sum is z
     standard deviations above its level with e^(-z² / 2), so that this exponent is the right one for it.  `tail` is how
     far the sum did go by K's own measure, by which a rise is one of e^-I: where I is exponential, E I² is 2 tail².  It
-    begins at 1, Chernoff's bound as it is, as if that had been seen for a horizon.  Containers that are not independent
-    show in it, and that a horizon has more moments than one, as far as K's second term does not make up for that.
+    begins at 1, Chernoff's bound as it is, as if that had been seen for a horizon.  It grows where containers are not
+    independent, and because a horizon has many moments; K's second term offsets part of that.  K is that of the end of
+    the horizon, or, where containers came or went, the most there was in it.
 
     Each bound is two: the risk of using more than predicted, and a fifth of that for a hundredth of the node more.
     `care`, kept for the node, rises by 1 (e times rarer) for each horizon in which the predictions did not hold, and
@@ -83,8 +84,8 @@ class Ahead(Rowwise):
         self._parameters = parameters
         self._measure_by(np.full(2, np.nan))
         self._trifle = np.zeros(2)
-        self._t = self._last_t = math.nan
-        self._horizons = 0.0  # How many have ended.
+        self._t = math.nan
+        self._horizons = np.zeros(2)  # How many have ended.
         self._together = np.zeros((len(_TILTS), 2))  # J.
         self._squared = np.full(2, 2.0)  # E I².
         self._by_container = np.zeros((len(_TILTS), 2, 0))  # K, by container.
@@ -109,9 +110,7 @@ class Ahead(Rowwise):
             allocated = np.array([frame.allocated_cpus.sum(), frame.allocated_mem_bytes.sum()])
             found = np.where(capacity > 0, capacity, allocated)
             self._measure_by(np.where(np.isnan(self._unit) & (found > 0), found, self._unit))
-        prediction = super().step(frame)
-        self._last_t = frame.t
-        return prediction
+        return super().step(frame)
 
     def move(self, places: Places) -> None:
         self._diurnal.move(places)
@@ -135,17 +134,18 @@ class Ahead(Rowwise):
         moments += weight * np.exp(np.minimum(_TILTS * (off / self._scale), _MOST))
         self._now = np.where(measured, use, self.learnt[_LEVEL])
 
-    def _learn_together(self, rises: list[Floats], moments: Floats) -> None:
-        """`rises`: by how much the sum came to exceed its level in each horizon that has ended; `moments`: K."""
+    def _learn_together(self, rises: list[Rise]) -> None:
+        """Of each horizon that has ended, where anybody was measured in it."""
         newest = -math.expm1(-self._parameters.horizon_s / A_HORIZON / self._parameters.memory_s)
         for rise in rises:
-            self._horizons += 1.0
-            reached = _TILTS[:, :, 0] * (rise / self._scale[:, 0])
-            weight = max(newest, 1.0 / self._horizons)
+            self._horizons += rise.of_somebody
+            reached = _TILTS[:, :, 0] * (rise.above / self._scale[:, 0])
+            weight = rise.of_somebody * np.maximum(newest, 1.0 / np.maximum(1.0, self._horizons))
             with np.errstate(divide="ignore"):  # All of the weight is the first one's.
                 self._together = np.logaddexp(np.log(1.0 - weight) + self._together, np.log(weight) + reached)
-            weight = max(newest, 1.0 / (A_HORIZON + self._horizons))
-            self._squared += weight * (np.maximum(0.0, (reached - moments).max(axis=0)) ** 2 - self._squared)
+            rare = np.maximum(0.0, (reached - rise.moments).max(axis=0))
+            weight = rise.of_somebody * np.maximum(newest, 1.0 / (A_HORIZON + self._horizons))
+            self._squared += weight * (rare**2 - self._squared)
 
     def peaks(self, allocated: Floats) -> Floats:
         level = self.learnt[_LEVEL]
@@ -170,7 +170,7 @@ class Ahead(Rowwise):
         unit = self._scale[:, 0]
         moments = np.where(known, self._by_container, 0.0).sum(axis=2)
         levels = np.where(known, self.learnt[_LEVEL], 0.0)
-        self._learn_together(self._promises.see(self._t, self._rows.ids, known, levels, now), moments)
+        self._learn_together(self._promises.see(self._t, self._rows.ids, known, levels, now, moments))
         tail = np.sqrt(self._squared / 2.0)
         bound = level + unit * np.maximum(
             self._above(moments, np.maximum(self._normal, tail[:, None] * self._chernoff)),
@@ -178,8 +178,7 @@ class Ahead(Rowwise):
         )
         bound += self._diurnal.rise(known)
         bound = np.clip(bound, now, np.where(known, self._most, 0.0).sum(axis=1))
-        if known.any():  # Who comes later was not promised for, and of nobody there would be nothing but those.
-            self._promises.make(self._t, level, bound)
+        self._promises.make(self._t, level, bound, np.asarray(known.any(axis=1)))
         return Peaks(rows[CPUS], float(bound[CPUS])), Peaks(rows[MEM], float(bound[MEM]))
 
     def _above(self, moments: Floats, exponents: Floats) -> Floats:
@@ -196,8 +195,9 @@ class Ahead(Rowwise):
             "together": pack(self._together),
             "squared": pack(self._squared),
             "care": pack(self._promises.care),
+            "horizons": pack(self._horizons),
         }
-        return {**super().state(), **node, "horizons": self._horizons, "last_t": self._last_t}
+        return {**super().state(), **node}
 
     def restore(self, state: Json) -> None:
         unit, together = unpack(state.get("unit"), self._unit, 2), unpack(state.get("together"), self._together, 2)
@@ -207,14 +207,12 @@ class Ahead(Rowwise):
         profile = self._diurnal.restored(diurnal, len(ids))
         squared = unpack(state.get("squared"), self._squared, 2)
         care = unpack(state.get("care"), self._promises.care, 2)
-        horizons, last_t = state.get("horizons"), state.get("last_t")
-        if not isinstance(horizons, (int, float)) or not isinstance(last_t, (int, float)):
-            raise ValueError("it does not say when it was learnt")
+        horizons = unpack(state.get("horizons"), self._horizons, 2)
         super().restore(state)
         self._diurnal.restore(profile)
         self._measure_by(unit)
         self._together, self._squared, self._promises.care = together, squared, care
-        self._horizons, self._last_t = horizons, last_t
+        self._horizons = horizons
 
 
 def _weight(passed_s: Floats, age_s: Floats, memory_s: float, measured: Bools, fresh: Bools) -> Floats:

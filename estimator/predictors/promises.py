@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +15,22 @@ from serenity.qos.frame import Bools, Floats
 A_HORIZON = 6
 
 
+class Rise(NamedTuple):
+    """What came within a horizon, shape (2,) where nothing else is said."""
+
+    above: Floats  # Of the level, at the most.
+    moments: Floats  # Shape (tilts, 2): of those who were there; where some came or went, the most in between.
+    of_somebody: Bools  # Whether anybody was known.
+
+
 @dataclass
 class _Promise:
     due_t: float
     most: Floats  # Shape (2,), of those known.
     level: Floats
-    peak: Floats  # What came until now.
+    of_somebody: Bools
+    peak: Floats = field(default_factory=lambda: np.zeros(2))  # What came until now.
+    moments: Floats | float = -np.inf  # While others were there than now.
 
 
 class Promises:
@@ -39,28 +50,31 @@ class Promises:
         self._ids: Sequence[str] = ()
         self._known = np.zeros((2, 0), dtype=np.bool_)
         self._level = np.zeros((2, 0))
+        self._moments: Floats | float = -np.inf
 
-    def see(self, t: float, ids: Sequence[str], known: Bools, level: Floats, now: Floats) -> list[Floats]:
-        """Used `now`, shape (2,), by those `known`, shape (2, containers); `level`: of each, 0 where not known.
-
-        Returns:
-            Of each that has ended, by how much what came exceeded the level.
-        """
+    def see(
+        self, t: float, ids: Sequence[str], known: Bools, level: Floats, now: Floats, moments: Floats
+    ) -> list[Rise]:
+        """Used `now`, shape (2,), by those `known`, shape (2, containers); `level`: of each, 0 where not known;
+        `moments`: of their sum, shape (tilts, 2).  What came of each promise that has ended."""
         self._follow(ids, known, level)
+        self._moments = moments
         for promise in self._made:
             promise.peak = np.maximum(promise.peak, now)
         rises = []
         while self._made and self._made[0].due_t <= t:
             promise = self._made.popleft()
             broken = promise.peak > promise.most * (1.0 + 1e-9)
-            self.care = np.maximum(0.0, self.care + (broken - self._may_fail) / A_HORIZON)
-            rises.append(promise.peak - promise.level)
+            care = np.maximum(0.0, self.care + (broken - self._may_fail) / A_HORIZON)
+            self.care = np.where(promise.of_somebody, care, self.care)
+            seen = np.maximum(promise.moments, moments)
+            rises.append(Rise(promise.peak - promise.level, seen, promise.of_somebody))
         return rises
 
-    def make(self, t: float, level: Floats, most: Floats) -> None:
-        """Not of every frame."""
-        if t >= self._next_t:
-            self._made.append(_Promise(t + self._horizon_s, most.copy(), level.copy(), np.zeros(2)))
+    def make(self, t: float, level: Floats, most: Floats, of_somebody: Bools) -> None:
+        """Not of every frame; and of nobody none, for who comes later was not promised for."""
+        if t >= self._next_t and of_somebody.any():
+            self._made.append(_Promise(t + self._horizon_s, most.copy(), level.copy(), of_somebody))
             self._next_t = t + self._horizon_s / A_HORIZON
 
     def _follow(self, ids: Sequence[str], known: Bools, level: Floats) -> None:
@@ -76,4 +90,5 @@ class Promises:
             for promise in self._made:
                 promise.most, promise.level = promise.most + moved, promise.level + moved
                 promise.peak = promise.peak + moved
+                promise.moments = np.maximum(promise.moments, self._moments)
         self._ids, self._known, self._level = ids, known, level
