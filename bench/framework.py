@@ -111,7 +111,8 @@ def watching(url: str, count: int) -> Iterator[None]:
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        process.stdout.readline()
+        if process.stdout.readline() != b"all follow\n":
+            raise RuntimeError("the watchers did not all follow")
         yield
     finally:
         process.kill()
@@ -132,7 +133,7 @@ for _ in range(count):
 while True:
     for key, _ in ready.select():
         if not key.fileobj.recv(1 << 20):
-            ready.unregister(key.fileobj)
+            sys.exit("a stream has ended")
         if key.fileobj in silent:
             silent.remove(key.fileobj)
             if not silent:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,6 +42,16 @@ _READ_S = 15e-6
 Read = Callable[[int, int, str | None], list[api.Event]]
 
 
+class Place:
+    """In the line of `Turns`."""
+
+    __slots__ = ("away", "turn")
+
+    def __init__(self) -> None:
+        self.turn = threading.Event()
+        self.away = False
+
+
 class Turns:
     """Who is next: one at a time, in the order in which they came, and so far apart that all of them take `share` of a
     CPU."""
@@ -48,29 +59,48 @@ class Turns:
     def __init__(self, clock: Clock, share: float = _SHARE) -> None:
         self._clock = clock
         self._share = share
-        self._line: deque[threading.Event] = deque()
+        self._line: deque[Place] = deque()
+        self._going: Place | None = None
         self._changing = threading.Lock()
         self._free_at_s = 0.0
 
-    def enter(self) -> threading.Event:
-        """A place in the line; it is set when all before it have left."""
-        place = threading.Event()
+    def enter(self) -> Place:
+        """A place in the line; its `turn` is set when all before it have left."""
+        place = Place()
         with self._changing:
             self._line.append(place)
-            self._line[0].set()
+            self._call_next()
         return place
 
+    def step_aside(self, place: Place) -> bool:
+        """Others go first until it is `back`, for it may be kept for long; False: it is its turn now."""
+        with self._changing:
+            place.away = place is not self._going
+        return place.away
+
+    def back(self, place: Place) -> None:
+        with self._changing:
+            place.away = False
+            self._call_next()
+
     def wait_s(self) -> float:
-        """For how long the first in line has to wait, for what those before did."""
+        """For how long the one whose turn it is has to wait, for what those before did."""
         return max(0.0, self._free_at_s - self._clock.monotonic_s())
 
-    def leave(self, place: threading.Event, cost_s: float) -> None:
+    def leave(self, place: Place, cost_s: float) -> None:
         """`cost_s`: what was done, or will be at once."""
         with self._changing:
             self._line.remove(place)
             self._free_at_s = max(self._free_at_s, self._clock.monotonic_s()) + cost_s / self._share
-            if self._line:
-                self._line[0].set()
+            if place is self._going:
+                self._going = None
+                self._call_next()
+
+    def _call_next(self) -> None:
+        if self._going is None:
+            self._going = next((each for each in self._line if not each.away), None)
+            if self._going is not None:
+                self._going.turn.set()
 
 
 class _Sent(msgspec.Struct, frozen=True, gc=False):
@@ -87,15 +117,20 @@ class _Sent(msgspec.Struct, frozen=True, gc=False):
         return cls(event.id, event.job, event.type, frame)
 
 
+class _Page(NamedTuple):
+    """Events that do not change any more: all there are up to `last_id`."""
+
+    events: list[_Sent]
+    last_id: int
+
+
 class Watchers:
     def __init__(self, read: Read, last_event_id: int, metrics: MetricsTable, clock: Clock | None = None) -> None:
         """`read` gives events after an id, at most so many, of one job or all, oldest first."""
         self._read = read
         self._last_id = last_event_id
         self._kept: list[_Sent] = []  # Without a gap, up to `_last_id`.
-        self._pages: OrderedDict[int, list[_Sent]] = (
-            OrderedDict()
-        )  # By the id before the first; who was asked last is last.
+        self._pages: OrderedDict[int, _Page] = OrderedDict()  # By the id before the first; the last one used is last.
         self._news = threading.Condition()
         self._metrics = metrics
         self._turns = Turns(clock or SystemClock())
@@ -131,8 +166,10 @@ class Watchers:
             while not self._closed.is_set():
                 place, cost_s = self._turns.enter(), 0.0
                 try:
-                    while not place.wait(KEEP_ALIVE_S):
-                        yield _ALIVE
+                    while not place.turn.wait(KEEP_ALIVE_S):
+                        if self._turns.step_aside(place):  # A client that does not read would hold up all others.
+                            yield _ALIVE
+                            self._turns.back(place)
                     self._closed.wait(self._turns.wait_s())
                     seen = self._last_id  # Before the look: what is told from now on may not be in it.
                     events, cursor, cost_s = self._after(cursor, seen, job_id)
@@ -140,8 +177,8 @@ class Watchers:
                     cost_s += _TURN_S + len(sent) * _BYTE_S
                 finally:
                     self._turns.leave(place, cost_s)
-                if sent:
-                    yield sent
+                if sent or cursor < seen:
+                    yield sent or b"id: %d\n\n" % cursor
                 if cursor >= seen and not self._wait(seen):
                     yield _ALIVE
         finally:
@@ -157,18 +194,20 @@ class Watchers:
             found = kept[first : first + _EVENTS_A_TURN]
             return [each for each in found if job_id in (None, each.job)], found[-1].id if found else seen, 0.0
         if job_id is None and (before := cursor - cursor % _EVENTS_A_READ) + _EVENTS_A_READ <= seen:
-            page, cost_s = self._page(before)
-            return [each for each in page if each.id > cursor], before + _EVENTS_A_READ, cost_s
+            page, cost_s = self._page(before, seen)
+            return [each for each in page.events if each.id > cursor], page.last_id, cost_s
         read = [_Sent.of(each) for each in self._read(cursor, _EVENTS_A_READ, job_id)]
         whole = len(read) < _EVENTS_A_READ
         return read, max([seen if whole else cursor, *(each.id for each in read[-1:])]), len(read) * _READ_S
 
-    def _page(self, before: int) -> tuple[list[_Sent], float]:
-        """All events of the `_EVENTS_A_READ` ids after `before`, which do not change any more, and what it cost."""
+    def _page(self, before: int, seen: int) -> tuple[_Page, float]:
+        """Of the `_EVENTS_A_READ` ids after `before`, or, where they were forgotten, nothing up to the first that was
+        not; and what it cost."""
         cost_s = 0.0
         if before not in self._pages:
             read = self._read(before, _EVENTS_A_READ, None)
-            self._pages[before] = [_Sent.of(each) for each in read if each.id <= before + _EVENTS_A_READ]
+            last_id = max(before + _EVENTS_A_READ, read[0].id - 1 if read else seen)
+            self._pages[before] = _Page([_Sent.of(each) for each in read if each.id <= last_id], last_id)
             cost_s = len(read) * _READ_S
             if len(self._pages) > _KEPT_PAGES:
                 self._pages.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import msgspec
@@ -180,7 +181,7 @@ def test_turns_take_their_share_and_no_more_however_many_wait():
     line = [turns.enter() for _ in range(50)]
     while clock.monotonic_s() < 100.0:
         first = line.pop(0)
-        assert first.is_set() and not line[0].is_set(), "one after the other"
+        assert first.turn.is_set() and not line[0].turn.is_set(), "one after the other"
         clock.advance(turns.wait_s())
         turns.leave(first, 0.02)
         spent_s += 0.02
@@ -192,9 +193,48 @@ def test_who_goes_away_while_others_wait_leaves_the_line():
     turns = Turns(ManualClock())
     first, second, third = turns.enter(), turns.enter(), turns.enter()
     turns.leave(second, 0.0)
-    assert not third.is_set()
+    assert not third.turn.is_set()
     turns.leave(first, 0.0)
-    assert third.is_set()
+    assert third.turn.is_set()
+
+
+def test_who_steps_aside_keeps_its_place_and_holds_up_nobody():
+    turns = Turns(ManualClock())
+    first, second, third = turns.enter(), turns.enter(), turns.enter()
+    assert not turns.step_aside(first), "it is its turn"
+    assert turns.step_aside(second)
+    turns.leave(first, 0.0)
+    assert third.turn.is_set() and not second.turn.is_set()
+    turns.back(second)
+    late = turns.enter()
+    turns.leave(third, 0.0)
+    assert second.turn.is_set() and not late.turn.is_set()
+
+
+def test_all_that_were_there_may_have_stepped_aside():
+    turns = Turns(ManualClock())
+    first, second = turns.enter(), turns.enter()
+    assert turns.step_aside(second)
+    turns.leave(first, 0.0)
+    assert not second.turn.is_set()
+    turns.back(second)
+    assert second.turn.is_set()
+
+
+def test_what_was_forgotten_is_passed_over_at_once():
+    told = Told(last_event_id=1_000_000)
+    told.stored = [event(990_100), event(990_101, kind=EventType.HINT)]
+    stream = told.watchers.stream(after=0)
+    assert next(stream) == b"id: 0\n\n" and next(stream) == b"id: 990099\n\n"
+    assert ids(next(stream)) == [990_100, 990_101] and told.reads == 2
+
+
+def test_who_waits_for_what_is_rare_hears_how_far_it_is():
+    told = Told()
+    told.tell(*map(event, range(1, 1001)), event(1001, kind=EventType.HINT))
+    stream = told.watchers.stream(after=0, kind=EventType.HINT)
+    said = list(itertools.islice(stream, 4))
+    assert said[:3] == [b"id: 0\n\n", b"id: 500\n\n", b"id: 1000\n\n"] and ids(said[3]) == [1001]
 
 
 def test_a_watcher_who_is_alone_does_not_wait():
@@ -203,7 +243,7 @@ def test_a_watcher_who_is_alone_does_not_wait():
     for _ in range(10):
         clock.advance(1.0)
         place = turns.enter()
-        assert place.is_set() and turns.wait_s() == 0.0
+        assert place.turn.is_set() and turns.wait_s() == 0.0
         turns.leave(place, 0.001)
 
 
