@@ -16,6 +16,7 @@ from serenity.qos.contention import Contention, Finding
 from serenity.qos.detectors import DETECTORS, ComparesJobs, Detector, LooksAtPressure
 from serenity.qos.filters import FILTERS, Filter
 from serenity.qos.frame import COLUMNS, Frame
+from serenity.qos.pressure import Pressure
 from serenity.qos.stages import Kind, PipelineError, build
 from serenity.qos.strategies import STRATEGIES, Strategy
 from serenity.wire.messages.statistics import Cpi
@@ -61,7 +62,7 @@ class Pipeline:
         self._strategy = strategy
         # One is enough for who finds and who ranks, where no filter shows the one what the other does not see.
         pressure = getattr(strategy, "pressure", None)
-        if pressure is not None and all(getattr(each, "keeps_best_effort", False) for each in filters):
+        if isinstance(pressure, Pressure) and all(getattr(each, "keeps_best_effort", False) for each in filters):
             for detector in detectors:
                 if isinstance(detector, LooksAtPressure):
                     detector.share(pressure)
