@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from serenity import __version__
 from serenity.wire.mesos.resources import Json, Resources
+from serenity.wire.messages.node import ESTIMATOR_LABEL
 
 # -P: its working directory is a sandbox, and nothing in it may be imported.
 DEFAULT_ESTIMATOR_COMMAND = shlex.join([sys.executable, "-P", "-m", "serenity", "estimator"])
@@ -83,5 +84,10 @@ class EstimatorTemplate:
             # It has to see everybody's processes, also where the agent gives each container its own (namespaces/pid).
             "container": {"type": "MESOS", "linux_info": {"share_pid_namespace": True}},
             "kill_policy": {"grace_period": {"nanoseconds": round(GRACE_S * 1e9)}},
-            "labels": {"labels": [{"key": "serenity.version", "value": self.release}]},
+            "labels": {
+                "labels": [
+                    {"key": "serenity.version", "value": self.release},
+                    {"key": ESTIMATOR_LABEL, "value": self.version},
+                ]
+            },
         }

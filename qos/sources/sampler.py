@@ -28,7 +28,7 @@ from serenity.qos.sources.roster import Look, Roster
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos.state import Container
-from serenity.wire.messages.node import TaskOnNode
+from serenity.wire.messages.node import ESTIMATOR_LABEL, TaskOnNode
 
 # More than nothing: of 0 gevent makes a turn for who is ready already, without a look at sockets.
 _TURN_S = 1e-6
@@ -160,6 +160,8 @@ class Sampler:
         rows = []
         for container in look.containers:
             container_id = container.container_id
+            if _is_estimator(container):
+                continue
             if container.revocable and container_id in declared:
                 rows += [_task_row(container, task) for task in declared[container_id]]
                 continue
@@ -206,6 +208,15 @@ def _turn_of_others() -> float:
     before_s = time.thread_time()
     time.sleep(_TURN_S)
     return time.thread_time() - before_s
+
+
+def _is_estimator(container: Container) -> bool:
+    """Whether Serenity runs it: nothing is to be throttled or kept away for its sake.
+
+    Any framework may label its tasks so, but harms only itself: they are not protected, and what is
+    allocated to them is no slack.  A label does not get best-effort out of sight.
+    """
+    return not container.revocable and any(ESTIMATOR_LABEL in each.labels for each in container.tasks)
 
 
 def _row_container(container: Container) -> frame.Container:

@@ -37,6 +37,8 @@ from serenity.wire.messages.kill_record import Detector, Protected, Selection, S
 PROTOCOL = 1
 # So begins what an estimator says that finds the node taken; a framework that started it reads that.
 ANOTHER_ESTIMATOR = "another estimator runs on this node"
+# Of an estimator's task on regular resources: it gets no row in frames, like one that is a system service.
+ESTIMATOR_LABEL = "serenity.estimator"
 MAX_LINE_BYTES = 8 * 1024 * 1024
 # A Unix socket's path, with its NUL, must fit into sockaddr_un.
 _MAX_SOCKET_PATH_BYTES = 107

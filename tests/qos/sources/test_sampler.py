@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.framework.estimators.task import EstimatorTemplate
 from serenity.qos.frame import BEST_EFFORT, COLUMNS, PRODUCTION
 from serenity.qos.sources.draft import Draft, Faults
 from serenity.qos.sources.files import FileBudget, KeptFiles
@@ -27,6 +28,7 @@ from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.sampler import Sampler
+from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.state import AgentReader
 from serenity.wire.messages.node import TaskOnNode
 from serenity.wire.transport.http import HttpError
@@ -223,6 +225,17 @@ def test_a_best_effort_executor_is_replaced_by_the_tasks_that_it_declares(agent,
     assert made.sample(2.0).containers == ()
     made.withdraw("container-executor")
     assert [each.id for each in made.sample(3.0).containers] == ["container-executor"]
+
+
+def test_an_estimator_on_regular_resources_is_nobodys_production(agent, sampler):
+    task = EstimatorTemplate("serenity estimator").task_info("e.1", "S0", "http://h:5051", Resources({}))
+    labels = {each["key"]: each["value"] for each in task["labels"]["labels"]}
+    agent.run("serenity-estimator", os.getpid(), cpus=0.1, labels=labels)
+    agent.run("web", os.getpid(), cpus=2.0)
+    agent.run("be", None, revocable=True, labels=labels)
+    frame = sampler()[0].sample(100.0)
+    assert [each.id for each in frame.containers] == ["container-web", "container-be"], "best-effort cannot hide"
+    assert frame.select(frame.production).allocated_cpus.sum() == 2.0
 
 
 def test_the_applications_indicator_and_one_that_points_elsewhere(agent, sampler):
