@@ -22,6 +22,12 @@ from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
 from serenity.wire.messages.framework_socket import default_socket
 
+# Of ``[estimator]``: what a rolled-out estimator's command line says, and what to do.
+_NOT_HANDED_ON = {
+    "agent": "each is told its own agent's address",
+    "role": "their slack is the framework's, of its --role",
+}
+
 
 def is_loopback(host: str) -> bool:
     """Whether this name or address can mean no other machine.  A name that merely begins like one can."""
@@ -220,9 +226,15 @@ def estimator_environment(environ: Mapping[str, str], file: Path | None = None) 
     """The same for the estimators that are rolled out.
 
     Raises:
-        SettingsError: also for a `state_dir` that would go with the task's sandbox, and the provider's id with it.
+        SettingsError: also for what the task's own command line overrides, and a `state_dir` that would
+            go with the task's sandbox, and the provider's id with it.
     """
     passed = _environment("estimator", environ, file)
+    for key, instead in _NOT_HANDED_ON.items():
+        variable = f"SERENITY_ESTIMATOR_{key.upper()}"
+        if variable in passed:
+            name = variable if variable in environ else f"[estimator] {key}"
+            raise SettingsError(f"{name} has no effect on estimators that are rolled out: {instead}; leave it out")
     state_dir = passed.get("SERENITY_ESTIMATOR_STATE_DIR")
     if state_dir is not None and not Path(state_dir).is_absolute():
         raise SettingsError(f"[estimator] state_dir = {state_dir!r}: write a whole path, of a folder on the agents")

@@ -119,5 +119,15 @@ def test_estimators_are_told_theirs_and_keep_what_must_last_outside_of_their_san
         estimator_environment({"SERENITY_ESTIMATOR_STATE_DIR": "state"}, file)
 
 
+def test_estimators_are_not_told_what_their_own_command_line_says(tmp_path):
+    file = tmp_path / "serenity.toml"
+    file.write_text('[estimator]\nrole = "*"\n')
+    with pytest.raises(SettingsError, match=r"\[estimator\] role has no effect .* of its --role; leave it out"):
+        estimator_environment({}, file)
+    environ = {"SERENITY_CONFIG": "/dev/null", "SERENITY_ESTIMATOR_AGENT": "h:5051"}
+    with pytest.raises(SettingsError, match=r"SERENITY_ESTIMATOR_AGENT has no effect .* its own agent's address"):
+        estimator_environment(environ)
+
+
 def test_somebody_elses_text_cannot_move_the_cursor():
     assert one_line("a\x1b[2Jb\r\nc") == "a [2Jb c"
