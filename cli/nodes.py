@@ -48,6 +48,8 @@ def command(
         raise click.UsageError("--hold and --release do not go together")
     if hold is None and (for_s is not None or reason is not None):
         raise click.UsageError("--for and --reason are for --hold AGENT")
+    if estimators and (hold is not None or release is not None):
+        raise click.UsageError("--estimators does not go with --hold or --release")
     framework = Framework(url)
     if hold is not None:
         request = api.HoldRequest(for_s=for_s or _HOLD_FOR_S, reason=reason or "")
@@ -55,8 +57,8 @@ def command(
     if release is not None:
         return _released(framework.post(_path(release, "release"), {}, api.Node), as_json)
     nodes = framework.get("/v1/nodes", api.Nodes)
-    if estimators and not as_json:
-        return _list_estimators(nodes)
+    if estimators:
+        return _list_estimators(nodes, as_json)
     return _list(nodes.nodes, as_json)
 
 
@@ -109,7 +111,12 @@ def _row(node: api.Node) -> tuple[str, ...]:
     )
 
 
-def _list_estimators(nodes: api.Nodes) -> int:
+def _list_estimators(nodes: api.Nodes, as_json: bool) -> int:
+    if as_json:
+        print_json(nodes)
+        return exits.OK
+    if not nodes.nodes:
+        return _list((), as_json)
     known = [(each.hostname, each.estimator) for each in nodes.nodes if each.estimator is not None]
     if not known:
         words("this framework rolls out no estimators, and has none; `serenity framework --roll-out-estimators` does")

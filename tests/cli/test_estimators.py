@@ -7,6 +7,7 @@ import threading
 import time
 
 import msgspec
+import pytest
 
 from serenity.cli.main import main
 from serenity.wire.messages import api
@@ -17,7 +18,7 @@ def node(host, estimator):
     return api.Node(id=f"S-{host}", hostname=host, active=True, tasks=0, estimator=estimator, **amounts)
 
 
-def shown(capfd, nodes):
+def shown(capfd, nodes, *more):
     class Framework(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             content = msgspec.json.encode(nodes)
@@ -31,7 +32,7 @@ def shown(capfd, nodes):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Framework) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        code = main(["nodes", "--estimators", "--url", f"http://127.0.0.1:{server.server_address[1]}"])
+        code = main(["nodes", "--estimators", *more, "--url", f"http://127.0.0.1:{server.server_address[1]}"])
         server.shutdown()
     assert code == 0
     return capfd.readouterr()
@@ -65,3 +66,19 @@ def test_each_agent_has_a_line_and_what_is_wrong_another(capfd):
 def test_a_framework_that_rolls_out_none_says_how_it_would(capfd):
     said = shown(capfd, api.Nodes(nodes=(node("h1", None),)))
     assert said.out == "" and "`serenity framework --roll-out-estimators`" in said.err
+
+
+def test_where_the_master_knows_no_agents_it_does_not_matter_who_rolls_out(capfd):
+    said = shown(capfd, api.Nodes(nodes=()))
+    assert (said.out, said.err) == ("", "the master knows no agents\n")
+
+
+def test_json_has_all_that_is_known_of_the_roll_out(capfd):
+    nodes = api.Nodes(nodes=(node("h1", api.Estimator(state="running")),), roll_out="no other one is upgraded")
+    assert msgspec.json.decode(shown(capfd, nodes, "--json").out, type=api.Nodes) == nodes
+
+
+@pytest.mark.parametrize("other", ["--hold", "--release"])
+def test_it_does_not_go_with_holding_an_agent(capfd, other):
+    assert main(["nodes", "--estimators", other, "h1", "--url", "http://127.0.0.1:1"]) == 2
+    assert "--estimators does not go with --hold or --release" in capfd.readouterr().err
