@@ -315,6 +315,7 @@ class Framework:
         term = self._term
         self.metrics.set("serenity_framework_leading", float(term is not None))
         self.metrics.set("serenity_framework_subscribed", float(term is not None and term.driver.subscribed))
+        self._count_estimators(view.counts(term.core.rollout, self._clock.now_s()) if term is not None else {})
         if term is None:
             framework_id, leader, jobs = self._store.run(
                 lambda store: (store.framework_id(), store.leader(), store.jobs_alive())
@@ -329,8 +330,6 @@ class Framework:
                 leader=leader,
             )
         core = term.core  # Not by its loop, which may be waiting for the disk; these are plain values.
-        for state, count in view.counts(core.rollout, self._clock.now_s()).items():
-            self.metrics.set("serenity_framework_estimators", float(count), state=state)
         return api.Health(
             version=__version__,
             framework_id=core.framework_id,
@@ -339,6 +338,13 @@ class Framework:
             trouble=term.trouble,
             jobs=core.jobs_alive,
         )
+
+    def _count_estimators(self, counts: Mapping[str, int]) -> None:
+        """Who leads no longer shows none; who never had any does not show the gauge."""
+        name = "serenity_framework_estimators"
+        for state in view.STATES:
+            if counts or self.metrics.value(name, state=state):
+                self.metrics.set(name, float(counts.get(state, 0)), state=state)
 
     def _leading(self) -> Term:
         """Raises NotLeading."""

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from serenity.daemon.clock import ManualClock
 from serenity.framework.estimators.agent import AgentSeen
 from serenity.framework.estimators.rollout import Aim, Plan
 from serenity.framework.estimators.task import EstimatorTemplate
 from serenity.framework.mesos.calls import Accept, Acknowledge, Decline, Kill, Suppress
+from serenity.framework.service import Framework
+from serenity.framework.settings import FrameworkSettings
 from tests.framework.life import CONFIG, Life
 
 ROLE = "serenity-estimator"
@@ -100,3 +103,21 @@ def test_a_framework_that_mesos_removed_launches_it_anew_when_the_old_one_has_go
     offer_room(life)
     (second,) = launched(life)
     assert second != task
+
+
+def test_who_leads_no_longer_shows_no_estimators(tmp_path, monkeypatch):
+    settings = FrameworkSettings(database=f"sqlite:///{tmp_path / 'f.db'}")
+    framework = Framework(settings, {}, ManualClock(), failed=pytest.fail)
+    gauge = 'serenity_framework_estimators{state="none"}'
+    try:
+        rollout = framework._term.core.rollout
+        rollout.plan = PLAN
+        assert framework.health().leading and gauge not in framework.metrics.prometheus()
+        rollout.looked([AgentSeen("S0", "h", True, False, 0.1, 256.0)], 0.0)
+        framework.health()
+        assert f"{gauge} 1\n" in framework.metrics.prometheus()
+        monkeypatch.setattr(framework, "_term", None)  # As when the store is lost.
+        assert not framework.health().leading
+        assert f"{gauge} 0\n" in framework.metrics.prometheus()
+    finally:
+        framework.stop()
