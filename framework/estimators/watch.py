@@ -25,6 +25,8 @@ _PAUSE_S, _PAUSE_PER_LOOK = 2.0, 200.0
 _PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK = 0.5, 20.0
 _LONGEST_PAUSE_S = 60.0
 _READ_S = 5.0
+# Agents that do not answer take so long each, and launches wait for the next look.
+_EXPLAINED_A_LOOK = 4
 # Of stderr, from its end; the last line is in it.
 _TAIL_BYTES = 4096
 _LONGEST_WORDS = 300
@@ -76,7 +78,7 @@ class Watch:
             return rollout.busy, rollout.unexplained, core.framework_id
 
         busy, unexplained, framework_id = self._loop.ask(tell)
-        for agent in unexplained:
+        for agent in unexplained[:_EXPLAINED_A_LOOK]:
             self._explain(agent, framework_id or "")
         least_s, times = (_PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK) if busy else (_PAUSE_S, _PAUSE_PER_LOOK)
         return min(_LONGEST_PAUSE_S, max(least_s, times * took_s))
@@ -85,8 +87,9 @@ class Watch:
         assert agent.failed_task is not None and agent.url is not None
         try:
             words = last_words(Endpoint.parse(agent.url), framework_id, agent.failed_task, self._access)
-        except (Unreachable, HttpError) as error:
-            logger.info("what the estimator on %s said last cannot be read: %s", agent.hostname, error)
+        except (Unreachable, HttpError, KeyError, TypeError, ValueError, AttributeError) as error:
+            # The last four: it answers, but not as Mesos does.
+            logger.info("what the estimator on %s said last cannot be read: %r", agent.hostname, error)
             words = ""
         agent_id, task = agent.id, agent.failed_task
         self._loop.tell(lambda core: core.rollout.explained(agent_id, task, words))
