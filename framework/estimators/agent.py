@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 from serenity.framework.estimators.task import TaskId
@@ -19,7 +20,7 @@ _RAN_WELL_S = 600.0
 # By then the slack of an estimator that has ended is out of the master's sum.
 _SLACK_LINGERS_S = 10.0
 # As mesos-executor words the estimator's exit with 4, "refused": another one is there, or the agent is unfit.
-_REFUSED = "exited with status 4"
+_REFUSED = re.compile(r"exited with status 4\b")
 
 
 class State(enum.StrEnum):
@@ -92,6 +93,7 @@ class Agent:
     def launched(self, task: TaskId, now_s: float) -> None:
         self.task, self.version, self.heard = task, task.version, False
         self.settled, self.well_since_s = False, None
+        self.since_s = 0.0  # The last one may have ended while it was launched, too.
         self.enter(State.LAUNCHING, now_s)
 
     def enter(self, state: State, now_s: float) -> None:
@@ -109,7 +111,7 @@ class Agent:
             return
         self.failures = 1 if ran_s >= _RAN_WELL_S else self.failures + 1
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self.failures - 1, 16))
-        if _REFUSED in message:
+        if _REFUSED.search(message):
             pause_s = max(pause_s, _REFUSED_PAUSE_S)
         self.not_before_s = now_s + pause_s
         self.why, self.words, self.failed_task = message, None, failed

@@ -24,7 +24,7 @@ from serenity.framework.estimators.agent import Agent, AgentSeen, Deployed, Stat
 from serenity.framework.estimators.task import GRACE_S, EstimatorTemplate, TaskId
 from serenity.framework.jobs.job import Ended, Ending, Seen
 from serenity.framework.mesos.calls import Accept, Call, Decline, Kill, Reconcile
-from serenity.framework.mesos.pursuit import DOUBT_S
+from serenity.framework.mesos.pursuit import DOUBT_S, TASKS_A_RECONCILE
 from serenity.framework.mesos.reminders import Reminders
 from serenity.framework.mesos.updates import Update
 from serenity.framework.placement.agents import Offer
@@ -45,6 +45,8 @@ _LOOK_EVERY_S = 1.0
 _LOOK_HOLDS_S = 90.0
 # After a subscription nothing is begun before what Mesos tells by itself has come.
 _LISTEN_FIRST_S = 1.0
+# Nor is any upgraded before all that are missing had time to be launched: one may be, in the middle of its upgrade.
+_LAUNCH_FIRST_S = 30.0
 _LAUNCH_SILENCE_S = 20.0
 _KILL_AGAIN_S = 10.0
 _LONGEST_PAUSE_S = 600.0
@@ -94,6 +96,7 @@ class Rollout:
         self._launched: dict[str, Deployed] = {}
         self._gone: set[str] = set()
         self._subscribed_s: float | None = None
+        self._first_look_s: float | None = None  # Since the subscription.
         self._look_wanted = False
         self._news = True
         self._acted_s = 0.0
@@ -128,7 +131,7 @@ class Rollout:
 
     def subscribed(self, now_s: float) -> None:
         self._offers.clear()
-        self._subscribed_s = now_s
+        self._subscribed_s, self._first_look_s = now_s, None
         for each in self.agents.values():
             if each.task is not None:
                 each.since_s = each.since_s or now_s
@@ -157,6 +160,8 @@ class Rollout:
     def looked(self, agents: Sequence[AgentSeen], asked_at_s: float) -> None:
         """All agents that the master knows, as it said when it was asked at that time."""
         self._look_wanted, self._news = False, True
+        if self._first_look_s is None:
+            self._first_look_s = asked_at_s
         known = {each.agent_id for each in agents}
         for seen in agents:
             agent = self._agent(seen.agent_id, seen.hostname)
@@ -164,7 +169,7 @@ class Rollout:
         for agent_id, agent in list(self.agents.items()):
             if agent_id not in known:
                 agent.seen = None
-                if agent.task is None and not agent.upgrading:
+                if agent.task is None and not agent.upgrading and not agent.failures:
                     del self.agents[agent_id]
 
     def explained(self, agent_id: str, task: TaskId, words: str) -> None:
@@ -237,7 +242,7 @@ class Rollout:
         """`closed`: whether nothing new is to go to that agent."""
         if self._subscribed_s is not None:
             self._ask_again(now_s)
-            if now_s - self._subscribed_s >= _LISTEN_FIRST_S:
+            if not 0 <= now_s - self._subscribed_s < _LISTEN_FIRST_S:  # The clock may be set back.
                 self._act(closed, now_s)
         steps = Steps(self._launched, self._gone, tuple(self._calls))
         self._launched, self._gone, self._calls = {}, set(), []
@@ -267,7 +272,7 @@ class Rollout:
             agent, ids = self._agent(agent_id), tuple(each.id for each in offers)
             resources = self.plan.template.part_of(Resources.total(each.resources for each in offers))
             wait_s = self.waits_s(agent, now_s) if not closed(agent_id) else _LATER_S
-            if not self.on or resources is None:
+            if resources is None:
                 self._calls.append(Decline(ids, _TOO_LITTLE_S))
             elif wait_s > 0:
                 self._look_wanted |= agent.task is None and not self._was_seen(agent, now_s)
@@ -319,11 +324,16 @@ class Rollout:
         ]
         missed = [each for each in self.agents.values() if self._to_come(each, version)]
         self._say_halted(missed if outdated else [], now_s)
-        if outdated and not missed:
+        if outdated and not missed and not self._may_launch_first(now_s):
             agent = min(outdated, key=lambda each: (each.hostname, each.id))
             logger.info("upgrading the estimator on %s from version %s to %s", agent.hostname, agent.version, version)
             agent.upgrading, agent.slack_expected = True, agent.seen is not None and agent.seen.has_slack
             self._kill_task(agent, now_s)
+
+    def _may_launch_first(self, now_s: float) -> bool:
+        """What was under way before a restart is not stored; without a look nothing is launched."""
+        wait_s = min(_LAUNCH_FIRST_S, self.plan.settle_s)
+        return self._first_look_s is None or 0 <= now_s - self._first_look_s < wait_s
 
     def _to_come(self, agent: Agent, version: str) -> bool:
         if agent.foreign:
@@ -353,8 +363,8 @@ class Rollout:
 
     def _ask_again(self, now_s: float) -> None:
         asked = [(str(each), each.agent_id) for each in self._alive(self._where, now_s)]
-        if asked:
-            self._calls.append(Reconcile(tuple(asked)))
+        for start in range(0, len(asked), TASKS_A_RECONCILE):
+            self._calls.append(Reconcile(tuple(asked[start : start + TASKS_A_RECONCILE])))
         self._calls.extend(Kill(str(each), each.agent_id, GRACE_S) for each in self._alive(self._kill, now_s))
 
     def _alive(self, reminders: Reminders, now_s: float) -> Iterator[TaskId]:

@@ -15,7 +15,7 @@ from serenity.framework.mesos.calls import Call, Kill, Reconcile
 from serenity.framework.mesos.reminders import Reminders
 from serenity.wire.messages.api import AttemptState
 
-_TASKS_A_RECONCILE = 1000
+TASKS_A_RECONCILE = 1000
 _LONGEST_PAUSE_S = 600.0
 # No news of a launch for this long: ask.
 _LAUNCH_SILENCE_S = 20.0
@@ -76,8 +76,8 @@ class Pursuit:
                     self._kill.set(attempt.task_id, now_s, pause_s=_KILL_AGAIN_S)
         yield from self._kills(book, now_s)
         asked = [(each.task_id, each.place.agent_id) for each in self._due(self._where, book, now_s) if each.place]
-        for start in range(0, len(asked), _TASKS_A_RECONCILE):
-            yield Reconcile(tuple(asked[start : start + _TASKS_A_RECONCILE]))
+        for start in range(0, len(asked), TASKS_A_RECONCILE):
+            yield Reconcile(tuple(asked[start : start + TASKS_A_RECONCILE]))
 
     def _kills(self, book: Book, now_s: float) -> Iterator[Call]:
         for attempt in self._due(self._kill, book, now_s):

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serenity.framework.estimators.agent import AgentSeen
+from serenity.framework.estimators.agent import AgentSeen, Deployed
 from serenity.framework.estimators.rollout import Aim, Plan, Rollout
 from serenity.framework.estimators.task import EstimatorTemplate, TaskId
 from serenity.framework.estimators.view import counts, estimators
@@ -38,6 +38,14 @@ class Cluster:
         self.rollout = Rollout(Plan(aim, template, SETTLE_S), self.stored.values())
         self.rollout.subscribed(self.now_s)
         self.after(3.0)
+
+    def upgrade(self, *tasks: str) -> None:
+        """Another version of the framework begins, finds these tasks, and has waited for what may be missing."""
+        self.restart(NEW)
+        self.look()
+        for each in tasks:
+            self.reconciled(each, "TASK_RUNNING")
+        self.after(30.0)
 
     def after(self, seconds: float) -> None:
         self.now_s += seconds
@@ -171,6 +179,36 @@ def test_one_that_fails_again_and_again_is_started_ever_more_rarely():
     assert "11 times" in cluster.shown().why and counts(cluster.rollout, cluster.now_s)["failed"] == 1
 
 
+def test_only_an_exit_with_4_is_a_refusal_to_run_there():
+    cluster = Cluster("S0")
+    cluster.look()
+    cluster.update(cluster.offer(), "TASK_FAILED", message="Command exited with status 42")
+    assert cluster.offer() is None and cluster.of_kind(Decline)[0].refuse_s == 10.0
+
+
+def test_one_that_is_launched_again_is_launching_since_then():
+    cluster = Cluster("S0")
+    cluster.look()
+    cluster.update(cluster.offer(), "TASK_DROPPED", reason="REASON_INVALID_OFFERS")
+    cluster.after(30.0)
+    assert cluster.offer() is not None and cluster.shown().since == cluster.now_s
+
+
+def test_a_clock_that_is_set_back_stops_nothing():
+    cluster = Cluster("S0")
+    cluster.now_s -= 3600.0
+    cluster.look()
+    assert cluster.offer() is not None
+
+
+def test_of_thousands_mesos_is_asked_in_parts():
+    cluster = Cluster()
+    tasks = [TaskId(OLD.version, 1, f"S{number}") for number in range(1001)]
+    cluster.stored = {each.agent_id: Deployed(each.agent_id, "host", str(each)) for each in tasks}
+    cluster.restart()
+    assert [len(each.tasks) for each in cluster.of_kind(Reconcile)] == [1000, 1]
+
+
 def test_a_launch_that_mesos_refuses_is_nobodys_fault():
     cluster = Cluster("S0")
     cluster.look()
@@ -208,10 +246,7 @@ def test_what_the_store_does_not_know_is_taken_up_and_a_second_one_killed():
 def test_upgrades_go_one_by_one_and_wait_until_the_slack_is_back():
     cluster = Cluster("S0", "S1")
     first, second = cluster.run("S0"), cluster.run("S1")
-    cluster.restart(NEW)
-    cluster.look()
-    for task in (first, second):
-        cluster.reconciled(task, "TASK_RUNNING")
+    cluster.upgrade(first, second)
     assert cluster.rollout.agents["S0"].state == "killing"
     cluster.slack.discard("S0")
     cluster.update(first, "TASK_KILLED")
@@ -248,10 +283,7 @@ def test_an_upgraded_agent_that_vanishes_is_missed():
     """Two providers of one id abort an agent: what is done to one must not be done to all."""
     cluster = Cluster("S0", "S1")
     tasks = [cluster.run(each) for each in cluster.agents]
-    cluster.restart(NEW)
-    cluster.look()
-    for task in tasks:
-        cluster.reconciled(task, "TASK_RUNNING")
+    cluster.upgrade(*tasks)
     cluster.update(tasks[0], "TASK_KILLED")
     cluster.agents = ("S1",)
     for _ in range(20):
@@ -261,12 +293,37 @@ def test_an_upgraded_agent_that_vanishes_is_missed():
     assert "host-S0's does well: the master knows the agent no longer" in cluster.rollout.halted
 
 
+def test_a_restart_in_the_middle_of_an_upgrade_does_not_begin_the_next_one():
+    cluster = Cluster("S0", "S1")
+    first, second = (cluster.run(each) for each in cluster.agents)
+    cluster.upgrade(first, second)
+    assert cluster.killed == [first]
+    cluster.slack.discard("S0")
+    cluster.update(first, "TASK_KILLED")
+    cluster.restart(NEW)
+    cluster.look()
+    cluster.reconciled(second, "TASK_RUNNING")
+    for _ in range(4):
+        cluster.after(5.0)
+        assert cluster.killed == [], "the first one's place is not offered yet"
+    successor = cluster.offer("S0")
+    for _ in range(20):
+        cluster.after(10.0)
+        cluster.look()
+        assert cluster.killed == [], "the first one is not back"
+    cluster.update(successor, "TASK_FAILED", message="Command exited with status 1")
+    cluster.agents = ("S1",)
+    cluster.look()
+    cluster.after(600.0)
+    cluster.look()
+    assert cluster.killed == [], "the first one's agent is gone"
+    assert "host-S0's does well: the master knows the agent no longer" in cluster.rollout.halted
+
+
 def test_a_late_word_that_it_runs_does_not_undo_a_kill():
     cluster = Cluster("S0")
     task = cluster.run()
-    cluster.restart(NEW)
-    cluster.look()
-    cluster.reconciled(task, "TASK_RUNNING")
+    cluster.upgrade(task)
     cluster.reconciled(task, "TASK_RUNNING")
     assert cluster.shown().state == "killing"
     cluster.update(task, "TASK_UNREACHABLE")
@@ -278,10 +335,7 @@ def test_a_late_word_that_it_runs_does_not_undo_a_kill():
 def test_an_upgrade_that_fails_goes_no_further_and_says_so():
     cluster = Cluster("S0", "S1")
     tasks = [cluster.run(each) for each in cluster.agents]
-    cluster.restart(NEW)
-    cluster.look()
-    for task in tasks:
-        cluster.reconciled(task, "TASK_RUNNING")
+    cluster.upgrade(*tasks)
     cluster.update(tasks[0], "TASK_KILLED")
     cluster.update(cluster.offer("S0"), "TASK_FAILED", message="Command exited with status 127")
     for _ in range(20):
@@ -341,8 +395,7 @@ class Mesos(RuleBasedStateMachine):
 
     @rule(agent=st.sampled_from(agents))
     def offer(self, agent):
-        if all(TaskId.parse(each).agent_id != agent for each in self.alive):
-            self.cluster.offer(agent)
+        self.cluster.offer(agent)
 
     @rule()
     def look(self):
