@@ -106,16 +106,15 @@ class NodeClient:
             self._say(Release(holder=self._hello.executor_id))
 
     def accuse(self, message: Accuse) -> None:
-        if not self._say(message):
-            self._accusations.unowned(Unowned(task_id=message.task_id))  # Nobody can pass it on.
+        """Without an estimator nobody can say whether the task has an owner; then `accusations` are told nothing."""
+        self._say(message)
 
-    def _say(self, message: Tasks | Lease | Release | Accuse) -> bool:
+    def _say(self, message: Tasks | Lease | Release | Accuse) -> None:
         if not self.connected:
-            return False  # Tasks are said on connecting; a lease is renewed at the next tick.
+            return  # Tasks are said on connecting; a lease is renewed at the next tick, and so is an accusation.
         with self._lock:
             self._unsaid.append(message)
         self._wake()
-        return True
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # Full: it will wake anyway.

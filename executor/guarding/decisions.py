@@ -18,6 +18,8 @@ from serenity.wire.messages.statistics import KnownJobs
 _HINT_EVERY_S = 60.0
 # A task that has just ended is nobody's, and still in the newest frame.
 _UNOWNED_S = 3.0
+# An answer may be a tick late; who goes unmentioned for longer has an owner by now.
+_SILENT_S = 2.5
 
 
 class Decisions:
@@ -37,7 +39,7 @@ class Decisions:
         self._memory = memory
         self._limits = limits
         self._accused: dict[str, Accuse] = {}  # At the last tick, by task.
-        self._unowned: dict[str, float] = {}  # Of those: since when nobody owns it, in frames' time.
+        self._unowned: dict[str, tuple[float, float]] = {}  # Of those: nobody owns it since, as of; in frames' time.
         self._hinted: dict[str, float] = {}  # When; by task, too.
 
     def observe(self, frame: Frame) -> None:
@@ -70,13 +72,16 @@ class Decisions:
         """Whoever is accused in vain for a while; said again while it lasts, for a message may be lost."""
         self._hinted = {task: then for task, then in self._hinted.items() if 0 <= at - then < _HINT_EVERY_S}
         unowned = self._accusations.take_unowned() & self._accused.keys()
-        self._unowned = dict.fromkeys(unowned, at) | {
-            task: since for task, since in self._unowned.items() if task in self._accused and since <= at
+        known = {
+            task: (since, last)
+            for task, (since, last) in self._unowned.items()
+            if task in self._accused and since <= at and (task in unowned or at - last <= _SILENT_S)
         }
+        self._unowned = known | {task: (known[task][0] if task in known else at, at) for task in unowned}
         vain = [
             self._accused[task]
             for task in unowned
-            if at - self._unowned[task] >= _UNOWNED_S and task not in self._hinted
+            if at - self._unowned[task][0] >= _UNOWNED_S and task not in self._hinted
         ]
         self._hinted |= {each.suspect.id: at for each in vain}
         self._accused = {each.suspect.id: each for each in actions if isinstance(each, Accuse)}

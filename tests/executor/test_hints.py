@@ -46,10 +46,10 @@ class Ticks:
             Pipeline(), self.guard, self._accusations, MemoryOverrun(clock), SlackLimits(1.0, 0.1, clock)
         )
 
-    def tick(self, t, *suspects):
+    def tick(self, t, *suspects, owned=False):
         found = [finding((each, 1.0), severity=0.7) for each in suspects]
         self.guard.actions = [Accuse(each.suspects[0].container, each) for each in found]
-        return self.after(t, *suspects)
+        return self.after(t, *(() if owned else suspects))
 
     def after(self, t, *unowned):
         actions = self._decisions.decide(Frame(t, (), {"cpu": np.zeros(0)}), NOTHING_OVER, {})
@@ -63,8 +63,8 @@ def ticks():
     return Ticks()
 
 
-def told_at(ticks, seconds, *suspects):
-    return {t: told for t in seconds if (told := [who for who, _ in ticks.tick(float(t), *suspects)])}
+def told_at(ticks, seconds, *suspects, owned=False):
+    return {t: told for t in seconds if (told := [who for who, _ in ticks.tick(float(t), *suspects, owned=owned)])}
 
 
 def test_a_suspect_that_nobody_owns_is_told_and_again_each_minute(ticks):
@@ -77,6 +77,22 @@ def test_who_has_just_ended_is_nobodys_and_no_hint(ticks):
     ticks.guard.actions = []
     assert [ticks.after(float(t)) for t in range(3, 60)] == [[]] * 57
     assert told_at(ticks, range(60, 63), "ended") == {}
+
+
+def test_who_had_an_owner_meanwhile_and_has_just_ended_is_no_hint(ticks):
+    assert told_at(ticks, range(2), "spark") == {}  # Its executor is not back at a restarted estimator.
+    assert told_at(ticks, range(2, 40), "spark", owned=True) == {}
+    assert told_at(ticks, range(40, 43), "spark") == {}  # Evicted, and still in the newest frame.
+
+
+def test_an_answer_that_is_late_is_no_owner(ticks):
+    assert told_at(ticks, range(2), "spark") == {}
+    assert ticks.tick(2.0, "spark", owned=True) == []
+    assert told_at(ticks, range(3, 6), "spark") == {4: ["spark"]}
+
+
+def test_where_frames_are_rare_the_second_answer_tells(ticks):
+    assert told_at(ticks, range(0, 30, 5), "spark") == {10: ["spark"]}
 
 
 def test_another_one_is_told_when_its_time_comes(ticks):

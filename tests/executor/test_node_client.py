@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import SystemClock
-from serenity.executor.guarding.accusations import Accusations
+from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.executor.guarding.accusations import Accusations, accusation
 from serenity.executor.node_client import NodeClient
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
 from serenity.wire.messages.node import Hello, socket_path
 from tests.executor.conftest import AGENT_ID
+from tests.executor.guarded import finding
 from tests.polling import eventually
 
 WEB, TASK = Container("web-c1", PRODUCTION, "web", 1.0, 1e9), Container("t1", BEST_EFFORT, "job", 0.5, 1e8)
@@ -49,3 +50,12 @@ def test_frames_share_who_is_there_as_long_as_that_stays(estimator, received):
     assert first is second is third
     assert fourth is fifth
     assert (first, fifth, sixth) == ((WEB,), (WEB, TASK), (renamed, TASK))
+
+
+def test_without_an_estimator_nobody_knows_who_has_an_owner(tmp_path):
+    accusations = Accusations(ManualClock(), "C")
+    hello = Hello(framework_id="F", executor_id="E", container_id="C", pid=1)
+    client = NodeClient(socket_path(AGENT_ID, tmp_path), hello, lambda *_: None, accusations)
+    found = finding(("another's", 1.0))
+    client.accuse(accusation(found.suspects[0].container, found))
+    assert accusations.take_unowned() == set()
