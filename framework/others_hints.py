@@ -30,7 +30,7 @@ class OthersHints:
     """
 
     def __init__(self, sources: Sequence[HintSource], access: Access, heard: Heard) -> None:
-        """`access`: whose certificates are believed; nothing else of it is used."""
+        """`access`: its TLS, which believes its authorities and shows its certificate, if any; nothing else of it."""
         self._access = dataclasses.replace(access, authorization=None, principal=None, server_name=None)
         self._heard = heard
         self._stopping = threading.Event()
@@ -76,7 +76,7 @@ def hints_of(source: HintSource, access: Access, reading: Callable[[str, str], b
     answer = http.get(source.endpoint, "/v1/hints", access=access)
     try:
         return msgspec.json.decode(answer.body, type=Hints).hints
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise HttpError(
             answer.status, b"", f"{source.url} does not answer like a Serenity framework: {error}"
         ) from None

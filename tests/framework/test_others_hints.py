@@ -89,6 +89,24 @@ def test_what_holds_there_is_heard_until_it_is_over(other, monkeypatch, caplog):
     assert ["HTTP 503" in each or "like a Serenity" in each or "again" in each for each in said] == [True] * 3, said
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [body(HINT).replace(b"spark-1", b"spark-\xff"), b'{"hints":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"],
+    ids=["no UTF-8", "deep"],
+)
+def test_what_answers_nonsense_is_asked_again(other, monkeypatch, caplog, nonsense):
+    monkeypatch.setattr(others_hints, "_EVERY_S", 0.01)
+    other.answers = [(200, nonsense), (200, nonsense), (200, body(HINT))]
+    heard: queue.Queue[tuple[str, list[Hint]]] = queue.Queue()
+    asking = OthersHints(HintSource.parse_all(other.url), ANONYMOUS, lambda *said: heard.put(said))
+    asking.start()
+    try:
+        assert heard.get(timeout=WAIT_S) == (other.url, (HINT,))
+    finally:
+        asking.stop()
+    assert "does not answer like a Serenity framework" in caplog.text
+
+
 def test_the_token_is_the_one_in_the_file_just_then(other, tmp_path):
     file = tmp_path / "token"
     other.answers = [(200, body())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -12,19 +13,24 @@ class UnusableFile(ValueError):  # noqa: N818 - reads as what it says
 
 def read(setting: str, path: str) -> bytes:
     """Raises UnusableFile."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UnusableFile(f"{setting}: cannot read {path}: {error.strerror}") from error
+    return _read(setting, path)[0]
 
 
 def read_private(setting: str, path: str) -> bytes:
     """As `read`; warns of a file that others than its owner can get at."""
-    content = read(setting, path)
-    mode = stat.S_IMODE(Path(path).stat().st_mode)
+    content, mode = _read(setting, path)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         import logging  # Only now: the command line has 150 ms to start.
 
         text = "%s: %s is open to others than its owner (mode %04o); chmod 600 it"
         logging.getLogger(__name__).warning(text, setting, path, mode)
     return content
+
+
+def _read(setting: str, path: str) -> tuple[bytes, int]:
+    """With its mode, asked of the open file: by its name another may be found by then, or none."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except OSError as error:
+        raise UnusableFile(f"{setting}: cannot read {path}: {error.strerror}") from error

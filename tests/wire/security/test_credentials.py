@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from serenity.wire.transport.access import access_of
 from serenity.wire.transport.credentials import Credential, read_credential
 from serenity.wire.transport.http import Client, Endpoint, get_json, open_stream
-from serenity.wire.transport.trust_files import UnusableFile
+from serenity.wire.transport.trust_files import UnusableFile, read_private
 
 SECRET = "s3cr3t of ours: ä"
 
@@ -93,6 +95,22 @@ def test_a_file_that_others_can_read_is_warned_of(
     read_credential(str(file), "serenity")
     expected = [f"secret_file: {file} is open to others than its owner (mode {mode:04o}); chmod 600 it"]
     assert [each.getMessage() for each in caplog.records] == (expected if warned else [])
+
+
+def test_a_file_that_is_gone_once_it_is_read_was_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o640)
+
+    def write() -> None:
+        with pipe.open("w") as file:  # Once it is open to be read.
+            pipe.unlink()
+            file.write("s3cr3t")
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    assert read_private("secret_file", str(pipe)) == b"s3cr3t"
+    writing.join()
+    assert "(mode 0640)" in caplog.text
 
 
 def test_the_secret_goes_with_every_request_and_into_no_log(
