@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from serenity.framework.cluster.antagonists import Antagonist, Antagonists, Residents
-from serenity.framework.cluster.kept import JobCpi, SloPeriod
+from serenity.framework.cluster.kept import JobCpi, SloPeriod, storable
 from serenity.framework.cluster.known_jobs import JobsOfCluster
 from serenity.framework.cluster.services import Service, Services
 from serenity.wire.messages import antagonists, slo
@@ -72,6 +72,8 @@ class Cluster:
     def evicted(self, record: KillRecord, user: str, job: str, now_s: float) -> Antagonist | None:
         """A task of that job was, for production's sake; mostly it is told later what that has led to."""
         if not record.evicted or record.protected is None or not record.protected.job:
+            return None
+        if not storable(user, job, record.protected.job):
             return None
         self._residents.saw(record.agent.id, record.protected.job, now_s)  # Its executor may tell only in a minute.
         self._evicted[record.id] = user, job, record.protected.job, record.cause or ""

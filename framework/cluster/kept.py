@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-_LONGEST_NAME = 500  # PostgreSQL's indexes have room for some 2,700 bytes.
+LONGEST_KEY_BYTES = 2_500  # A row of a PostgreSQL index has room for 2,704, with its header and a number or two.
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class JobCpi:
 
     @property
     def storable(self) -> bool:
-        return _finite(self.samples, self.mean, self.variance) and _storable(*self.key)
+        return _finite(self.samples, self.mean, self.variance) and storable(*self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class SloPeriod:
     @property
     def storable(self) -> bool:
         numbers = _finite(self.measured_s, self.met_s, self.objective or 0.0)
-        return numbers and _storable(self.framework, self.service, self.indicator, self.unit)
+        return numbers and storable(self.framework, self.service, self.indicator, self.unit)
+
+
+def storable(*texts: str) -> bool:
+    """As one row's key: names are whatever production frameworks say.  PostgreSQL takes no NUL."""
+    return sum(len(each.encode()) for each in texts) <= LONGEST_KEY_BYTES and not any("\0" in each for each in texts)
 
 
 def _finite(*numbers: float) -> bool:
     return all(map(math.isfinite, numbers))
-
-
-def _storable(*texts: str) -> bool:
-    """Names are whatever production frameworks say; PostgreSQL takes no NUL."""
-    return all(len(each) <= _LONGEST_NAME and "\0" not in each for each in texts)

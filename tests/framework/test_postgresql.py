@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import dataclasses
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from serenity.framework.cluster.antagonists import Antagonist
+from serenity.framework.cluster.kept import LONGEST_KEY_BYTES
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
 from serenity.framework.store.store import Store
@@ -85,6 +90,18 @@ def test_what_was_committed_is_there_after_opening_it_again(opened: Callable[[],
     assert store.clean_up(before_s=50.0, most=100) > 0
     assert [(each.instance, each.number) for each in store.attempts("2q00001")] == [(0, 2), (1, 1)]
     assert len(store.events(0, 10)) == 1 and len(store.load().jobs) == 1
+
+
+def test_the_longest_names_that_are_kept_have_room_in_its_indexes(opened: Callable[[], Store]) -> None:
+    name = base64.b64encode(random.Random(7).randbytes(2000)).decode()[:LONGEST_KEY_BYTES]  # Hardly to be compressed.
+    cpi = dataclasses.replace(CPI[0], cpu_type=name[:1000], job=name[1000:])
+    period = dataclasses.replace(PERIODS[0], framework=name[:1000], service=name[1000:])
+    hurt = Antagonist(name[:64], name[64:1000], name[1000:], "llc", 1.0)
+    store, changes = opened(), Changes()
+    changes.job_cpi[cpi.key], changes.slo_periods[period.key], changes.antagonists[hurt.key] = cpi, period, hurt
+    store.commit(changes)
+    kept = store.load()
+    assert (kept.job_cpi, kept.slo_periods, kept.antagonists) == ((cpi,), (period,), (hurt,))
 
 
 def test_one_leads_and_the_other_reads_until_it_is_gone(opened: Callable[[], Store]) -> None:

@@ -53,6 +53,13 @@ def test_who_was_evicted_rightly_is_kept_off_agents_where_the_hurt_live():
     assert cluster.apart("ann", "crunch", 6.0) == {}
 
 
+def test_an_antagonist_of_what_no_store_can_name_is_none():
+    cluster = Cluster()
+    protected = Protected(framework="F", executor="e", container="c", task="web.1", job="é" * 1300)
+    cluster.evicted(record(protected=protected), "ann", "crunch", 0.0)
+    assert cluster.concluded("k1", "recovered after 2.0 s", 5.0) is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [
