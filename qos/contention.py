@@ -35,11 +35,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Contention:
-    """A production container suffers.  Said again at every frame for as long as it holds."""
+    """A production container suffers.  Said again at every frame for as long as it holds.
+
+    `severity` is the share of its work that it loses, from 0, none, to 1, all; of a detector that goes by a
+    threshold, how far beyond that it is.
+    """
 
     cause: Cause
     protected: Container
-    severity: float  # 0 (at the threshold) to 1 (nothing left).
+    severity: float
     evidence: Evidence
     detector: str
     parameters: Parameters = field(default_factory=dict)

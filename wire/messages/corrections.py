@@ -26,7 +26,7 @@ class Correction(FrameworkMessage, frozen=True, kw_only=True, tag="correction"):
     protected_framework: str = ""  # by the framework's id,
     protected_job: str = ""  # and the job that it belongs to.
     cause: str | None = None
-    severity: float | None = None  # Of the contention: 0, at the detector's threshold, to 1, nothing left.
+    severity: float | None = None  # The contention's (`qos.contention`).
     dry_run: bool = False  # Nothing was done; it is what would have been.
 
 

@@ -14,9 +14,8 @@ import msgspec
 class Hint(msgspec.Struct, frozen=True, kw_only=True):
     """Times are seconds since the epoch.
 
-    `suspect` is a container or task as the agent knows it.  `severity` is how far beyond the detector's threshold the
-    production task suffers, as of `last_at`: 0 at the threshold, 1 where nothing is left to it; None where its
-    executor, an earlier one, does not say.
+    `suspect` is a container or task as the agent knows it.  `severity` is the contention's as of `last_at`, from 0 to 1
+    (`qos.contention`); None where its executor, an earlier one, does not say.
     """
 
     agent: str
