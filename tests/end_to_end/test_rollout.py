@@ -10,6 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
+from serenity.daemon.clock import SystemClock
+from serenity.qos.sources.roster import Roster
+from serenity.qos.sources.sampler import Sampler
+from serenity.wire.mesos.state import AgentReader
 from serenity.wire.transport.http import Endpoint, get_json
 from tests.clusters import KINDS, KINDS_AND_CGROUPS
 from tests.end_to_end.running import CPUS, Running, running_stack
@@ -40,6 +44,12 @@ def test_an_estimator_is_rolled_out_upgraded_and_removed(running: Running, tmp_p
     first = eventually(lambda: estimator(running, "running"), "an estimator of the framework's own")
     eventually(lambda: running.slack_cpus() > 0.5, "its slack")
     (process,) = estimators(running)
+    roster = Roster(AgentReader(running.mesos.agent), SystemClock())
+    on_agent = {task.name for each in roster.ask().containers for task in each.tasks}
+    sampler = Sampler(roster, SystemClock())
+    in_frame = {each.job for each in sampler.sample(0.0).containers}
+    sampler.close()
+    assert on_agent - in_frame == {"serenity-estimator"}, "it is nobody's production"
     witness = Witness(tmp_path)
     job = running.run(*witness.until_told())
     running.wait_for_running(job)
