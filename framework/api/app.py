@@ -106,7 +106,7 @@ def _body(kind: type[msgspec.Struct]) -> msgspec.Struct:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is no JSON: {error}") from error
 
 

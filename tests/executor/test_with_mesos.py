@@ -164,7 +164,15 @@ def test_a_killed_executor_takes_all_of_its_tasks_with_it(framework, marker, sha
     eventually(lambda: shared.processes_of(marker) == [], "nothing of it is left", within_s=5.0)
 
 
-@pytest.mark.parametrize("data", ["", "!", base64.b64encode(b"{}").decode(), base64.b64encode(b"\xff").decode()])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"!",
+        *(base64.b64encode(each) for each in (b"", b"{}", b"\xff", b'{"type":"outcome","task":"\xff"}')),
+        base64.b64encode(b'{"type":"outcome","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    ],
+    ids=["no base64", "empty", "no type", "no JSON", "no UTF-8", "deep"],
+)
 def test_a_framework_message_that_is_no_correction(data):
     with pytest.raises(MessageError):
-        from_executor.decode(data)
+        from_executor.decode(data.decode())

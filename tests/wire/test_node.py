@@ -82,7 +82,11 @@ def test_a_message_of_the_other_direction_is_one_that_this_side_does_not_know() 
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"", b"[]", b"1", b"{}", b'{"type":1}', b'{"type":"lease"}', b"\xff", b"[" * 100_000]
+    "line",
+    [
+        *(b"{", b"", b"[]", b"1", b"{}", b'{"type":1}', b'{"type":"lease"}', b"\xff", b"[" * 100_000),
+        b'{"type":"release","holder":"\xff"}',
+    ],
 )
 def test_what_is_not_this_protocol(line: bytes) -> None:
     with pytest.raises(NodeProtocolError):

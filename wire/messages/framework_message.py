@@ -27,5 +27,5 @@ def decode(data: str, decoder: msgspec.json.Decoder[M]) -> M:
     """Raises MessageError."""
     try:
         return decoder.decode(base64.b64decode(data, validate=True))
-    except (binascii.Error, msgspec.MsgspecError) as error:
+    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError(f"no message of ours: {error}") from error

@@ -180,6 +180,7 @@ class _Typed(msgspec.Struct):
 
 
 _typed = msgspec.json.Decoder(_Typed)
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_line(message: ToEstimator | ToExecutor) -> bytes:
@@ -214,8 +215,8 @@ def decode_to_executor(line: bytes) -> ToExecutor | None:
 def _decode(decoder: msgspec.json.Decoder[M], known: tuple[type[msgspec.Struct], ...], line: bytes) -> M | None:
     try:
         return decoder.decode(line)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        with contextlib.suppress(msgspec.MsgspecError, RecursionError):  # Then the first error says it better.
+    except _UNDECODABLE as error:
+        with contextlib.suppress(*_UNDECODABLE):  # Then the first error says it better.
             if _typed.decode(line).type not in {each.__struct_config__.tag for each in known}:
                 return None
         raise NodeProtocolError(str(error)) from error

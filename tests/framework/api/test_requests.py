@@ -183,7 +183,7 @@ def test_a_body_that_is_somewhat_too_large_is_answered_in_words(served):
     assert "exceeds" in served.request("POST", "/v1/jobs", body, status=413)["error"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"command":["true"]} x'])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"command":["\xff"]}', b'{"command":["true"]} x'])
 def test_what_is_no_json_is_said_so(served, body):
     assert unix(served, "POST", "/v1/jobs", body, Content_Type="application/json").status == 400
 
