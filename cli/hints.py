@@ -24,8 +24,8 @@ def command(following: bool, as_json: bool, url: str | None) -> int:
     """Show noisy neighbours: on which agent, what suffers, and from whom.
 
     No best-effort executor there runs the suspect, so nobody corrects it; nothing new is launched there meanwhile.
-    SEVERITY is the share of its work that the production task loses, from 0, none, to 1, all; where a detector goes by a
-    threshold, how far beyond that it is.
+    SEVERITY is the share of its work that the production task loses, from 0, none, to 1, all; where a detector goes by
+    a threshold, how far beyond that it is.
     """
     framework = Framework(url)
     hints = framework.get("/v1/hints", Hints).hints

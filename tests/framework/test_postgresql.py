@@ -93,7 +93,8 @@ def test_what_was_committed_is_there_after_opening_it_again(opened: Callable[[],
 
 
 def test_the_longest_names_that_are_kept_have_room_in_its_indexes(opened: Callable[[], Store]) -> None:
-    name = base64.b64encode(random.Random(7).randbytes(LONGEST_KEY_BYTES)).decode()[:LONGEST_KEY_BYTES]  # Hardly to be compressed.
+    incompressible = base64.b64encode(random.Random(7).randbytes(LONGEST_KEY_BYTES))
+    name = incompressible.decode()[:LONGEST_KEY_BYTES]
     cpi = dataclasses.replace(CPI[0], cpu_type=name[:1000], job=name[1000:])
     period = dataclasses.replace(PERIODS[0], framework=name[:1000], service=name[1000:])
     hurt = Antagonist(name[:64], name[64:1000], name[1000:], "llc", 1.0)
