@@ -15,6 +15,7 @@ from serenity.cli.failure import Failure
 from serenity.cli.profile import access_of, find_framework
 from serenity.wire.messages import api
 from serenity.wire.transport.http import Endpoint, HttpError, Response, Stream, Unreachable, open_stream, request
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=msgspec.Struct)
@@ -91,14 +92,14 @@ class Framework:
     def _decode(self, answer: Response, kind: type[S]) -> S:
         try:
             return msgspec.json.decode(answer.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             text = f"{self.url} does not answer like a Serenity framework ({error}); check {self._where_from}"
             raise Failure(text, exits.UNREACHABLE) from None
 
     def _failure(self, answer: Response) -> Failure:
         try:
             problem = msgspec.json.decode(answer.body, type=api.Problem)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             text = f"{self.url} answered HTTP {answer.status}, not like a Serenity framework; check {self._where_from}"
             return Failure(text, exits.UNREACHABLE)
         text = problem.error + (f": {', '.join(problem.matches)}" if problem.matches else "")

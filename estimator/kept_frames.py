@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from serenity.estimator.state_file import replace_file
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class KeptFrames:
             try:
                 frames = zlib.decompress(file.read_bytes()).splitlines()
                 times = [_time.decode(each).t for each in frames]
-            except (OSError, zlib.error, msgspec.MsgspecError) as error:
+            except (OSError, zlib.error, *UNDECODABLE) as error:
                 logger.error("some of the past is lost: %s cannot be read: %s", file, error)
                 file.unlink(missing_ok=True)
                 continue

@@ -11,6 +11,7 @@ import msgspec
 from serenity.daemon.clock import Clock
 from serenity.estimator.state_file import replace_file
 from serenity.estimator.valve import MAX_TTL_S, ActiveLease
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class KeptLeases:
             kept = msgspec.json.decode(self._path.read_bytes(), type=tuple[_Kept, ...])
         except FileNotFoundError:
             return ()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, *UNDECODABLE) as error:
             logger.error("who held the valve before is not known: %s cannot be read: %s", self._path, error)
             return ()
         now_s, monotonic_s = self._clock.now_s(), self._clock.monotonic_s()

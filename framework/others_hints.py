@@ -15,6 +15,7 @@ from serenity.wire.transport import http
 from serenity.wire.transport.access import Access
 from serenity.wire.transport.http import HttpError, Unreachable
 from serenity.wire.transport.trust_files import UnusableFile, read, read_private
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def hints_of(source: HintSource, access: Access, reading: Callable[[str, str], b
     answer = http.get(source.endpoint, "/v1/hints", access=access)
     try:
         return msgspec.json.decode(answer.body, type=Hints).hints
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise HttpError(
             answer.status, b"", f"{source.url} does not answer like a Serenity framework: {error}"
         ) from None

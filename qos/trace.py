@@ -14,6 +14,7 @@ import numpy as np
 
 from serenity.qos import gunzip
 from serenity.qos.frame import BEST_EFFORT, COLUMNS, PRODUCTION, Container, Floats, Frame, Indicator, Node
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 # A line of a thousand containers is some hundred kilobytes.
 _BUFFER_BYTES = 1 << 22
@@ -78,7 +79,7 @@ class FrameDecoder:
         self._containers: tuple[Container, ...] = ()
 
     def decode(self, line: bytes) -> Frame:
-        """Raises msgspec.ValidationError or msgspec.DecodeError: no frame."""
+        """Raises UNDECODABLE: no frame."""
         said: Any = self._samples.decode(line)
         values: list[Any] = list(itertools.chain.from_iterable(map(msgspec.structs.astuple, said.containers)))
         count = len(_ALLOCATED) + len(self._names)
@@ -115,7 +116,7 @@ def read_trace(path: Path, columns: Collection[str] = COLUMNS) -> Iterator[Frame
             for number, line in enumerate(lines, 2):
                 try:
                     frame = decoder.decode(line)
-                except (msgspec.ValidationError, msgspec.DecodeError) as error:
+                except UNDECODABLE as error:
                     raise TraceError(f"{path}: line {number} is no frame: {error}") from error
                 if not frame.t > last_t:
                     raise TraceError(f"{path}: line {number}: t = {frame.t:g} does not come after {last_t:g}")
@@ -135,7 +136,7 @@ def _opened(path: Path) -> IO[bytes]:
 def _header(path: Path, lines: Iterable[bytes]) -> _Header:
     try:
         header = msgspec.json.decode(next(iter(lines)), type=_Header)
-    except (StopIteration, msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (StopIteration, *UNDECODABLE) as error:
         raise TraceError(f'{path} does not begin with a header such as {{"trace": 1, "interval_s": 1.0}}') from error
     if header.trace != 1:
         raise TraceError(f"{path} is of trace format {header.trace}; this version reads format 1")

@@ -64,7 +64,7 @@ def lock_file(folder: Path, container_id: str) -> Path:
 
 
 def read_record(file: Path) -> Record:
-    """Raises Untrusted, OSError, or msgspec.MsgspecError for what is no record."""
+    """Raises Untrusted, OSError, or UNDECODABLE for what is no record."""
     for each in (file, file.parent):
         found = each.lstat()
         if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from serenity.daemon.lock import FileLock, Taken
 from serenity.executor.corrections.kernel_files import KernelFiles, is_known
 from serenity.executor.corrections.originals import Record, Untrusted, lock_file, put_back, read_record, record_file
 from serenity.executor.tasks import guardian
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ def _undo_one(
         record = read_record(record_file(folder, container_id))
     except FileNotFoundError:
         pass  # It was killed before it had changed anything.
-    except (OSError, Untrusted, msgspec.MsgspecError) as error:
+    except (OSError, Untrusted, *UNDECODABLE) as error:
         done.refused.append(f"nothing is undone by {record_file(folder, container_id)}: {error}")
     else:
         # First, for what is frozen dies as it is thawed, and does not run on without an executor.

@@ -29,6 +29,7 @@ from serenity.framework.service import AmbiguousName, Framework, NoSuchJob, NotL
 from serenity.framework.store.errors import StoreError
 from serenity.wire.messages import api
 from serenity.wire.transport.http import HttpError, Unreachable
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _body(kind: type[msgspec.Struct]) -> msgspec.Struct:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadRequest(f"the body is no JSON: {error}") from error
 
 

@@ -20,6 +20,7 @@ from serenity.framework.api.callers import system_users
 from serenity.framework.api.refusals import Conflict, NotFound, Unacceptable
 from serenity.wire.messages.tokens import NewToken, Token, TokenRequest
 from serenity.wire.transport.trust_files import UnusableFile
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class TokenFile:
             return {}
         except OSError as error:
             raise UnusableFile(f"tokens_file: cannot read {self._path}: {error.strerror}") from error
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise UnusableFile(f"tokens_file: {self._path} is no file of tokens: {error}") from error
         return {each.sha256: each for each in content.tokens}
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from serenity.wire.transport.undecodable import UNDECODABLE
+
 
 def paths(metric: str) -> tuple[tuple[str, ...], ...]:
     """Paths such as ``latency.p99`` or ``pools.0.busy``, joined by +.  Raises ValueError."""
@@ -23,7 +25,7 @@ def value(document: bytes, metric: str) -> float:
     """
     try:
         root = msgspec.json.decode(document)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise ValueError(f"its answer is no JSON: {error}") from error
     return sum(_at(root, path) for path in paths(metric))
 

@@ -59,7 +59,7 @@ def test_a_clock_that_was_set_back_makes_no_lease_longer_than_any_may_be(tmp_pat
     assert Life(tmp_path, now_s=0.0).holders == {"operator": 86400.0}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'[["a"]]', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b'[["a"]]', b"\xff", b'[{"holder":"\xff"}]'])
 def test_a_file_of_leases_that_makes_no_sense_is_said_and_none_holds(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:

@@ -134,11 +134,13 @@ def test_a_frame_read_is_the_frame_written(tmp_path):
         ('{"trace": 2}\n', "format 2"),
         ('{"trace": 1}\n{"t": 1}\n', "line 2"),
         ('{"trace": 1}\n{"t": 1, "containers": []}\n{"t": 1, "containers": []}\n', "line 3"),
+        ('{"trace": 1}\n{"t": 1, "containers": [{"id": "\udcff"}]}\n', "line 2 is no frame"),
+        ('{"trace": 1, "platform": "\udcff"}\n', "header"),
     ],
 )
 def test_what_is_no_trace_is_told_with_its_line(tmp_path, text, says):
     path = tmp_path / "bad.jsonl"
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(TraceError, match=says):
         list(read_trace(path))
 

@@ -37,7 +37,7 @@ def test_the_field_that_is_wrong_is_named(change: dict[str, object], message: st
         TaskSpec.decode(json.dumps({**json.loads(SPEC.encode()), **change}).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"{}", b"\xff\xfe"])
+@pytest.mark.parametrize("data", [b"", b"hello", b"{}", b"\xff\xfe", b'{"job_id":"\xff"}', b'{"x":' + b"[" * 100_000])
 def test_what_is_no_task_description(data: bytes) -> None:
     with pytest.raises(TaskSpecError, match="no task description"):
         TaskSpec.decode(data)

@@ -20,6 +20,7 @@ import msgspec
 
 from serenity.wire.transport.http import HttpError, Stream, Unreachable
 from serenity.wire.transport.recordio import RecordIOError, RecordReader
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ class Subscription:
                 for record in reader.feed(chunk):
                     try:
                         event = msgspec.json.decode(record)
-                    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    except UNDECODABLE as error:
                         raise RecordIOError(f"an event is no JSON: {record[:80]!r}") from error
                     if self.stopping:
                         return

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from serenity.wire.transport.undecodable import UNDECODABLE
+
 M = TypeVar("M")
 
 
@@ -27,5 +29,5 @@ def decode(data: str, decoder: msgspec.json.Decoder[M]) -> M:
     """Raises MessageError."""
     try:
         return decoder.decode(base64.b64decode(data, validate=True))
-    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (binascii.Error, *UNDECODABLE) as error:
         raise MessageError(f"no message of ours: {error}") from error

@@ -12,6 +12,7 @@ import math
 import msgspec
 
 from serenity.wire.messages.reasons import Reason
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 SCHEMA = 1
 # Mesos carries the record in memory on agent and master until it is acknowledged.
@@ -161,7 +162,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
         """Raises RecordError, naming the field that is wrong."""
         try:
             record = msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNDECODABLE as error:
             raise RecordError(f"no kill record: {error}") from error
         if record.schema > SCHEMA:
             raise RecordError(f"a kill record of schema {record.schema}; this version knows {SCHEMA}")

@@ -33,6 +33,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from serenity.wire.messages.kill_record import Detector, Protected, Selection, Signal, Window
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 PROTOCOL = 1
 # So begins what an estimator says that finds the node taken; a framework that started it reads that.
@@ -180,7 +181,6 @@ class _Typed(msgspec.Struct):
 
 
 _typed = msgspec.json.Decoder(_Typed)
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_line(message: ToEstimator | ToExecutor) -> bytes:
@@ -215,8 +215,8 @@ def decode_to_executor(line: bytes) -> ToExecutor | None:
 def _decode(decoder: msgspec.json.Decoder[M], known: tuple[type[msgspec.Struct], ...], line: bytes) -> M | None:
     try:
         return decoder.decode(line)
-    except _UNDECODABLE as error:
-        with contextlib.suppress(*_UNDECODABLE):  # Then the first error says it better.
+    except UNDECODABLE as error:
+        with contextlib.suppress(*UNDECODABLE):  # Then the first error says it better.
             if _typed.decode(line).type not in {each.__struct_config__.tag for each in known}:
                 return None
         raise NodeProtocolError(str(error)) from error

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from serenity.wire.transport.undecodable import UNDECODABLE
+
 NAME = "local.json"
 
 
@@ -52,5 +54,5 @@ def read(run_dir: Path) -> RuntimeFile | None:
     """None when there is none, or none of ours."""
     try:
         return msgspec.json.decode(path_in(run_dir).read_bytes(), type=RuntimeFile)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+    except (OSError, *UNDECODABLE):
         return None  # Not there, not readable for this user, or not a runtime file: the same to a client.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from serenity.wire.messages.uris import Uri
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 
 class TaskSpecError(ValueError):
@@ -41,7 +42,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Raises TaskSpecError."""
         try:
             spec = msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNDECODABLE as error:
             raise TaskSpecError(f"no task description: {error}") from error
         if spec.schema not in (1, 2):
             raise TaskSpecError(f"a task description of schema {spec.schema}; this executor knows 1 and 2")
