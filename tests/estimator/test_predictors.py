@@ -163,6 +163,19 @@ def test_ahead_learns_how_far_it_is_wrong_to_take_containers_for_independent():
     assert np.mean(shares) <= 0.005
 
 
+def test_care_wears_off_only_while_somebody_is_promised_for():
+    """A promise is broken for both resources; afterwards only memory is measured."""
+    made, both = Promises(60.0, 0.005), np.array([[True], [True]])
+    ones, memory = np.ones((2, 1)), np.array([[False], [True]])
+    made.see(0.0, ["a"], both, ones, np.ones(2), np.zeros((1, 2)))
+    made.make(0.0, np.ones(2), np.ones(2), np.array([True, True]))
+    made.see(60.0, ["a"], both, ones, np.full(2, 1.5), np.zeros((1, 2)))
+    cpus, mem = made.care
+    made.make(60.0, np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([False, True]))
+    made.see(120.0, ["a"], memory, ones * [[0.0], [1.0]], np.array([0.0, 1.0]), np.zeros((1, 2)))
+    assert made.care[0] == cpus > 0 and made.care[1] < mem
+
+
 def test_ahead_takes_a_gap_in_the_data_for_no_rise():
     """As a half hour ends nobody is known: what the sum did in it is no rarer for that."""
     luck = np.random.default_rng(5)

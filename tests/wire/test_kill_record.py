@@ -177,6 +177,6 @@ def test_who_kills_a_task_is_not_told_that_it_is_not_retried() -> None:
 
 @pytest.mark.parametrize("data", [b'{"killed":{"task":"\xff"}}', b'{"x":' + b"[" * 100_000])
 def test_what_msgspec_passes_on_is_no_kill_record_either(data: bytes) -> None:
-    """An update with it would be delivered again and again, and end every round of the framework."""
+    """The first had been told as bad base64; the second was no RecordError at all."""
     with pytest.raises(RecordError, match="no kill record"):
         KillRecord.decode(data)
