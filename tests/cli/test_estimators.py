@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import time
 
 import msgspec
@@ -11,6 +9,7 @@ import pytest
 
 from serenity.cli.main import main
 from serenity.wire.messages import api
+from tests.cli.conftest import framework_that_says
 
 
 def node(host, estimator):
@@ -19,21 +18,8 @@ def node(host, estimator):
 
 
 def shown(capfd, nodes, *more):
-    class Framework(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            content = msgspec.json.encode(nodes)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Framework) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        code = main(["nodes", "--estimators", *more, "--url", f"http://127.0.0.1:{server.server_address[1]}"])
-        server.shutdown()
+    with framework_that_says(nodes) as url:
+        code = main(["nodes", "--estimators", *more, "--url", url])
     assert code == 0
     return capfd.readouterr()
 

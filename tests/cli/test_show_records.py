@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
-
-import msgspec
 
 from serenity.cli.main import main
 from serenity.wire.messages import api
 from serenity.wire.messages.kill_record import Agent, Candidate, Killed, KillRecord, Selection, TaskResources
+from tests.cli.conftest import framework_that_says
 
 RECORD = KillRecord(
     id="k1",
@@ -44,23 +41,9 @@ DETAIL = api.JobDetail(
 )
 
 
-class Framework(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        content = msgspec.json.encode(DETAIL)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
 def test_a_record_is_a_line_with_the_parts_of_every_score(capfd):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Framework) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        code = main(["show", "J1", "--records", "--url", f"http://127.0.0.1:{server.server_address[1]}"])
-        server.shutdown()
+    with framework_that_says(DETAIL) as url:
+        code = main(["show", "J1", "--records", "--url", url])
     out, err = capfd.readouterr()
     (line,) = out.splitlines()
     assert (code, err) == (0, "")
