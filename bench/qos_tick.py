@@ -37,7 +37,7 @@ class _Roster:
     latest: Look
 
 
-def measure(containers: int = 100, ticks: int = 200) -> dict[str, Any]:
+def measure(containers: int = 100, ticks: int = 500) -> dict[str, Any]:
     """The first ticks, which open the files, are left out.  None for the times where no cgroup can be made."""
     with _machine(containers) as (rows, hierarchies):
         if not hierarchies:

@@ -51,60 +51,81 @@ class FileBudget:
         return limit == resource.RLIM_INFINITY or self._taken + count + self._reserve <= share * limit
 
 
-class KeptFiles:
-    """Small files of /proc and cgroups, by the row that they are read for.
+class KeptFile:
+    """Where half of the budget is used up it is opened for each reading: slower, and nothing is lost."""
 
-    Where half of the budget is used up a file is opened for each reading: slower, and nothing is lost.
-    """
+    __slots__ = ("_budget", "_descriptor", "_path")
 
-    def __init__(self, budget: FileBudget) -> None:
+    def __init__(self, path: str, budget: FileBudget) -> None:
+        self._path = path
         self._budget = budget
-        self._open: dict[str, dict[str, int]] = {}  # Row → path → descriptor.
+        self._descriptor: int | None = None
 
-    def read(self, row_id: str, path: str) -> bytes:
+    def read(self) -> bytes:
         """Raises OSError: it is not there, or what it tells of is gone."""
-        kept = self._open.get(row_id)
-        if kept is None:
-            kept = self._open[row_id] = {}
-        descriptor = kept.get(path)
-        if descriptor is not None:
+        if self._descriptor is not None:
             try:
-                piece = os.pread(descriptor, _PIECE_BYTES, 0)
-                return piece if len(piece) < _SURELY_WHOLE_BYTES else _whole(descriptor)
+                piece = os.pread(self._descriptor, _PIECE_BYTES, 0)
+                return piece if len(piece) < _SURELY_WHOLE_BYTES else _whole(self._descriptor)
             except OSError:
                 # What it told of is gone; another of the same name may be there by now, so look once more.
-                self._close(kept, path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self.close()
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         if self._budget.take(1, _SHARE):
-            kept[path] = descriptor
+            self._descriptor = descriptor
             return _whole(descriptor)
         try:
             return _whole(descriptor)
         finally:
             os.close(descriptor)
 
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._budget.give_back(1)
+
+
+class KeptFiles:
+    """Small files of /proc and cgroups, by the row that they are read for, and die with."""
+
+    def __init__(self, budget: FileBudget) -> None:
+        self._budget = budget
+        self._of: dict[str, dict[str, KeptFile]] = {}  # Row → path.
+
+    def of(self, row_id: str, path: str) -> KeptFile:
+        """Not opened before it is read.  To be read for as long as the row is kept, not longer."""
+        files = self._of.setdefault(row_id, {})
+        found = files.get(path)
+        if found is None:
+            found = files[path] = KeptFile(path, self._budget)
+        return found
+
+    def read(self, row_id: str, path: str) -> bytes:
+        """Raises OSError as `KeptFile.read`; nothing is kept then."""
+        try:
+            return self.of(row_id, path).read()
+        except OSError:
+            self.forget(row_id, (path,))
+            raise
+
     def forget(self, row_id: str, paths: Iterable[str]) -> None:
         """Closes what is no longer read of that row."""
-        kept = self._open.get(row_id, {})
-        for path in kept.keys() & set(paths):
-            self._close(kept, path)
+        files = self._of.get(row_id, {})
+        for path in files.keys() & set(paths):
+            files.pop(path).close()
 
     def keep(self, row_ids: Collection[str]) -> None:
-        for gone in self._open.keys() - {*row_ids, NODE}:
+        for gone in self._of.keys() - {*row_ids, NODE}:
             self._forget_all(gone)
 
     def close(self) -> None:
-        for row_id in list(self._open):
+        for row_id in list(self._of):
             self._forget_all(row_id)
 
     def _forget_all(self, row_id: str) -> None:
-        kept = self._open.pop(row_id)
-        for path in list(kept):
-            self._close(kept, path)
-
-    def _close(self, kept: dict[str, int], path: str) -> None:
-        os.close(kept.pop(path))
-        self._budget.give_back(1)
+        for file in self._of.pop(row_id).values():
+            file.close()
 
 
 def _whole(descriptor: int) -> bytes:

@@ -32,11 +32,13 @@ class Meter:
 
 def field(name: bytes, unit: float) -> Parse:
     """One line of a flat-keyed file, times `unit`."""
-    key = b"\n" + name + b" "
+    first, later = name + b" ", b"\n" + name + b" "
 
     def parse(text: bytes) -> float | None:
-        at = (b"\n" + text).find(key)
-        return None if at < 0 else number(text, at + len(key) - 1) * unit
+        if text.startswith(first):
+            return number(text, len(first)) * unit
+        at = text.find(later)
+        return None if at < 0 else number(text, at + len(later)) * unit
 
     return parse
 
@@ -84,23 +86,16 @@ METERS = (
 _OF_PRODUCTION_ONLY = ("psi_cpu", "psi_memory", "psi_io")
 
 
-@dataclass(frozen=True, slots=True)
-class OwnMeters:
-    """The meters that one container has."""
+def of_cgroup(cgroup: Cgroup, of_production: bool) -> list[tuple[Meter, tuple[str, ...]]]:
+    """The meters that one container has, one a column, and the paths of their files.
 
-    # Column, path of its file, path of its second file if it has one, parser, cumulative, may rest.
-    meters: tuple[tuple[str, str, str, Parse, bool, bool], ...]
-    columns: frozenset[str]
-
-
-def of_cgroup(cgroup: Cgroup, of_production: bool) -> OwnMeters:
-    """With v1 and v2 mounted at once, each where it is."""
-    found: dict[str, tuple[str, str, str, Parse, bool, bool]] = {}
+    With v1 and v2 mounted at once, each where it is.
+    """
+    found: dict[str, tuple[Meter, tuple[str, ...]]] = {}
     for meter in METERS:
         if meter.column in _OF_PRODUCTION_ONLY and not of_production:
             continue
         folder = cgroup.folders.get(meter.hierarchy)
         if folder is not None and meter.column not in found and all((folder / each).exists() for each in meter.files):
-            path, other = (*(str(folder / each) for each in meter.files), "")[:2]
-            found[meter.column] = (meter.column, path, other, meter.parse, meter.cumulative, meter.may_rest)
-    return OwnMeters(tuple(found.values()), frozenset(found))
+            found[meter.column] = (meter, tuple(str(folder / each) for each in meter.files))
+    return list(found.values())

@@ -4,33 +4,51 @@ import math
 from collections.abc import Collection, Mapping
 
 
-class Rates:
-    """Rates from cumulative counters, one state a (row, counter), which dies with its row."""
+class Rate:
+    """Of one cumulative counter."""
+
+    __slots__ = ("_at_s", "_value")
 
     def __init__(self) -> None:
-        self._last: dict[str, dict[str, tuple[float, float]]] = {}  # row → counter → (when, value)
+        self._at_s = -math.inf
+        self._value = math.inf
 
-    def rate(self, row_id: str, counter: str, at_s: float, value: float) -> float | None:
+    def take(self, at_s: float, value: float) -> float | None:
         """The counter's growth per second since its last reading.
 
         None at the first reading, after a reset (the counter has fallen), and when no time has
         passed.  `at_s` is when this counter was read, on a clock that does not jump.
         """
-        counters = self._last.get(row_id)
-        if counters is None:
-            counters = self._last[row_id] = {}
-        last = counters.get(counter)
-        if last is not None and at_s <= last[0]:
+        passed_s = at_s - self._at_s
+        if passed_s <= 0.0:
             return None
-        counters[counter] = (at_s, value)
-        if last is None or value < last[1]:
-            return None
-        return (value - last[1]) / (at_s - last[0])
+        grown = value - self._value
+        self._at_s, self._value = at_s, value
+        return grown / passed_s if grown >= 0.0 else None
+
+
+class Rates:
+    """One a (row, counter), which dies with its row."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, Rate]] = {}  # row → counter
+
+    def of(self, row_id: str, counter: str) -> Rate:
+        """The same one for as long as the row is kept."""
+        counters = self._of.setdefault(row_id, {})
+        found = counters.get(counter)
+        if found is None:
+            found = counters[counter] = Rate()
+        return found
+
+    def rate(self, row_id: str, counter: str, at_s: float, value: float) -> float | None:
+        """`Rate.take` of that counter."""
+        return self.of(row_id, counter).take(at_s, value)
 
     def keep(self, row_ids: Collection[str]) -> None:
         """Forgets rows that are gone."""
-        for gone in self._last.keys() - set(row_ids):
-            del self._last[gone]
+        for gone in self._of.keys() - set(row_ids):
+            del self._of[gone]
 
 
 class Members:

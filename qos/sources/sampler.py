@@ -30,6 +30,8 @@ from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos.state import Container
 from serenity.wire.messages.node import ESTIMATOR_LABEL, TaskOnNode
 
+# Under gevent all of the process is one thread, and the agent's stream must not wait for a whole sample.
+_TURN_AFTER_S = 1e-3
 # More than nothing: of 0 gevent makes a turn for who is ready already, without a look at sockets.
 _TURN_S = 1e-6
 
@@ -93,8 +95,9 @@ class Sampler:
             *self._sources,
         )
         # The last look's rows by container, and the last frame's containers: mostly they are the same ones.
-        self._made: dict[str, tuple[Container, frame.Container]] = {}
+        self._made: dict[str, tuple[Container, Row]] = {}
         self._containers: tuple[frame.Container, ...] = ()
+        self._row_ids: list[str] = []
         self._llc_bytes = llc_bytes()
         self.look: Look | None = None  # The agent's word that the last frame is of.
         self.last_cost_s = 0.0  # CPU time of the last sample.
@@ -118,15 +121,19 @@ class Sampler:
         Readings beside the sources': ``agent_age_s``, how old the agent's word is, missing while it has not said any;
         ``held_cpus`` and ``held_mem_bytes``, allocated to best-effort by that word.
         """
-        before_s, others_s = time.thread_time(), 0.0
+        began_s, cost_s = time.thread_time(), 0.0  # Since, and before, the others had their last turn.
         look = self.look = self._roster.latest
         draft = Draft(self._rows(look), lambda: ProcessTable.look(self._proc))
         row_ids = [row.id for row in draft.rows]
-        for each in self._keepers:
-            each.keep(row_ids)
+        if row_ids != self._row_ids:
+            self._row_ids = row_ids
+            for each in self._keepers:
+                each.keep(row_ids)
         self._indicators.ask(draft.rows)
         for source in self._sources:
-            others_s += _turn_of_others()
+            if (took_s := time.thread_time() - began_s) > _TURN_AFTER_S:
+                time.sleep(_TURN_S)
+                began_s, cost_s = time.thread_time(), cost_s + took_s
             try:
                 source.read(draft)
             except (OSError, ValueError) as error:
@@ -144,7 +151,7 @@ class Sampler:
         made = draft.frame(now, node)
         if made.containers != self._containers:
             self._containers = made.containers
-        self.last_cost_s = time.thread_time() - before_s - others_s
+        self.last_cost_s = cost_s + time.thread_time() - began_s
         return replace(made, containers=self._containers)  # Stages look whether it is the same tuple.
 
     def close(self) -> None:
@@ -166,18 +173,18 @@ class Sampler:
                 rows += [_task_row(container, task) for task in declared[container_id]]
                 continue
             known = before.get(container_id)
-            if known is None or known[0] != container:
-                known = (container, _row_container(container))
+            if known is None or (known[0] is not container and known[0] != container):
+                known = (container, _container_row(container))
             self._made[container_id] = known
-            made = known[1]
-            rows.append(Row(made, container.pid) if container.revocable else self._production(made, container, look))
+            rows.append(known[1] if container.revocable else self._production(known[1], container, look))
         return rows
 
-    def _production(self, made: frame.Container, container: Container, look: Look) -> Row:
-        declared = self._declaration(container, made.job, look.identity.ip)
-        if declared is not None:
-            made = replace(made, indicator=declared.indicator)
-        return Row(made, container.pid, docker=container.docker, declaration=declared, perf=container.perf)
+    def _production(self, row: Row, container: Container, look: Look) -> Row:
+        """With the indicator that is declared for it just now: whether it may be asked depends on its process."""
+        declared = self._declaration(container, row.container.job, look.identity.ip)
+        if declared is None:
+            return row
+        return replace(row, container=replace(row.container, indicator=declared.indicator), declaration=declared)
 
     def _declaration(self, container: Container, job: str, node_ip: str) -> Declaration | None:
         """The agent's configuration's, else that of the first task whose labels declare one."""
@@ -200,16 +207,6 @@ class Sampler:
             return False  # It is gone.
 
 
-def _turn_of_others() -> float:
-    """Under gevent all of the process is one thread, and the agent's stream must not wait for a whole sample.
-
-    Returns the CPU time that they took.
-    """
-    before_s = time.thread_time()
-    time.sleep(_TURN_S)
-    return time.thread_time() - before_s
-
-
 def _is_estimator(container: Container) -> bool:
     """Whether Serenity runs it: nothing is to be throttled or kept away for its sake.
 
@@ -219,10 +216,10 @@ def _is_estimator(container: Container) -> bool:
     return not container.revocable and any(ESTIMATOR_LABEL in each.labels for each in container.tasks)
 
 
-def _row_container(container: Container) -> frame.Container:
-    """A container's row.  Its job is its task's name; of several tasks, their executor's id."""
+def _container_row(container: Container) -> Row:
+    """Its job is its task's name; of several tasks, their executor's id."""
     task = container.tasks[0] if len(container.tasks) == 1 else None
-    return frame.Container(
+    made = frame.Container(
         id=container.container_id,
         role=BEST_EFFORT if container.revocable else PRODUCTION,
         job=(task.name or task.task_id) if task is not None else container.executor_id,
@@ -233,6 +230,7 @@ def _row_container(container: Container) -> frame.Container:
         task=task.task_id if task is not None else "",
         container=container.container_id,
     )
+    return Row(made, container.pid, docker=container.docker, perf=container.perf)
 
 
 def _task_row(container: Container, task: TaskOnNode) -> Row:

@@ -10,14 +10,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
 
 _NETLINK_GENERIC = 16
-_HEADER = struct.Struct("=IHHII4x")  # nlmsghdr, and room for genlmsghdr.
-_GENERIC = struct.Struct("=BBH")
+_HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr and genlmsghdr.
 _ATTRIBUTE = struct.Struct("=HH")  # Length with this head, type.
 _ERROR = struct.Struct("=i")
 _BODY_AT = _HEADER.size
+_ERROR_AT = 16  # Where genlmsghdr would be.
 _NLMSG_ERROR, _NLM_F_REQUEST = 2, 1
 _ANSWER_BYTES = 1 << 14
 # genetlink.h: who is called so, at the family that all know.
@@ -45,8 +44,12 @@ class Taskstats:
             self._socket.bind((0, 0))
             name = _attribute(_CTRL_ATTR_FAMILY_NAME, b"TASKSTATS\0")
             family = self._ask(_CONTROL, _CTRL_CMD_GETFAMILY, name)
-            (self._family,) = _FAMILY.unpack(_found(family, _CTRL_ATTR_FAMILY_ID))
-            self.run_delay_s(os.getpid())
+            begin, end = _found(family, _BODY_AT, len(family), _CTRL_ATTR_FAMILY_ID)
+            (self._family,) = _FAMILY.unpack(family[begin:end])
+            # One kernel lays all its answers out alike, so that looking once where the numbers are is enough.
+            answer = self._about(os.getpid())
+            self._answer_bytes = len(answer)
+            self._stats_at = _found(answer, *_found(answer, _BODY_AT, len(answer), _TYPE_AGGR_TGID), _TYPE_STATS)[0]
         except BaseException:
             self._socket.close()
             raise
@@ -61,41 +64,39 @@ class Taskstats:
             ProcessLookupError: it has ended.
             OSError: the kernel does not tell.
         """
-        answer = self._ask(self._family, _TASKSTATS_CMD_GET, _attribute(_CMD_ATTR_TGID, _TGID.pack(pid)))
-        _count, delay_ns = _CPU_DELAY.unpack_from(_found(_found(answer, _TYPE_AGGR_TGID), _TYPE_STATS))
+        answer = self._about(pid)
+        if len(answer) != self._answer_bytes:
+            raise OSError(errno.EPROTO, f"an answer of {len(answer)} bytes in place of {self._answer_bytes}")
+        _count, delay_ns = _CPU_DELAY.unpack_from(answer, self._stats_at)
         return float(delay_ns) / 1e9
 
+    def _about(self, pid: int) -> bytes:
+        return self._ask(self._family, _TASKSTATS_CMD_GET, _attribute(_CMD_ATTR_TGID, _TGID.pack(pid)))
+
     def _ask(self, family: int, command: int, attribute: bytes) -> bytes:
-        """The answer's attributes."""
-        length = _BODY_AT + len(attribute)
-        question = bytearray(_HEADER.pack(length, family, _NLM_F_REQUEST, 0, 0) + attribute)
-        _GENERIC.pack_into(question, _BODY_AT - _GENERIC.size, command, 1, 0)
+        """The answer, with its headers."""
+        header = _HEADER.pack(_BODY_AT + len(attribute), family, _NLM_F_REQUEST, 0, 0, command, 1, 0)
         # Of the file, not of the socket: under gevent that one takes longer than the kernel.
-        os.write(self._socket.fileno(), question)
-        answer = os.read(self._socket.fileno(), _ANSWER_BYTES)
-        kind = _HEADER.unpack_from(answer)[1]
-        if kind == _NLMSG_ERROR:
-            (number,) = _ERROR.unpack_from(answer, _BODY_AT - _GENERIC.size)
+        descriptor = self._socket.fileno()
+        os.write(descriptor, header + attribute)
+        answer = os.read(descriptor, _ANSWER_BYTES)
+        if _HEADER.unpack_from(answer)[1] == _NLMSG_ERROR:
+            (number,) = _ERROR.unpack_from(answer, _ERROR_AT)
             raise OSError(-number, os.strerror(-number))  # Of ESRCH Python makes a ProcessLookupError.
-        return answer[_BODY_AT:]
+        return answer
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _found(attributes: bytes, kind: int) -> bytes:
-    for each, value in _attributes(attributes):
-        if each == kind:
-            return value
-    raise OSError(errno.EPROTO, f"an answer without attribute {kind}")
-
-
-def _attributes(packed: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(packed):
+def _found(packed: bytes, at: int, end: int, wanted: int) -> tuple[int, int]:
+    """Where the value of that attribute begins and ends, of those between `at` and `end`."""
+    while at + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(packed, at)
         if length < _ATTRIBUTE.size:
-            return
-        yield kind & 0x3FFF, packed[at + _ATTRIBUTE.size : at + length]  # Without the flags of nested ones.
+            break
+        if kind & 0x3FFF == wanted:  # Without the flags of nested ones.
+            return at + _ATTRIBUTE.size, at + length
         at += (length + 3) & ~3
+    raise OSError(errno.EPROTO, f"an answer without attribute {wanted}")

@@ -5,17 +5,40 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from serenity.daemon.clock import Clock
 from serenity.qos.frame import COLUMNS, PRODUCTION
 from serenity.qos.sources import meters
 from serenity.qos.sources.draft import Draft, Faults, Row
-from serenity.qos.sources.files import KeptFiles
-from serenity.qos.sources.meters import OwnMeters
+from serenity.qos.sources.files import KeptFile, KeptFiles
+from serenity.qos.sources.meters import Parse
 from serenity.qos.sources.places import Place, Places
-from serenity.qos.sources.rates import Members, Rates
+from serenity.qos.sources.rates import Members, Rate, Rates
 from serenity.qos.sources.residents import Residents
+
+
+@dataclass(slots=True)
+class _Meter:
+    """One of one container, with its files, and what it has counted so far."""
+
+    column: str
+    file: KeptFile
+    other: KeptFile | None
+    parse: Parse
+    rate: Rate | None
+    most: float
+    may_rest: bool
+    rests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Meters:
+    """Of one container, one a column."""
+
+    each: tuple[_Meter, ...]
+    columns: frozenset[str]
 
 
 class Usage:
@@ -46,8 +69,7 @@ class Usage:
             "rss_bytes": 2.0 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         }
         self._rates = Rates()
-        self._meters: dict[str, OwnMeters] = {}
-        self._resting: set[str] = set()  # Rows with a meter that rests.
+        self._meters: dict[str, _Meters] = {}
         self._samples = 0
         self._io_members: dict[str, Members] = {}
 
@@ -67,7 +89,6 @@ class Usage:
 
     def keep(self, row_ids: Collection[str]) -> None:
         self._rates.keep(row_ids)
-        self._resting &= set(row_ids)
         for gone in self._meters.keys() - set(row_ids):
             del self._meters[gone]
         for gone in self._io_members.keys() - set(row_ids):
@@ -80,36 +101,52 @@ class Usage:
         """The columns that its cgroups have, whether or not they could be read this time."""
         found = self._meters.get(row_id)
         if found is None:
-            found = meters.of_cgroup(place.cgroup, draft.rows[i].container.role == PRODUCTION)
+            found = self._found(row_id, place, draft.rows[i].container.role == PRODUCTION)
             if place.settled:
                 self._meters[row_id] = found
-        now_s, read, rate = self._clock.monotonic_s(), self._files.read, self._rates.rate
-        last_path, text = "", b""
-        rests = row_id in self._resting and (self._samples + i) % _RESTS_SAMPLES != 0  # Not all in the same sample.
-        for column, path, other, parse, cumulative, may_rest in found.meters:
-            if may_rest and rests:
+        now_s = self._clock.monotonic_s()
+        wakes = (self._samples + i) % _RESTS_SAMPLES == 0  # Not all in the same sample.
+        file, text = None, b""
+        for meter in found.each:
+            if meter.rests and not wakes:
                 continue
             try:
-                if path != last_path:  # Two columns may be in one file.
-                    last_path, text = path, read(row_id, path)
-                value = parse(text, read(row_id, other)) if other else parse(text)
+                if meter.file is not file:  # Two columns may be in one.
+                    file = None
+                    text = meter.file.read()
+                    file = meter.file
+                value = meter.parse(text, meter.other.read()) if meter.other is not None else meter.parse(text)
             except (OSError, ValueError) as error:
-                self._faults.count(column, row_id, error)
+                self._faults.count(meter.column, row_id, error)
                 continue
-            if cumulative and value is not None:
-                value = rate(row_id, column, now_s, value)
-            if may_rest:
-                (self._resting.add if value == 0.0 else self._resting.discard)(row_id)
-            if value is not None:
-                self._fill(draft, column, i, value)
+            if meter.rate is not None and value is not None:
+                value = meter.rate.take(now_s, value)
+            meter.rests = meter.may_rest and value == 0.0
+            if value is not None and value > meter.most:
+                self._refuse(meter.column, row_id, value)
+            else:
+                draft.fill(meter.column, i, value)
         return found.columns
 
+    def _found(self, row_id: str, place: Place, of_production: bool) -> _Meters:
+        found = []
+        for meter, paths in meters.of_cgroup(place.cgroup, of_production):
+            file, *others = (self._files.of(row_id, path) for path in paths)
+            other = others[0] if others else None
+            rate = self._rates.of(row_id, meter.column) if meter.cumulative else None
+            most = self._most.get(meter.column, math.inf)
+            found.append(_Meter(meter.column, file, other, meter.parse, rate, most, meter.may_rest))
+        return _Meters(tuple(found), frozenset(meter.column for meter in found))
+
     def _fill(self, draft: Draft, column: str, i: int, value: float | None) -> None:
-        if value is not None and value > self._most.get(column, math.inf):
-            too_much = ValueError(f"{value:.4g} {COLUMNS[column].unit} are more than this machine has")
-            self._faults.count(column, draft.rows[i].id, too_much)
-            return
-        draft.fill(column, i, value)
+        if value is not None and value > self._most[column]:
+            self._refuse(column, draft.rows[i].id, value)
+        else:
+            draft.fill(column, i, value)
+
+    def _refuse(self, column: str, row_id: str, value: float) -> None:
+        too_much = ValueError(f"{value:.4g} {COLUMNS[column].unit} are more than this machine has")
+        self._faults.count(column, row_id, too_much)
 
     def _by_processes(self, i: int, row: Row, place: Place, draft: Draft, told: frozenset[str]) -> None:
         if "io_bytes" not in told:

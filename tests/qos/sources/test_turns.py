@@ -11,6 +11,7 @@ monkey.patch_all()
 
 import socket, threading, time
 from serenity.daemon.clock import SystemClock
+from serenity.qos.sources.agent_perf import AgentPerf
 from serenity.qos.sources.node_usage import NodeUsage
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.run_delay import RunDelay
@@ -33,7 +34,8 @@ def busy(*_):
 def asked(*_):
     agent.send(b"!")
 
-Usage.read, RunDelay.read, NodeUsage.read = asked, busy, lambda *_: done.append("two sources later")
+Usage.read, RunDelay.read, NodeUsage.read = asked, busy, busy
+AgentPerf.read = lambda *_: done.append("two sources later")
 threading.Thread(target=stream).start()
 time.sleep(0.01)
 clock = SystemClock()
@@ -43,6 +45,6 @@ print(done)
 """
 
 
-def test_what_comes_while_one_source_is_read_is_answered_before_the_next_but_one():
+def test_what_comes_while_one_source_is_read_for_long_is_answered_before_the_next_but_one():
     shown = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout.strip() == "['answered', 'two sources later']"
