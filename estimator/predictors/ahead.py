@@ -45,27 +45,26 @@ class AheadParameters:
 class Ahead(Rowwise):
     """The peak of all containers together within `horizon_s`: a level, and Chernoff bounds on what exceeds it.
 
-        peak   = Σ level + rise + max( bound(K, max(z² / 2, tail · ln(1 / risk))), bound(J, ln(1 / risk)) )
+        peak   = Σ level + rise + bound(K, max(z² / 2, tail · ln(1 / risk)))
         bound  = min over s of ( moments(s) + exponent + care ) / s
-        K(s)   = Σ ( (1 - w) ln E exp(s (x - level)) + w (ln (1 + level / a (exp(s a) - 1)) - s level) )
-        J(s)   = ln E exp(s (peak of the sum within a horizon - its level))
+        K(s)   = max( Σ (1 - w) ln E exp(s (x - level)), ln E exp(s Σ (x - level)) )
+                 + Σ w ( ln (1 + level / a (exp(s a) - 1)) - s level )
         tail   = √( E I² / 2 )
         I      = max over s of ( s (peak of the sum within a horizon - its level) - K(s) )
 
     `level` is the exponential average of container x's use over `horizon_s`, `E` one over `memory_s`; while a container
-    is younger they are plain ones.  K takes containers for independent.  Its first term is what was seen, the second
-    the worst that a container with this level and this allocation a could be (idle or all of it, Hoeffding 1963): it
-    counts as much as one horizon, w = 1 / (1 + horizons remembered), so that a new container is bounded by its
-    level alone, and one of long standing by what it does.  J is what the sum has done, horizon by horizon: drifts, and
-    containers that peak together.  `rise` is what the days before say of the next half hour (diurnal.py).  `s` runs
-    over 13 tilts.
+    is younger they are plain ones.  K's first term is what was seen: of the containers, as independent ones, or of
+    their sum, which tells of common drifts and peaks, whichever is more.  The second is the worst that a container with
+    this level and this allocation a could be (idle or all of it, Hoeffding 1963): it counts as much as one horizon,
+    w = 1 / (1 + horizons remembered), so that a new container is bounded by its level alone, and one of long standing
+    by what it does.  `rise` is what the days before say of the next half hour (diurnal.py).  `s` runs over 13 tilts.
 
     The exponent is how rare.  z is the standard normal's quantile of 1 - `risk`: by Chernoff's bound a normal sum is z
     standard deviations above its level with e^(-z² / 2), so that this exponent is the right one for it.  `tail` is how
     far the sum did go by K's own measure, by which a rise is one of e^-I: where I is exponential, E I² is 2 tail².  It
-    begins at 1, Chernoff's bound as it is, as if that had been seen for a horizon.  It grows where containers are not
-    independent, and because a horizon has many moments; K's second term offsets part of that.  K is that of the end of
-    the horizon, or, where containers came or went, the most there was in it.
+    begins at 1, Chernoff's bound as it is, as if that had been seen for a horizon.  It grows where what comes is not
+    like what was, and because a horizon has many moments; K's second term offsets part of that.  K is that of the end
+    of the horizon, or, where containers came or went, the most there was in it.
 
     Each bound is two: the risk of using more than predicted, and a fifth of that for a hundredth of the node more.
     `care`, kept for the node, rises by 1 (e times rarer) for each horizon in which the predictions did not hold, and
@@ -86,9 +85,11 @@ class Ahead(Rowwise):
         self._trifle = np.zeros(2)
         self._t = math.nan
         self._horizons = np.zeros(2)  # How many have ended.
-        self._together = np.zeros((len(_TILTS), 2))  # J.
         self._squared = np.full(2, 2.0)  # E I².
-        self._by_container = np.zeros((len(_TILTS), 2, 0))  # K, by container.
+        # Of K: what was seen of the sum, and for how long; what was seen of each container; the worst of each.
+        self._together, self._together_s = np.zeros((len(_TILTS), 2)), np.zeros(2)
+        self._seen_of_each = self._worst = np.zeros((len(_TILTS), 2, 0))
+        self._off, self._passed_s = np.zeros((2, 0)), np.zeros(2)  # From its level, by the last sample; since when.
         self._now = self._most = np.zeros((2, 0))  # What each uses, and what it could.
         self._promises = Promises(parameters.horizon_s, parameters.risk)
         # Of a miss, and of a grave one.
@@ -122,7 +123,8 @@ class Ahead(Rowwise):
         passed_s = np.minimum(passed_s, _A_SAMPLE * self._parameters.horizon_s)
         age_s = self.learnt[_AGE_S]
         age_s += np.where(measured & ~fresh, passed_s, 0.0)
-        off = np.where(measured & ~fresh, use - self.learnt[_LEVEL], 0.0)
+        off = self._off = np.where(measured & ~fresh, use - self.learnt[_LEVEL], 0.0)
+        self._passed_s = np.where(measured & ~fresh, passed_s, 0.0).max(axis=1, initial=0.0)
         use = np.where(measured, use, 0.0)
         self._diurnal.learn(self._t, use, measured)
         weight = _weight(passed_s, age_s, self._parameters.horizon_s, measured, fresh)
@@ -134,15 +136,22 @@ class Ahead(Rowwise):
         moments += weight * np.exp(np.minimum(_TILTS * (off / self._scale), _MOST))
         self._now = np.where(measured, use, self.learnt[_LEVEL])
 
-    def _learn_together(self, rises: list[Rise]) -> None:
+    def _learn_together(self, known: Bools) -> None:
+        """Who is known and was not measured is taken to be at its level."""
+        passed_s = np.where(known.any(axis=1), self._passed_s, 0.0)
+        self._together_s += passed_s
+        first = np.zeros(2, dtype=np.bool_)
+        weight = _weight(passed_s, self._together_s, self._parameters.memory_s, passed_s > 0, first)
+        reached = _TILTS[:, :, 0] * (np.where(known, self._off, 0.0).sum(axis=1) / self._scale[:, 0])
+        with np.errstate(divide="ignore"):  # All of the weight is the first one's.
+            self._together = np.logaddexp(np.log(1.0 - weight) + self._together, np.log(weight) + reached)
+
+    def _learn_tail(self, rises: list[Rise]) -> None:
         """Of each horizon that has ended, where anybody was measured in it."""
         newest = -math.expm1(-self._parameters.horizon_s / A_HORIZON / self._parameters.memory_s)
         for rise in rises:
             self._horizons += rise.of_somebody
             reached = _TILTS[:, :, 0] * (rise.above / self._scale[:, 0])
-            weight = rise.of_somebody * np.maximum(newest, 1.0 / np.maximum(1.0, self._horizons))
-            with np.errstate(divide="ignore"):  # All of the weight is the first one's.
-                self._together = np.logaddexp(np.log(1.0 - weight) + self._together, np.log(weight) + reached)
             rare = np.maximum(0.0, (reached - rise.moments).max(axis=0))
             weight = rise.of_somebody * np.maximum(newest, 1.0 / (A_HORIZON + self._horizons))
             self._squared += weight * (rare**2 - self._squared)
@@ -157,9 +166,10 @@ class Ahead(Rowwise):
         reach = _TILTS * (most / self._scale)
         # ln(1 + p (exp(r) - 1)), without an exp that has no room.
         could = (1.0 - share) * reach + np.log(share + (1.0 - share) * np.exp(-reach) + 1e-300)
-        self._by_container = (1.0 - worst) * np.log(self.learnt[_MOMENTS:]) + worst * np.maximum(could, 0.0)
-        self._by_container[reach > _MOST] = np.inf  # What was seen was cut off there.
-        rows = self._scale * ((self._by_container + self._chernoff[0]) / _TILTS).min(axis=0)
+        self._seen_of_each = (1.0 - worst) * np.log(self.learnt[_MOMENTS:])
+        self._worst = worst * np.maximum(could, 0.0)
+        self._worst[reach > _MOST] = np.inf  # What was seen was cut off there.
+        rows = self._scale * ((self._seen_of_each + self._worst + self._chernoff[0]) / _TILTS).min(axis=0)
         peaks: Floats = np.clip(rows + level, self._now, most)
         return peaks
 
@@ -168,15 +178,14 @@ class Ahead(Rowwise):
         level = np.where(known, self.learnt[_LEVEL], 0.0).sum(axis=1)
         now = np.where(known, self._now, 0.0).sum(axis=1)
         unit = self._scale[:, 0]
-        moments = np.where(known, self._by_container, 0.0).sum(axis=2)
+        self._learn_together(known)
+        seen = np.maximum(np.where(known, self._seen_of_each, 0.0).sum(axis=2), self._together)
+        moments = seen + np.where(known, self._worst, 0.0).sum(axis=2)
         levels = np.where(known, self.learnt[_LEVEL], 0.0)
-        self._learn_together(self._promises.see(self._t, self._rows.ids, known, levels, now, moments))
+        self._learn_tail(self._promises.see(self._t, self._rows.ids, known, levels, now, moments))
         tail = np.sqrt(self._squared / 2.0)
-        bound = level + unit * np.maximum(
-            self._above(moments, np.maximum(self._normal, tail[:, None] * self._chernoff)),
-            self._above(self._together, np.broadcast_to(self._chernoff, (2, 2))),
-        )
-        bound += self._diurnal.rise(known)
+        above = self._above(moments, np.maximum(self._normal, tail[:, None] * self._chernoff))
+        bound = level + unit * above + self._diurnal.rise(known)
         bound = np.clip(bound, now, np.where(known, self._most, 0.0).sum(axis=1))
         self._promises.make(self._t, level, bound, np.asarray(known.any(axis=1)))
         return Peaks(rows[CPUS], float(bound[CPUS])), Peaks(rows[MEM], float(bound[MEM]))
@@ -193,6 +202,7 @@ class Ahead(Rowwise):
             "diurnal": self._diurnal.state(),
             "unit": pack(self._unit),
             "together": pack(self._together),
+            "together_s": pack(self._together_s),
             "squared": pack(self._squared),
             "care": pack(self._promises.care),
             "horizons": pack(self._horizons),
@@ -200,7 +210,9 @@ class Ahead(Rowwise):
         return {**super().state(), **node}
 
     def restore(self, state: Json) -> None:
-        unit, together = unpack(state.get("unit"), self._unit, 2), unpack(state.get("together"), self._together, 2)
+        unit = unpack(state.get("unit"), self._unit, 2)
+        together = unpack(state.get("together"), self._together, 2)
+        together_s = unpack(state.get("together_s"), self._together_s, 2)
         ids, diurnal = state.get("ids"), state.get("diurnal")
         if not isinstance(ids, list) or not isinstance(diurnal, dict):
             raise ValueError("it does not say whose state it is")
@@ -211,8 +223,8 @@ class Ahead(Rowwise):
         super().restore(state)
         self._diurnal.restore(profile)
         self._measure_by(unit)
-        self._together, self._squared, self._promises.care = together, squared, care
-        self._horizons = horizons
+        self._together, self._together_s = together, together_s
+        self._squared, self._promises.care, self._horizons = squared, care, horizons
 
 
 def _weight(passed_s: Floats, age_s: Floats, memory_s: float, measured: Bools, fresh: Bools) -> Floats:

@@ -163,6 +163,15 @@ def test_ahead_learns_how_far_it_is_wrong_to_take_containers_for_independent():
     assert np.mean(shares) <= 0.005
 
 
+def test_ahead_keeps_little_more_for_what_all_of_them_do_every_hour_than_it_takes():
+    """A fifth of the node, five minutes an hour: a tenth of the node has to be kept in vain, for half of the moments
+    are followed by half an hour without it."""
+    luck = np.random.default_rng(1)
+    busy = np.where(np.arange(288) % 12 == 0, 0.35, 0.15)[:, None]
+    share, too_much = failed(busy * luck.gamma(30.0, 1 / 30, (288, 64)))
+    assert share <= 0.005 and too_much < 0.2
+
+
 def test_care_wears_off_only_while_somebody_is_promised_for():
     """A promise is broken for both resources; afterwards only memory is measured."""
     made, both = Promises(60.0, 0.005), np.array([[True], [True]])
