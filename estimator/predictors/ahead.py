@@ -47,7 +47,7 @@ class Ahead(Rowwise):
 
         peak   = Σ level + rise + bound(K, max(z² / 2, tail · ln(1 / risk)))
         bound  = min over s of ( moments(s) + exponent + care ) / s
-        K(s)   = max( Σ (1 - w) ln E exp(s (x - level)), ln E exp(s Σ (x - level)) )
+        K(s)   = max( Σ (1 - w) ln E exp(s (x - level)), (1 - w) ln E exp(s Σ (x - level)) )
                  + Σ w ( ln (1 + level / a (exp(s a) - 1)) - s level )
         tail   = √( E I² / 2 )
         I      = max over s of ( s (peak of the sum within a horizon - its level) - K(s) )
@@ -159,8 +159,7 @@ class Ahead(Rowwise):
     def peaks(self, allocated: Floats) -> Floats:
         level = self.learnt[_LEVEL]
         most = self._most = np.maximum(allocated, np.fmax(self._now, level))
-        remembered = np.minimum(self.learnt[_AGE_S], 2.0 * self._parameters.memory_s) / self._parameters.horizon_s
-        worst = 1.0 / (1.0 + remembered)
+        worst = self._of_the_worst(self.learnt[_AGE_S])
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(most > 0, level / most, 0.0)
         reach = _TILTS * (most / self._scale)
@@ -179,7 +178,8 @@ class Ahead(Rowwise):
         now = np.where(known, self._now, 0.0).sum(axis=1)
         unit = self._scale[:, 0]
         self._learn_together(known)
-        seen = np.maximum(np.where(known, self._seen_of_each, 0.0).sum(axis=2), self._together)
+        of_sum = (1.0 - self._of_the_worst(self._together_s)) * self._together
+        seen = np.maximum(np.where(known, self._seen_of_each, 0.0).sum(axis=2), of_sum)
         moments = seen + np.where(known, self._worst, 0.0).sum(axis=2)
         levels = np.where(known, self.learnt[_LEVEL], 0.0)
         self._learn_tail(self._promises.see(self._t, self._rows.ids, known, levels, now, moments))
@@ -189,6 +189,11 @@ class Ahead(Rowwise):
         bound = np.clip(bound, now, np.where(known, self._most, 0.0).sum(axis=1))
         self._promises.make(self._t, level, bound, np.asarray(known.any(axis=1)))
         return Peaks(rows[CPUS], float(bound[CPUS])), Peaks(rows[MEM], float(bound[MEM]))
+
+    def _of_the_worst(self, age_s: Floats) -> Floats:
+        """w: the weight of what may be yet, beside what was seen for so long."""
+        remembered = np.minimum(age_s, 2.0 * self._parameters.memory_s) / self._parameters.horizon_s
+        return 1.0 / (1.0 + remembered)
 
     def _above(self, moments: Floats, exponents: Floats) -> Floats:
         """What exceeds the level, in units: logarithms of moments of shape (tilts, 2), exponents of (2, risks)."""
