@@ -72,7 +72,7 @@ class Ahead(Rowwise):
     whatever the containers do.
 
     In cores and bytes.  NaN until measured for `min_age_s`.  240 + 32 bytes a container and 384 for its day, whatever
-    its age: with all that is derived 1.1 KB.
+    its age: with all that is derived 1.3 KB.
 
     Source: Chernoff 1952; Hoeffding, Probability inequalities for sums of bounded random variables, 1963; Gibbs and
     Candès, Adaptive conformal inference under distribution shift, 2021.
