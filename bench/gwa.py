@@ -43,7 +43,7 @@ def together(machines: list[Floats], from_day: int, days: int) -> Floats:
         if at.min() >= 0 and (t - each[at, 0]).max() <= _PAUSE_S:
             columns.append(np.clip(each[at, 1], 0.0, 1.0))
     if not columns:
-        raise ValueError("no machine was measured all the time")
+        raise ValueError(f"no machine was measured on all of {days} days from day {from_day}")
     return np.stack(columns, axis=1)
 
 
@@ -69,8 +69,11 @@ def main() -> None:
     machines = [each for each in map(machine, sorted(chosen.folder.glob("*.csv"))) if len(each)]
     if not machines:
         options.error(f"{chosen.folder} has no CSV files with measurements")
+    try:
+        use = together(machines, chosen.from_day, chosen.days)
+    except ValueError as error:
+        options.error(str(error))
     chosen.out.mkdir(parents=True, exist_ok=True)
-    use = together(machines, chosen.from_day, chosen.days)
     write(f"{chosen.folder.name.replace('-', '')}{chosen.from_day:02d}", use, chosen.out)
 
 
