@@ -41,6 +41,11 @@ def test_a_pattern_that_could_be_tried_for_ever_is_refused(pattern: str) -> None
         Constraint.parse(f"os ~ {pattern}")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_pattern_with_a_bracket_in_a_set_leaves_no_warning_in_the_log() -> None:
+    assert Constraint.parse("rack ~ [[x]1").satisfied_by(["[1"])
+
+
 def test_the_api_refuses_it_too() -> None:
     body = b'{"attribute":"os","operator":"~","values":["(a+)+"]}'
     with pytest.raises(msgspec.ValidationError, match="for ever"):

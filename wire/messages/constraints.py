@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -72,13 +73,16 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 @functools.lru_cache(maxsize=1024)
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
+    with warnings.catch_warnings():
+        # That a later Python may read "[[" otherwise is not what the framework's log is for.
+        warnings.simplefilter("ignore", FutureWarning)
+        return re.compile(text)
 
 
 def _check(pattern: str) -> None:
     """Refuses what could keep the framework busy for hours: it matches by trying, and nothing can stop it."""
     try:
-        re.compile(pattern)
+        _pattern(pattern)
     except re.error as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
     plain = re.sub(r"\\[^\d]|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", pattern)  # Escapes and sets repeat nothing.
