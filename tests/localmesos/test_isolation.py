@@ -93,13 +93,20 @@ def test_shares_and_memory_of_a_regular_task(scheduler, look):
         assert look(container_id, "memory", name) == str(96 << 20)
 
 
+def words(pid):
+    """Of its command line; none of a process that has ended since it was listed, as shells on their way do."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def test_whatever_a_command_starts_is_in_its_cgroups_and_ends_with_it(scheduler, look, tools):
     task = scheduler.run("sleep 1001 & (setsid sleep 1001 &); exec sleep 1001")
     container_id = container_of(scheduler, task)
 
     def sleepers():
-        pids = look(container_id, "freezer").split()
-        return [pid for pid in pids if "1001" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+        return [pid for pid in look(container_id, "freezer").split() if "1001" in words(pid)]
 
     found = tools.eventually(lambda: len(pids := sleepers()) == 3 and pids)
     for hierarchy in HIERARCHIES:
