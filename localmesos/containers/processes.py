@@ -59,22 +59,32 @@ def members(table: dict[int, Process], root_pid: int | None, mark: bytes | None 
 
 
 def kill_all(find: Callable[[], set[int]], patience_s: float = 10.0) -> set[int]:
-    """SIGKILLs what `find` returns until it returns nothing; gives back who was left after `patience_s`.
+    """SIGKILLs what `find` returns until all of it is gone; gives back who is left after `patience_s`.
 
-    Everything is stopped before it is killed: a tree that is killed one by one could fork on.
+    Everything is stopped before it is killed: a tree that is killed one by one could fork on.  Who was killed is
+    waited for by pid: one that is ending has lost its environment some time before it is gone, and is not found.
     """
     deadline = time.monotonic() + patience_s
+    killed: dict[int, int] = {}  # By pid, when it was started.
     while True:
         stopped: set[int] = set()
         while unseen := find() - stopped:
             send(signal.SIGSTOP, unseen)
             stopped |= unseen
-        if not stopped:
-            return set()
+        table = snapshot()
+        killed |= {pid: table[pid].started_ticks for pid in stopped & table.keys()}
         send(signal.SIGKILL, stopped)
+        ending = {pid for pid, started_ticks in killed.items() if _is_alive(table, pid, started_ticks)}
+        if not stopped | ending:
+            return set()
         if time.monotonic() > deadline:
-            return stopped
+            return stopped | ending
         time.sleep(_ROUND_S)
+
+
+def _is_alive(table: dict[int, Process], pid: int, started_ticks: int) -> bool:
+    process = table.get(pid)
+    return process is not None and process.started_ticks == started_ticks and process.state not in _ENDED
 
 
 def send(signum: signal.Signals, pids: Iterable[int]) -> None:

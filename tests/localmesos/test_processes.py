@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import time
@@ -46,6 +47,20 @@ def test_all_of_a_tree_is_found_and_killed(script):
         assert len(find()) >= 2 and root.pid in find()
         assert processes.kill_all(find) == set()
         assert find() == set()
+
+
+def test_one_that_is_ending_is_waited_for_though_it_is_not_found_any_more(monkeypatch):
+    """Its environment, by which it is found, is gone some time before it is."""
+    with spawn("echo; exec sleep 1000") as root:
+        root.stdout.readline()
+        found, rounds = iter([{root.pid}]), itertools.count(1)
+        monkeypatch.setattr(processes, "send", lambda *_: None)  # The kernel takes its time:
+        monkeypatch.setattr(time, "sleep", lambda _: root.kill() if next(rounds) == 3 else None)
+        try:
+            assert processes.kill_all(lambda: next(found, set())) == set()
+            assert root.pid not in processes.members(processes.snapshot(), root.pid)
+        finally:
+            root.kill()
 
 
 def test_the_ended_do_not_count():
