@@ -13,7 +13,7 @@ import functools
 import numpy as np
 
 from serenity.qos.frame import Bools, Floats
-from serenity.qos.rows import Places, moved
+from serenity.qos.rows import Places, Ring, moved
 
 # The averages that the screening looks at: a change that is large is seen in the newest sample,
 # a small one needs more of them, four times as many for half the size.
@@ -26,6 +26,8 @@ _FLOOR = 1e-8  # Variance, in square logs: a signal that never moves is measured
 _MAX_PHI = 0.95
 _FAR = 0.0455  # Of a Gaussian lies beyond two standard deviations,
 _T_EXCESS = 0.146  # and so much more of Student's t, times its degrees of freedom.
+# A sample beyond has its say of the tails when so many have followed: with which a contention began is known by then.
+_LATER = 8
 _MOST_FREEDOM = 50.0
 _BEYOND = 0.317  # Of a Gaussian lies beyond one standard deviation,
 _DENSITY = 0.484  # and so much a unit is there, on both sides together.
@@ -51,6 +53,7 @@ class Noise:
         self._memory_s = memory_s
         self._level_s = level_s
         self._state = {name: np.full((width, 0), fresh) for name, fresh in _FRESH.items()}
+        self._beyond = Ring(_LATER + 1, width, np.nan)  # Of the newest innovations 1 where one is.
         self.means = np.zeros((len(SCALES_S), width, 0))  # Running means of innovations, standardised.
         self._running = np.zeros((len(SCALES_S), width, 0))
         self.inflation = np.ones((len(SCALES_S), width, 0))
@@ -61,6 +64,7 @@ class Noise:
     def move(self, places: Places) -> None:
         for name, fresh in _FRESH.items():
             self._state[name] = moved(self._state[name], places, fresh)
+        self._beyond.move(places)
         self.means, self._running = moved(self.means, places, 0.0), moved(self._running, places, 0.0)
         self.inflation = moved(self.inflation, places, 1.0)
         self.wander = moved(self.wander, places, 1e-3)
@@ -68,16 +72,21 @@ class Noise:
 
     @property
     def tails(self) -> Floats:
-        """Degrees of freedom of the Student's t that has as many innovations beyond two deviations.
+        """Degrees of freedom of the Student's t that has as many innovations more than two deviations above.
 
-        For t with its 68 % quantile scaled to 1, P(|t| > 2) - 0.0455 is 0.146 / ν within a tenth,
-        for ν from 3 on (simulated).  Unlike a fourth moment, a count is not ruled by the few
-        innovations that are real changes.
+        For t with its 68 % quantile scaled to 1, P(|t| > 2) - 0.0455 is 0.146 / ν within a tenth, for ν from 3 on
+        (simulated); half of them are above.  Unlike a fourth moment, a count is not ruled by the few innovations that
+        are real changes.  Those below tell nothing of those above: waiting cannot be less than none, so that its noise
+        leans upwards.  A deviation includes what own load explains, as where shifts are judged: else whoever works in
+        bursts would seem to have such tails that nothing could ever be told of it.
         """
         return np.minimum(_T_EXCESS / np.maximum(self._state["far"] - _FAR, 1e-9), _MOST_FREEDOM)
 
-    def learn(self, x: Floats, dt_s: float, held: Bools) -> None:
-        """`x` of shape (width, rows); NaN leaves its state as it was.  Levels of `held` rows stay."""
+    def learn(self, x: Floats, dt_s: float, held: Bools, explained: Floats) -> None:
+        """`x` of shape (width, rows); NaN leaves its state as it was.  Levels of `held` rows stay.
+
+        `explained`: variance of each for what its own doing may explain, as `x`.
+        """
         state = self._state
         count, last = state["count"], state["last"]
         measured = np.isfinite(x)
@@ -86,7 +95,7 @@ class Noise:
         first = 1.0 / (count + 1.0)  # The weight that makes a mean of the first samples.
         young = count <= LEAST_SAMPLES
         self._learn_size(x, measured, free * np.maximum(_rate(dt_s, self._memory_s), first), young)
-        self._innovate(x, dt_s, measured & ~young, free)
+        self._innovate(x, dt_s, measured & ~young, free, explained)
         level, slow = state["level"], state["slow"]
         moves = (measured & (~held | (count == 0.0))).astype(np.float64)  # The first sample is a level for all.
         _approach(level, x, moves * np.maximum(_rate(dt_s, self._level_s), first))
@@ -119,7 +128,7 @@ class Noise:
         sigma = square2 / 2.0
         self.sigma = np.sqrt(np.maximum(sigma, _FLOOR, out=sigma), out=sigma)
 
-    def _innovate(self, x: Floats, dt_s: float, judged: Bools, free: Floats) -> None:
+    def _innovate(self, x: Floats, dt_s: float, judged: Bools, free: Floats, explained: Floats) -> None:
         state = self._state
         u = x - state["level"]
         u -= self.phi * (state["last"] - state["level"])
@@ -133,11 +142,19 @@ class Noise:
         known = free * ((state["count"] > 2 * LEAST_SAMPLES) & (u != 0.0))
         # A standard Gaussian has density 0.48 at the quantile, which makes `slow` its rate of approach.
         _approach_quantile(self.inflation, np.square(self.means), 2.0 * slow / _DENSITY, known)
-        is_far = (np.abs(u) > 2.0 * np.sqrt(self.inflation[0])).astype(np.float64)
-        weight = 1.0 / (state["count"] + LEAST_SAMPLES)
+        variance = explained / self.sigma**2
+        variance += self.inflation[0]
+        is_far = np.where(known > 0.0, u > 2.0 * np.sqrt(variance), np.nan)
+        self._learn_tails(is_far, slow, free)
+
+    def _learn_tails(self, is_far: Floats, slow: float, free: Floats) -> None:
+        self._beyond.push(0.0, is_far)
+        is_far = self._beyond.window(_LATER + 1)[0]
+        weight = 1.0 / (self._state["count"] + LEAST_SAMPLES)
         np.maximum(slow, weight, out=weight)
-        weight *= known
-        _approach(state["far"], is_far, weight)
+        weight *= free
+        weight *= np.isfinite(is_far)
+        _approach(self._state["far"], np.where(is_far > 0.0, 2.0, 0.0), weight)
 
     def relevel(self, place: int, level: Floats) -> None:
         """That row's level is `level` from now on (NaN: as it was)."""

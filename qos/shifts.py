@@ -110,12 +110,9 @@ def _innovations(x: Floats, phi: Floats) -> tuple[Floats, Floats]:
 
 
 def _explained(earlier: Floats, since: Floats) -> Floats:
-    """Variance for what the container's own doing may explain: (load response x its growth in logs)²."""
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = since[0] / since[1] - earlier[0] / earlier[1]
     # Work of which too little was counted says less than CPU, which is nearly always measured.
     counted = 2.0 * earlier[1, :, 0] >= earlier[1, :, 1]
     grown[:, 0] = np.where(np.isfinite(grown[:, 0]) & counted, grown[:, 0], grown[:, 1])
-    grown = np.where(np.isfinite(grown), np.maximum(grown, 0.0), 0.0)
-    explained: Floats = (signals.LOAD_RESPONSE[:, None] * grown[:, signals.EXPLAINED_BY]) ** 2
-    return explained
+    return signals.explained(grown)

@@ -89,6 +89,18 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -
     return out
 
 
+def explained(grown: Floats) -> Floats:
+    """Variance of each signal, in square logs, for what the container's own doing may explain.
+
+    `grown`: by how many logs each of OWN has, NaN where not known; shape (…, own, containers), the result (…, signals,
+    containers).
+    """
+    grown = np.where(np.isfinite(grown), np.maximum(grown, 0.0), 0.0)
+    response: Floats = LOAD_RESPONSE[:, None] * grown.take(EXPLAINED_BY, axis=-2)
+    response *= response
+    return response
+
+
 def value(signal: int, logs: float) -> float:
     """The signal in its unit."""
     return max(0.0, math.exp(logs) - LEAST_SHARE) if SIGNALS[signal].wait else math.exp(logs)

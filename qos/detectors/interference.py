@@ -106,6 +106,7 @@ class Interference:
         self._better = np.zeros(0)
         self._ring = Ring(_SPAN, _COUNT + len(signals.OWN), np.nan)
         self._noise = Noise(_COUNT, parameters.memory_s, parameters.before_s / 2.0)
+        self._usual = np.zeros((len(signals.OWN), 0))  # Its own doing: averages over half of `before_s`.
         self._start = np.zeros(0)  # Of the segment that is judged: what was before is another normal.
         self._near = np.zeros(0)  # 1: half-way to an alarm when last judged, in logs; and so judged again.
         self._pressure = Pressure()
@@ -142,7 +143,7 @@ class Interference:
         if self._episodes:
             held[[self._rows.places[name] for name in self._episodes]] = True
         last = self._noise.means[0].copy()
-        self._noise.learn(x[:_COUNT], dt_s, held)
+        self._noise.learn(x[:_COUNT], dt_s, held, self._explained(x[_COUNT:], dt_s))
         if not self._shares_pressure:
             self._pressure.observe(frame)
         self._able = self._who_is_able()
@@ -167,10 +168,20 @@ class Interference:
             return
         self._ring.move(places)
         self._noise.move(places)
+        self._usual = moved(self._usual, places, np.nan)
         self._start = moved(self._start, places, frame.t)
         self._near = moved(self._near, places, 0.0)
         here = set(self._rows.ids)
         self._episodes = {name: each for name, each in self._episodes.items() if name in here}
+
+    def _explained(self, own: Floats, dt_s: float) -> Floats:
+        """Variance of each signal for what is unusual in the container's own doing; as the signals."""
+        self._usual = np.where(np.isnan(self._usual), own, self._usual)
+        grown = own - self._usual
+        weight = -math.expm1(-2.0 * dt_s / self._parameters.before_s)
+        self._usual += weight * np.where(np.isnan(grown), 0.0, grown)
+        grown[0] = np.where(np.isnan(grown[0]), grown[1], grown[0])  # Work, else CPU.
+        return signals.explained(grown)
 
     # -- onset ---
 

@@ -31,10 +31,44 @@ def test_noise_learns_autocorrelation_and_size_across_a_jump(phi):
     noise = Noise(1, memory_s=300.0, level_s=30.0)
     noise.move(np.full(40, -1))
     for each in x:
-        noise.learn(each[None], 1.0, np.zeros(40, dtype=bool))
+        noise.learn(each[None], 1.0, np.zeros(40, dtype=bool), np.zeros((1, 40)))
     assert np.median(noise.phi) == pytest.approx(phi, abs=0.06)
     assert np.median(noise.sigma) == pytest.approx(0.02, rel=0.08)
     assert np.median(noise.inflation) == pytest.approx(1.0, abs=0.25)
+
+
+def tails(x, explained=None, held=lambda t: False):
+    """Median degrees of freedom after all of `x`, of shape (samples, rows)."""
+    rows = x.shape[1]
+    noise = Noise(1, memory_s=300.0, level_s=30.0)
+    noise.move(np.full(rows, -1))
+    explained = np.zeros(x.shape) if explained is None else explained
+    for t, each in enumerate(x):
+        noise.learn(each[None], 1.0, np.full(rows, held(t)), explained[t][None])
+    return np.median(noise.tails)
+
+
+def test_tails_are_those_upwards():
+    """Waiting is never less than none: its noise leans upwards."""
+    waits = np.log(0.01 + 0.01 * np.random.default_rng(3).lognormal(0.0, 0.6, (2000, 40)))
+    assert tails(waits) < 10.0
+    assert tails(-waits) > 30.0
+
+
+def test_what_own_load_explains_is_no_tail():
+    luck = np.random.default_rng(4)
+    bursts = 0.3 * (luck.random((2000, 40)) < 0.08)
+    x = luck.normal(0.0, 0.2, bursts.shape) + 4.0 * bursts
+    assert tails(x) < 4.0
+    assert tails(x, (4.0 * bursts) ** 2) > 30.0
+
+
+def test_what_a_contention_begins_with_is_no_tail():
+    """It is noticed with its third sample; every minute there is one, of 20 s."""
+    noise = np.random.default_rng(5).normal(0.0, 0.02, (2000, 40))
+    suffers = noise + 0.3 * (np.arange(2000) % 60 < 20)[:, None]
+    assert tails(suffers, held=lambda t: 2 <= t % 60 < 20) > 30.0
+    assert tails(suffers, held=lambda t: 12 <= t % 60 < 20) < 10.0
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.7])
