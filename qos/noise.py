@@ -23,7 +23,10 @@ CLIP = 5.0
 # Before so many samples a variance is not known to better than a third, and nothing is said.
 LEAST_SAMPLES = 20
 _FLOOR = 1e-8  # Variance, in square logs: a signal that never moves is measured to 1e-4 at best.
-_MAX_PHI = 0.95
+# Of a step every later sample tells (1 - φ)² of what its first one does: here a dozen of them as much as that.  With a
+# greater φ all would rest on the first, and what comes by and by would be taken for wander.  What φ lacks shows in
+# `inflation`.
+_MAX_PHI = 0.7
 _FAR = 0.0455  # Of a Gaussian lies beyond two standard deviations,
 _T_EXCESS = 0.146  # and so much more of Student's t, times its degrees of freedom.
 # A sample beyond has its say of the tails when so many have followed: with which a contention began is known by then.

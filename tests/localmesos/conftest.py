@@ -26,7 +26,7 @@ from serenity.wire.transport.recordio import RecordReader
 from tests.localmesos.machines import UUIDS, World
 
 Json = dict[str, Any]
-TIMEOUT_S = 20.0
+TIMEOUT_S = 45.0  # A real agent sends an update again after 10 s, then after 20 s more.
 CAPABILITIES = (
     "REVOCABLE_RESOURCES", "PARTITION_AWARE", "TASK_KILLING_STATE", "MULTI_ROLE", "RESERVATION_REFINEMENT",
 )  # fmt: skip

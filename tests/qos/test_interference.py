@@ -24,7 +24,7 @@ def ar1(luck, n, rows, phi, sigma):
     return x
 
 
-@pytest.mark.parametrize("phi", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("phi", [0.0, 0.4, 0.65])
 def test_noise_learns_autocorrelation_and_size_across_a_jump(phi):
     x = ar1(np.random.default_rng(1), 1500, 40, phi, 0.02)
     x[900:] += 0.5
@@ -35,6 +35,16 @@ def test_noise_learns_autocorrelation_and_size_across_a_jump(phi):
     assert np.median(noise.phi) == pytest.approx(phi, abs=0.06)
     assert np.median(noise.sigma) == pytest.approx(0.02, rel=0.08)
     assert np.median(noise.inflation) == pytest.approx(1.0, abs=0.25)
+
+
+def test_what_wanders_more_than_it_may_shows_in_the_variance_of_means():
+    x = ar1(np.random.default_rng(1), 1500, 40, 0.9, 0.02)
+    noise = Noise(1, memory_s=300.0, level_s=30.0)
+    noise.move(np.full(40, -1))
+    for each in x:
+        noise.learn(each[None], 1.0, np.zeros(40, dtype=bool), np.zeros((1, 40)))
+    assert np.median(noise.phi) == 0.7
+    assert np.median(noise.inflation[-1]) > 1.5
 
 
 def tails(x, explained=None, held=lambda t: False):
@@ -87,6 +97,24 @@ def test_shifts_are_unbiased_and_as_uncertain_as_they_say(phi, step):
     assert np.mean(error) == pytest.approx(0.0, abs=4 * sigma / np.sqrt(rows))
     assert np.std(error / np.sqrt(seen.variance[0, 0])) == pytest.approx(1.0, abs=0.12)
     assert (seen.variance[0, 1] > 1e9).all(), "what was not measured is evidence for nothing"
+
+
+def test_what_comes_by_and_by_is_no_wander():
+    """Of a signal that wanders a step is told by its first sample alone, and of a rise over 40 s nothing."""
+    rows = 40
+    x = 3.0 + ar1(np.random.default_rng(7), 1040, rows, 0.93, 0.011)
+    x[1000:] += np.linspace(0.0, 0.6, 40)[:, None]
+    noise = Noise(SIGNALS, memory_s=300.0, level_s=30.0)
+    noise.move(np.full(rows, -1))
+    samples = np.full((1040, SIGNALS + OWN, rows), np.nan)
+    samples[:, 0] = x
+    for each in samples[:, :SIGNALS]:
+        noise.learn(each, 1.0, np.zeros(rows, dtype=bool), np.zeros((SIGNALS, rows)))
+    inflation = np.maximum(noise.inflation[-1], 1.0)[None]
+    past = Past(samples[-100:], noise.phi, noise.sigma, noise.tails, inflation, noise.wander[None])
+    seen = shifts(past, np.array([40]), 60)
+    assert np.median(seen.delta[0, 0]) > 0.2, "the mean of the rise is 0.3"
+    assert np.median(seen.delta[0, 0] / np.sqrt(seen.variance[0, 0])) > 4.0
 
 
 def test_own_load_explains_waiting(made):
