@@ -6,8 +6,10 @@ import base64
 import os
 import queue
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -152,16 +154,22 @@ def test_tasks_come_and_go_and_the_executor_ends_in_order(framework, marker, sha
     assert shared.processes_of(marker) == []
 
 
-def test_a_killed_executor_takes_all_of_its_tasks_with_it(framework, marker, shared):
+def test_a_killed_executor_takes_all_of_its_tasks_with_it(framework, marker, shared, tmp_path):
     be = framework(tree=("sh", "-c", f"echo $PPID > ppid; setsid sleep {marker} & sleep {marker}"))
     running = be.wait_for("tree", "TASK_RUNNING")
-    executor_pid = running.get("container_status", {}).get("executor_pid")
+    container = running.get("container_status", {})
+    executor_pid = container.get("executor_pid")
     eventually(lambda: len(shared.processes_of(marker)) == 3, "the tree runs")
     assert executor_pid, running
     os.kill(executor_pid, signal.SIGKILL)
     failed = be.wait_for("tree", *ENDED)
     assert (failed["state"], failed["source"]) == ("TASK_FAILED", "SOURCE_AGENT")
     eventually(lambda: shared.processes_of(marker) == [], "nothing of it is left", within_s=5.0)
+    # Mesos may have killed its guardian, too, before that removed the cgroups.
+    undo = [sys.executable, "-P", "-m", "serenity.executor", "--undo", "--run-dir", str(tmp_path)]
+    assert subprocess.run(undo, stdout=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
+    name = f"serenity-*{container['container_id']['value']}*"
+    assert list(Path("/sys/fs/cgroup").rglob(name)) == []
 
 
 @pytest.mark.parametrize(
