@@ -36,8 +36,9 @@ _AGGRESSORS = 6
 _AGGRESSOR_MEM_BYTES = 160 * MIB
 _HARMLESS_CPUS = 0.05
 # Of the slack, what the aggressors ask for: when production catches up after the second phase it uses more than ever
-# before, the slack shrinks by that, and aggressors who had all of it would be held to what is left, and hurt nobody.
-_AGGRESSORS_SHARE = 0.75
+# before, the slack shrinks by that, by more than half on a machine that is fast just then, and aggressors who had
+# more than is left would be held to it, hurt nobody, and not be evicted.
+_AGGRESSORS_SHARE = 0.4
 # Of the protected phase: how long what is throttled is held before it is given back; and of its allocation, how much a
 # second.  With the defaults, half a minute and a tenth, nobody would see who hurts again, and is evicted.
 _HOLD_SHARE = 0.2
