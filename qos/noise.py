@@ -56,7 +56,8 @@ class Noise:
         self._memory_s = memory_s
         self._level_s = level_s
         self._state = {name: np.full((width, 0), fresh) for name, fresh in _FRESH.items()}
-        self._beyond = Ring(_LATER + 1, width, np.nan)  # Of the newest innovations 1 where one is.
+        # Of the newest innovations 1 for one that is far above, else 0; NaN where none was judged.
+        self._newest_far = Ring(_LATER + 1, width, np.nan)
         self.means = np.zeros((len(SCALES_S), width, 0))  # Running means of innovations, standardised.
         self._running = np.zeros((len(SCALES_S), width, 0))
         self.inflation = np.ones((len(SCALES_S), width, 0))
@@ -67,7 +68,7 @@ class Noise:
     def move(self, places: Places) -> None:
         for name, fresh in _FRESH.items():
             self._state[name] = moved(self._state[name], places, fresh)
-        self._beyond.move(places)
+        self._newest_far.move(places)
         self.means, self._running = moved(self.means, places, 0.0), moved(self._running, places, 0.0)
         self.inflation = moved(self.inflation, places, 1.0)
         self.wander = moved(self.wander, places, 1e-3)
@@ -151,8 +152,8 @@ class Noise:
         self._learn_tails(is_far, slow, free)
 
     def _learn_tails(self, is_far: Floats, slow: float, free: Floats) -> None:
-        self._beyond.push(0.0, is_far)
-        is_far = self._beyond.window(_LATER + 1)[0]
+        self._newest_far.push(0.0, is_far)
+        is_far = self._newest_far.window(_LATER + 1)[0]
         weight = 1.0 / (self._state["count"] + LEAST_SAMPLES)
         np.maximum(slow, weight, out=weight)
         weight *= free

@@ -110,6 +110,7 @@ def _innovations(x: Floats, phi: Floats) -> tuple[Floats, Floats]:
 
 
 def _explained(earlier: Floats, since: Floats) -> Floats:
+    """Variance for what the container's own doing may explain, as it has grown from the mean before to that since."""
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = since[0] / since[1] - earlier[0] / earlier[1]
     # Work of which too little was counted says less than CPU, which is nearly always measured.

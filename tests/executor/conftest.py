@@ -293,9 +293,13 @@ class RunningExecutor:
 
     def cgroups(self) -> list[Path]:
         """Those of this executor that exist."""
+        return self.cgroups_of(self.agent.container_id)
+
+    @staticmethod
+    def cgroups_of(container_id: str) -> list[Path]:
         walked = os.walk("/sys/fs/cgroup")  # Which others may be removing; `glob` would object.
         ours = ((folder, name) for folder, names, _ in walked for name in names if name.startswith("serenity-"))
-        return [Path(folder, name) for folder, name in ours if self.agent.container_id in name]
+        return [Path(folder, name) for folder, name in ours if container_id in name]
 
     def output(self, task_id: str, name: str = "stdout") -> str:
         return (self.sandbox / "tasks" / task_id / name).read_text()

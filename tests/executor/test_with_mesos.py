@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -168,8 +167,7 @@ def test_a_killed_executor_takes_all_of_its_tasks_with_it(framework, marker, sha
     # Mesos may have killed its guardian, too, before that removed the cgroups.
     undo = [sys.executable, "-P", "-m", "serenity.executor", "--undo", "--run-dir", str(tmp_path)]
     assert subprocess.run(undo, stdout=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
-    name = f"serenity-*{container['container_id']['value']}*"
-    assert list(Path("/sys/fs/cgroup").rglob(name)) == []
+    assert shared.cgroups_of(container["container_id"]["value"]) == []
 
 
 @pytest.mark.parametrize(
