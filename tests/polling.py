@@ -11,7 +11,7 @@ T = TypeVar("T")
 _PAUSE_S = 0.02
 
 
-def eventually(look: Callable[[], T], what: str = "it", within_s: float = 30.0) -> T:
+def eventually(look: Callable[[], T], what: str = "it", within_s: float = 60.0) -> T:
     """The first true value of `look`; fails the test, naming `what` and the last value, when there is none in time."""
     deadline = time.monotonic() + within_s
     while not (seen := look()):
