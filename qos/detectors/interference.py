@@ -336,7 +336,7 @@ class Interference:
                 self._settle(episode, place, age, interval_s)
             if self._recovered(episode, place, age):
                 del self._episodes[name]
-                self._start[place] = frame.t - 2 * interval_s
+                self._start[place] = frame.t  # Of the samples that told of it, the oldest may still have been harmed.
             elif self._gone(episode, age, interval_s) or frame.t - episode.noticed > self._parameters.give_up_s:
                 del self._episodes[name]
                 self._renew(place, frame.t - _GONE_S)

@@ -276,6 +276,21 @@ def test_who_waits_a_little_is_believed_where_a_neighbour_waits_since_the_same_m
     assert seen == found
 
 
+def test_what_was_harmed_a_moment_ago_is_no_baseline(made):
+    """Somebody else begins soon after a contention has ended, and harms nobody."""
+    luck, detector, wander, found = np.random.default_rng(0), Interference(InterferenceParameters()), 0.0, []
+    for t in range(380):
+        wander = 0.7 * wander + luck.normal(0.0, 0.01)
+        slow, misses, holds = (2.3, 4.0, 0.5) if 240 <= t < 300 else (1.0, 1.0, 1.0)
+        web = {"cpu": 1.0, "cycles": 3e9 * slow * np.exp(wander), "instructions": 3e9}
+        web["llc_misses"], web["llc_bytes"] = [3e6 * misses, 4e6 * holds] * luck.lognormal(0.0, 0.05, 2)
+        hog = made.best_effort("hog", cpu=0.5, llc_bytes=2e7 if 240 <= t < 300 else 1e5)
+        other = made.best_effort("other", cpu=4.0 if t >= 312 else 0.1, llc_bytes=1e5)
+        frame = made.frame(float(t), made.production("web", None, **web), hog, other, node=NODE)
+        found += [t for _ in detector.step(frame)]
+    assert 240 <= found[0] <= 243 and found[-1] <= 302
+
+
 def test_what_was_not_measured_is_counted(made):
     service = Service(made)
     service.seconds(150, burning=0.05)
