@@ -22,6 +22,7 @@ from serenity.qos.frame import Floats
 Ints = npt.NDArray[np.intp]
 # A level from fewer samples is none.
 LEAST_BEFORE = 6
+_COUNTED = 0.9  # Of the samples in which CPU was measured; a few are always missing.
 _UNKNOWN = 1e12  # Variance of what was not measured: no evidence for anything.
 
 
@@ -113,7 +114,8 @@ def _explained(earlier: Floats, since: Floats) -> Floats:
     """Variance for what the container's own doing may explain, as it has grown from the mean before to that since."""
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = since[0] / since[1] - earlier[0] / earlier[1]
-    # Work of which too little was counted says less than CPU, which is nearly always measured.
-    counted = 2.0 * earlier[1, :, 0] >= earlier[1, :, 1]
+    # CPU is nearly always measured.  Work that was not counted in a lull would seem never to have been less, while
+    # signals that are measured all along were lower then.
+    counted = earlier[1, :, 0] >= _COUNTED * earlier[1, :, 1]
     grown[:, 0] = np.where(np.isfinite(grown[:, 0]) & counted, grown[:, 0], grown[:, 1])
     return signals.explained(grown)

@@ -130,6 +130,21 @@ def test_own_load_explains_waiting(made):
     assert variance == pytest.approx((signals.SIGNALS[signals.DELAY].load_response * np.log(2.0)) ** 2, rel=1e-3)
 
 
+def test_waiting_after_a_lull_is_not_compared_with_that_in_it(made):
+    """In the lull neither instructions were counted nor was there anybody to wait for: work has not grown, CPU has."""
+    x = np.full((80, SIGNALS + OWN, 1), np.nan)
+    x[:, signals.DELAY] = -3.0
+    x[:, SIGNALS], x[:, SIGNALS + 1] = 20.0, 1.0
+    x[10:35, signals.DELAY], x[10:35, SIGNALS], x[10:35, SIGNALS + 1] = -4.5, np.nan, -3.0
+    shape = (SIGNALS, 1)
+    past = Past(
+        x, np.zeros(shape), np.full(shape, 1e-3), np.full(shape, 50.0), np.ones((1, *shape)), np.zeros((1, *shape))
+    )
+    seen = shifts(past, np.array([10]), 60)
+    assert seen.delta[0, signals.DELAY, 0] > 0.5
+    assert seen.delta[0, signals.DELAY, 0] < np.sqrt(seen.variance[0, signals.DELAY, 0])
+
+
 def test_a_rare_rise_is_worth_more_than_a_usual_one(made):
     def worth_at_the_end(pauses):
         pressure, coincidence = Pressure(), Coincidence(3600.0)
