@@ -99,21 +99,20 @@ class Pressure:
         return rise
 
     def greatest_rises(self, spans: Sequence[int]) -> Floats:
-        """Of any row, over the newest samples of each span less those of as many before; (spans, resources).
+        """Of any row, over the newest samples of each span less those of as many before, as beginnings.
 
-        Twice the span, and one sample more, must be there.
+        Shape (spans, resources).  Twice the span, and one sample more, must be there.
         """
         if not spans:
             return np.zeros((0, len(RESOURCES)))
         sums = self._ring.window(2 * max(spans) + 1)
         back = -1 - np.array(spans)
         middle, count = sums[back], np.array(spans, dtype=np.float64)[:, None, None]
-        rise = sums[-1] - middle
-        rise /= count
+        now = sums[-1] - middle
+        now /= count
         middle -= sums[2 * back + 1]
         middle /= count
-        rise -= middle
-        greatest: Floats = rise.max(axis=2)
+        greatest: Floats = _begun(now - middle, now).max(axis=2)
         return greatest
 
 
@@ -182,7 +181,7 @@ class Coincidence:
             for width, reached in enumerate(bins):
                 self._recent.append(_Rises(t, t - self.WIDTHS_S[width], width, reached))
         self._known.push(t, worth)
-        begun = pressure.rise(1, dt_s, self.WIDTHS_S[0]).max(axis=1)
+        begun = _begun(pressure.rise(1, dt_s, self.WIDTHS_S[0]), pressure.mean(0, 1)).max(axis=1)
         self._begun = self._worth(self._bins(begun[None]))[0]
 
     def evidence(self, ages: Ints, dt_s: float) -> Floats:
@@ -232,3 +231,13 @@ class Coincidence:
     def _bins(rises: Floats) -> Ints:
         octaves = np.log2(np.maximum(rises, 1e-7))
         return np.minimum(np.maximum(4.0 * (octaves + 24.0), 0.0), len(_BIN) - 1.0).astype(np.intp)
+
+
+def _begun(rise: Floats, now: Floats) -> Floats:
+    """What of a rise to `now` is a beginning: all, where it has at least doubled; less, the more was there before.
+
+    Else whoever holds half of a cache would seem to begin with each of its wiggles, as large as others' starts.
+    """
+    begun: Floats = np.maximum(rise, 0.0)
+    begun *= np.minimum(1.0, 2.0 * begun / np.maximum(now, 1e-12))
+    return begun
