@@ -40,6 +40,7 @@ class Past:
     freedom: Floats  # Degrees of freedom, the tails of a single innovation.
     inflation: Floats
     wander: Floats
+    interval_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,13 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     spread = q * (first + q * later) / information
     variance = sigma2 / information + spread**2 * level_variance
     variance = variance * past.inflation + past.wander**2 + _explained(earlier[:, :, count:], since[:, :, count:])
+    level += reference
+    freedom = np.minimum(past.freedom, signals.most_freedom(level, past.interval_s))
     return Shifts(
         delta=np.where(usable, weighed / information, 0.0),
         variance=np.where(usable, variance, _UNKNOWN),
-        tails=past.freedom * np.maximum(first + later, 1.0),
-        level=level + reference,
+        tails=freedom * np.maximum(first + later, 1.0),
+        level=level,
     )
 
 

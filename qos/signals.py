@@ -55,6 +55,7 @@ WAITS = np.array([each.wait for each in SIGNALS])
 _OFFSET = np.where(WAITS, LEAST_SHARE, 0.0)[:, None]
 LOAD_RESPONSE = np.array([each.load_response for each in SIGNALS])
 EXPLAINED_BY = np.array([OWN.index(each.explained_by) for each in SIGNALS])
+_WAIT_FREEDOM = 4.0  # Of no share at all, in the mean over a second.
 # The columns that `look` looks at.
 READS = frozenset(("cpu", "cycles", "instructions", "llc_misses", "llc_bytes", "run_delay", "rss_bytes", "io_bytes"))
 READS |= {"psi_io", "psi_memory", "sli"}
@@ -99,6 +100,18 @@ def explained(grown: Floats) -> Floats:
     response: Floats = LOAD_RESPONSE[:, None] * grown.take(EXPLAINED_BY, axis=-2)
     response *= response
     return response
+
+
+def most_freedom(level: Floats, interval_s: float) -> Floats:
+    """Degrees of freedom beyond which no signal's tails are believed to be thinner, where it is at `level`, in logs.
+
+    Lognormal noise leans upwards once LEAST_SHARE is added.  Of a share of that size, and three times it, which varies
+    by half a log from second to second, log(share + LEAST_SHARE) is as often beyond four and five deviations as t with
+    8 and 16 (simulated); that is proportional to what is added up.  What own load may explain can hide it from the
+    tails that are learnt.  The mean over a longer interval leans less.  Shapes (…, signals, containers).
+    """
+    thinnest = _WAIT_FREEDOM * np.exp(level) / LEAST_SHARE * max(1.0, interval_s)
+    return np.where(WAITS[:, None], thinnest, np.inf)
 
 
 def value(signal: int, logs: float) -> float:

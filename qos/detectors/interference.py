@@ -233,6 +233,7 @@ class Interference:
             self._noise.tails[:, rows],
             inflation,
             self._noise.wander[:, rows] * np.minimum(1.0, ages * interval_s / 60.0)[:, None, None],
+            interval_s,
         )
 
     def _before(self, interval_s: float) -> int:

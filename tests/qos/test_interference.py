@@ -10,11 +10,13 @@ from bench.qos_delay import bound, delays
 from serenity.qos import signals
 from serenity.qos.detectors.interference import Interference, InterferenceParameters
 from serenity.qos.frame import Node
+from serenity.qos.mechanisms import MECHANISMS, interference
 from serenity.qos.noise import Noise
 from serenity.qos.pressure import CPU, Coincidence, Pressure
-from serenity.qos.shifts import Past, shifts
+from serenity.qos.shifts import Past, Shifts, shifts
 
 SIGNALS, OWN = len(signals.SIGNALS), len(signals.OWN)
+CPU_MECHANISM = [each.cause for each in MECHANISMS].index("cpu")
 
 
 def ar1(luck, n, rows, phi, sigma):
@@ -175,6 +177,36 @@ def test_rises_of_a_contention_are_unlearnt_when_it_comes_to_light(made):
         return coincidence.evidence(at, 1.0)[0, CPU]
 
     assert worth_of_the_last(contended=True) > 2.0 * worth_of_the_last(contended=False)
+
+
+def test_who_holds_much_begins_with_none_of_its_wiggles(made):
+    """They are as large as another's starts, and during a contention nothing is learnt of them."""
+    luck, pressure, coincidence = np.random.default_rng(9), Pressure(), Coincidence(3600.0)
+    for t in range(700):
+        more = luck.uniform(0.9, 1.1) if t < 680 else 1.15
+        hog = made.best_effort("hog", cpu=5.0 * more if t >= 600 else 0.1)
+        other = made.best_effort("b", cpu=0.5 if t % 100 < 50 else 0.05)
+        pressure.observe(made.frame(float(t), hog, other, node=NODE))
+        coincidence.observe(pressure, float(t), 1.0, [600.0] if t >= 603 else [])
+    start, wiggle = (coincidence.evidence(np.array([age]), 1.0)[0, CPU] for age in (100, 20))
+    assert start > 30.0 and wiggle < 5.0
+
+
+def test_noise_near_nothing_is_no_evidence_of_waiting():
+    """Of likelihood ratios the mean is 1 where nothing has changed; a few times that is as good as a model is."""
+    luck, samples, shape = np.random.default_rng(11), 2, (1, SIGNALS, 100_000)
+    noise = np.log(signals.LEAST_SHARE * (1.0 + luck.lognormal(0.0, 0.5, (samples, shape[-1]))))
+    level = np.full(shape, np.median(noise))
+    delta, variance = np.zeros(shape), np.full(shape, 1e12)
+    delta[0, signals.DELAY] = noise.mean(axis=0) - np.median(noise)
+    variance[0, signals.DELAY] = np.quantile(np.abs(noise - np.median(noise)), 0.683) ** 2 / samples
+
+    def mean_ratio(freedom):
+        seen = Shifts(delta, variance, np.broadcast_to(samples * freedom, shape), level)
+        return np.exp(interference(seen)[0][CPU_MECHANISM]).mean()
+
+    thin = np.full((SIGNALS, 1), 50.0)
+    assert mean_ratio(np.minimum(signals.most_freedom(level[0], 1.0), thin)) < 3.0 < mean_ratio(thin)
 
 
 NODE = Node(cpus=8.0, llc_bytes=3e7, mem_bw=2e10)
