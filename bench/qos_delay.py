@@ -8,6 +8,9 @@ changed sample from an unchanged one (Lorden, Procedures for reacting to a chang
 distribution, 1971).  Here the signal is io pressure with white noise of known size, which no
 phase of a program explains, beside a best-effort task that is always busy, so that no
 coincidence helps: the detector has to find time, size and mechanism by itself.
+
+Of a slowdown that comes by and by, each sample tells as much as it has grown by then: the bound is when
+their divergences have come to ln(ARL0) (Lai, Information bounds and quick detection of parameter changes, 1998).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ BASE = 0.05  # Share of time.
 QUIET_S, HURT_S = 400, 120
 
 
-def delays(slowdown: float, onsets: int, false_alarm_days: float, seed: int = 1) -> list[float]:
+def delays(slowdown: float, onsets: int, false_alarm_days: float, rise_s: float = 0.0, seed: int = 1) -> list[float]:
     """Samples from the onset to the frame that tells, the first being 1; of parallel containers on one node."""
     luck = np.random.default_rng(seed)
     rows = tuple(Container(f"p{i}", PRODUCTION, "p", 1.0, 1.0) for i in range(onsets))
@@ -36,7 +39,7 @@ def delays(slowdown: float, onsets: int, false_alarm_days: float, seed: int = 1)
     detector = Interference(replace(InterferenceParameters(), false_alarm_days=false_alarm_days))
     found: dict[str, float] = {}
     for t in range(QUIET_S + HURT_S):
-        level = BASE + (slowdown if t >= QUIET_S else 0.0)
+        level = BASE + (slowdown * grown(t - QUIET_S + 1, rise_s) if t >= QUIET_S else 0.0)
         waits = np.maximum((level + LEAST_SHARE) * np.exp(luck.normal(0.0, NOISE, onsets + 1)) - LEAST_SHARE, 0.0)
         waits[-1] = 0.0
         use = np.full(onsets + 1, 1.0)
@@ -46,10 +49,21 @@ def delays(slowdown: float, onsets: int, false_alarm_days: float, seed: int = 1)
     return [found.get(each.id, math.inf) for each in rows[:-1]]
 
 
-def bound(slowdown: float, false_alarm_days: float) -> float:
-    """In samples of a second; the change is a step of the logarithm, in Gaussian noise."""
-    step = math.log((BASE + slowdown + LEAST_SHARE) / (BASE + LEAST_SHARE))
-    return math.log(false_alarm_days * 86400.0) / (step * step / (2.0 * NOISE * NOISE))
+def grown(sample: int, rise_s: float) -> float:
+    """What share of the slowdown is there at that sample, the first being 1."""
+    return min(1.0, sample / rise_s) if rise_s else 1.0
+
+
+def bound(slowdown: float, false_alarm_days: float, rise_s: float = 0.0) -> float:
+    """In samples of a second; the change is one of the logarithm's level, in Gaussian noise."""
+    needed, sample = math.log(false_alarm_days * 86400.0), 0
+    while True:
+        sample += 1
+        shift = math.log1p(slowdown * grown(sample, rise_s) / (BASE + LEAST_SHARE))
+        tells = shift * shift / (2.0 * NOISE * NOISE)
+        if tells >= needed:
+            return sample - 1 + needed / tells
+        needed -= tells
 
 
 def main() -> None:
@@ -61,9 +75,11 @@ def main() -> None:
     told = [
         {
             "slowdown": slowdown,
-            "mean_delay_s": round(float(np.mean(delays(slowdown, chosen.onsets, days))), 2),
-            "bound_s": round(bound(slowdown, days), 2),
+            "rise_s": rise_s,
+            "mean_delay_s": round(float(np.mean(delays(slowdown, chosen.onsets, days, rise_s))), 2),
+            "bound_s": round(bound(slowdown, days, rise_s), 2),
         }
+        for rise_s in (0.0, 20.0, 40.0, 60.0)
         for slowdown in (0.08, 0.1, 0.2, 0.4)
     ]
     print(json.dumps({"false_alarm_days": days, "noise_logs": NOISE, "delays": told}))
