@@ -92,7 +92,8 @@ class Production:
     """Runs `services` until `stop`, which tears its framework down."""
 
     def __init__(self, master: str, user: str, services: Sequence[Service]) -> None:
-        self._waiting = {service.name: service for service in services}
+        self._services = {service.name: service for service in services}
+        self._waiting = dict(self._services)
         self._lock = threading.Lock()
         self._states: dict[str, str] = {}
         self._trouble: str | None = None
@@ -151,7 +152,9 @@ class Production:
         name, state = status["task_id"]["value"], status["state"]
         with self._changed:
             self._states[name] = state
-            if state in _TERMINAL:
+            if status.get("reason") == "REASON_INVALID_OFFERS":  # Rescinded meanwhile: the next one will do.
+                self._waiting[name] = self._services[name]
+            elif state in _TERMINAL:
                 self._trouble = f"production task {name} ended: {state} {status.get('message', '')}".strip()
             self._changed.notify_all()
         driver.acknowledgeStatusUpdate(status)

@@ -113,9 +113,10 @@ def test_two_real_cgroups(hierarchy):
     started = []
     try:
         rows = []
-        for name, code in zip(names, ("while True: pass", "import time; time.sleep(60)"), strict=True):
+        busy, idle = (sys.executable, "-S", "-c", "while True: pass"), ("sleep", "60")
+        for name, command in zip(names, (busy, idle), strict=True):
             (hierarchy / name).mkdir()
-            started.append(subprocess.Popen([sys.executable, "-S", "-c", code]))
+            started.append(subprocess.Popen(command))
             (hierarchy / name / "cgroup.procs").write_text(str(started[-1].pid))
             rows.append(Row(Container(name, PRODUCTION, name, 1.0, 0.0, container=name), started[-1].pid))
         sample = lambda: Draft(rows, lambda: ProcessTable(()))  # noqa: E731
