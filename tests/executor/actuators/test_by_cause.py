@@ -15,6 +15,7 @@ from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.corrector import Corrector
 from serenity.executor.corrections.originals import record_file
 from tests.executor.actuators.conftest import NAME, cores_used, states
+from tests.polling import eventually
 
 QUARTER = Allowance(0.2, 0.8)
 
@@ -44,8 +45,9 @@ def test_a_frozen_task_runs_for_its_sigterm_and_no_faster_than_before(burner, co
     if "freezer" not in cgroup.folders:
         pytest.skip("no freezer cgroups here")
     corrector.throttle(target, QUARTER)
-    assert corrector.freeze(target) == "cpu quota, 0.20 of 0.80 cores; cgroup freezer, frozen"
-    assert cores_used(burner.pid, 0.3) == 0
+    # A busy machine may take longer than the corrector waits: it says "freezing" then.
+    assert corrector.freeze(target).startswith("cpu quota, 0.20 of 0.80 cores; cgroup freezer, fr")
+    eventually(lambda: cores_used(burner.pid, 0.3) == 0, "the frozen process to stand still")
     corrector.let_end("t1")
     assert 0 < cores_used(burner.pid, 0.6) < 0.35
     os.killpg(burner.pid, signal.SIGTERM)
