@@ -9,7 +9,9 @@ import numpy as np
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
 from tests.polling import eventually
 
-# A pipeline that computes until it is told to go on, in Python: it wants the interpreter's lock all the while.
+# A pipeline that computes until it is told to go on, in Python: it wants the interpreter's lock all the while.  Who lets
+# go of that more often than every 5 ms, as for looking at a file, and takes it again at once, is never asked for it: each
+# time the others wake too late, and wait anew.  So it looks rarely.
 ENDLESS = """
 import os, sys
 if sys.argv[0] == "-m":  # The executor, not what it starts.
@@ -18,7 +20,7 @@ if sys.argv[0] == "-m":  # The executor, not what it starts.
     def endless(self, frame):
         open(folder + "/ticking", "w").close()
         while not os.path.exists(folder + "/go-on"):
-            for _ in range(100_000):
+            for _ in range(3_000_000):
                 pass
         open(folder + "/ticked", "w").close()
         return step(self, frame)
