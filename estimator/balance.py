@@ -144,10 +144,10 @@ class Balance:
         self._told_closed = closed
 
     def _overcommitment(self) -> Overcommitment:
-        """What best-effort holds beyond the slack; without fresh data nobody can say, and nobody is accused."""
+        """What best-effort certainly holds too much; without fresh data nobody can say, and nobody is accused."""
         if not self._slack.fresh:
             return Overcommitment()
-        beyond = self._held.now.beyond(self._total)
+        beyond = self._held.now.beyond(Amount.floor(self._slack.at_most_cpus, self._slack.at_most_mem_bytes))
         return Overcommitment(cpus=beyond.cpus, mem_bytes=beyond.mem_bytes)
 
     def _valve_moved(self, how: str, why: str) -> None:

@@ -39,8 +39,8 @@ class Bounds:
     ceiling: Room
 
     def apply(self, slack: Slack) -> Slack:
-        cpus = min(max(0.0, slack.cpus - self.reserve.cpus), self.ceiling.cpus)
-        mem_bytes = min(max(0.0, slack.mem_bytes - self.reserve.mem_bytes), self.ceiling.mem_bytes)
+        cpus, mem_bytes = self._within(slack.cpus, slack.mem_bytes)
+        at_most_cpus, at_most_mem_bytes = self._within(slack.at_most_cpus, slack.at_most_mem_bytes)
         why = [
             f"{name} is bounded by this agent's {bound}"
             for name, found, reserve, ceiling in (
@@ -50,7 +50,20 @@ class Bounds:
             for bound, binds in (("reserve", reserve > 0 and found > 0), ("ceiling", found - reserve > ceiling))
             if binds
         ]
-        return replace(slack, cpus=cpus, mem_bytes=mem_bytes, why=(*slack.why, *why))
+        return replace(
+            slack,
+            cpus=cpus,
+            mem_bytes=mem_bytes,
+            why=(*slack.why, *why),
+            at_most_cpus=at_most_cpus,
+            at_most_mem_bytes=at_most_mem_bytes,
+        )
+
+    def _within(self, cpus: float, mem_bytes: float) -> tuple[float, float]:
+        return (
+            min(max(0.0, cpus - self.reserve.cpus), self.ceiling.cpus),
+            min(max(0.0, mem_bytes - self.reserve.mem_bytes), self.ceiling.mem_bytes),
+        )
 
 
 def _cpus(text: str) -> float:

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from serenity.estimator.last_used import LastUsed
+from serenity.estimator.machine_memory import MachineMemory
 from serenity.estimator.predictors import DEFAULT_PREDICTOR, PREDICTORS
-from serenity.estimator.predictors.prediction import Json, Peaks, Prediction, Predictor
+from serenity.estimator.predictors.prediction import Json, Predictor
 from serenity.estimator.report import ReportParameters
 from serenity.estimator.slack import Limits, Slack, slack
 from serenity.estimator.sliding import SlidingMax
 from serenity.qos.filters import FILTERS, Filter
-from serenity.qos.frame import COLUMNS, Frame
+from serenity.qos.frame import COLUMNS, Bools, Frame
 from serenity.qos.pipeline import PipelineFile, stages
-from serenity.qos.rows import Places
+from serenity.qos.rows import moved
 from serenity.qos.stages import PipelineError, build, convert
 
 
@@ -62,32 +64,29 @@ class SlackPipeline:
         self._steady = SteadyTime()
         self._least_cpus = SlidingMax(pipeline.report.rise_s)
         self._least_mem_bytes = SlidingMax(pipeline.report.rise_s)
-        # Memory on the machine that is not best-effort's: one more series whose peak counts.
-        self._other_mem_bytes = SlidingMax(pipeline.report.rise_s)
+        self._last_used = LastUsed()
+        self._machine = MachineMemory(pipeline.report.rise_s)
 
     def step(self, frame: Frame) -> Slack:
         frame = replace(frame, t=self._steady.of(frame.t))
         seen = frame
         for each in self._stages.filters:
             seen = each.step(seen)
-        if not seen.production.all():
-            seen = seen.select(seen.production)
         production = frame.select(frame.production)
-        prediction = _of_all(production, seen, self._stages.predictor.step(seen))
-        now = slack(production, prediction, self._other_mem(frame), self._stages.limits)
+        prediction = self._stages.predictor.step(_as_seen(production, seen))
+        others_bytes, limits = self._machine.others_bytes(frame), self._stages.limits
+        now = slack(production, prediction.without(_left_out(production, seen)), others_bytes, limits)
+        last_used = self._last_used.step(production, prediction)
+        most = slack(production, prediction.where_unknown(last_used), others_bytes, limits)
+        if self._machine.lost:
+            now = replace(now, fresh=False, why=(*now.why, "the machine's memory cannot be read"))
         return replace(
             now,
             cpus=-self._least_cpus.add(frame.t, -now.cpus),
             mem_bytes=-self._least_mem_bytes.add(frame.t, -now.mem_bytes),
+            at_most_cpus=most.cpus,
+            at_most_mem_bytes=most.mem_bytes,
         )
-
-    def _other_mem(self, frame: Frame) -> float:
-        used_bytes = frame.readings.get("mem_used_bytes", math.nan)
-        if not math.isfinite(used_bytes):
-            return math.nan
-        # The machine does not count page cache as used: best-effort's, taken off, would raise the slack it runs on.
-        not_cache_bytes = frame.column("rss_bytes") - np.nan_to_num(frame.column("cache_bytes"))
-        return self._other_mem_bytes.add(frame.t, used_bytes - float(np.nansum(not_cache_bytes[~frame.production])))
 
     @property
     def learnt_by(self) -> Mapping[str, Any]:
@@ -124,16 +123,23 @@ class SteadyTime:
         return self.last_t
 
 
-def _of_all(production: Frame, seen: Frame, prediction: Prediction) -> Prediction:
-    """The prediction with a row for each of `production`: NaN for those that the filters left out."""
+def _as_seen(production: Frame, seen: Frame) -> Frame:
+    """All of `production` as filters left it: those that they took out are there, and were not measured.
+
+    What a predictor remembers of a container dies with it, and should not because a filter looks away for a second.
+    """
     if seen.ids == production.ids:
-        return prediction
-    at = {name: row for row, name in enumerate(production.ids)}
-    places = np.array([at[name] for name in seen.ids], dtype=np.intp)
-    return Prediction(*(_spread(each, places, len(production)) for each in (prediction.cpus, prediction.mem_bytes)))
+        return seen
+    at = seen.select(seen.production)
+    row_of = {name: row for row, name in enumerate(at.ids)}
+    rows = np.array([row_of.get(name, -1) for name in production.ids], dtype=np.intp)
+    columns = {name: moved(values, rows, math.nan) for name, values in at.columns.items()}
+    return replace(production, columns=columns)
 
 
-def _spread(peaks: Peaks, places: Places, count: int) -> Peaks:
-    rows = np.full(count, np.nan)
-    rows[places] = peaks.rows
-    return Peaks(rows, peaks.together)
+def _left_out(production: Frame, seen: Frame) -> Bools:
+    """Which rows of `production` the filters took out."""
+    if seen.ids == production.ids:
+        return np.zeros(len(production), dtype=np.bool_)
+    left = set(seen.ids)
+    return np.array([name not in left for name in production.ids], dtype=np.bool_)

@@ -96,6 +96,7 @@ class Session:
         """Samples until `stopping`, until the agent has another id, or until the provider gave up."""
         self._server.start()
         self._provider.start()
+        self._sampler.sample(self._ticks.now_s())  # Rates need two: with the first, nobody's CPU would be known.
         try:
             while not stopping.wait(self._ticks.wait_s()):
                 look = self._roster.latest

@@ -29,6 +29,10 @@ class Slack:
 
     Not `fresh`: the data do not allow to give out more than is held already.  `why` says, for
     people, what else than use made the number.  `predicted`: what production was taken to use at most.
+
+    `at_most`: what there may be, if those that cannot be predicted just now go on as they were last seen.  No more
+    than the total is given, but only what best-effort holds beyond this is certainly too much: nobody is to lose a
+    task because a file could not be read.
     """
 
     cpus: float = 0.0
@@ -37,6 +41,8 @@ class Slack:
     why: tuple[str, ...] = ()
     predicted_cpus: float = 0.0
     predicted_mem_bytes: float = 0.0
+    at_most_cpus: float = 0.0
+    at_most_mem_bytes: float = 0.0
 
 
 def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: Limits) -> Slack:

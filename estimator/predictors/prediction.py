@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from serenity.qos.frame import Floats, Frame
+from serenity.qos.frame import Bools, Floats, Frame
 
 Json = dict[str, Any]
 
@@ -28,6 +28,13 @@ class Peaks:
         """As if all peaks coincided."""
         return cls(rows, float(np.nansum(rows)))
 
+    def without(self, rows: Bools) -> Self:
+        return replace(self, rows=np.where(rows, np.nan, self.rows))
+
+    def where_unknown(self, use: Floats) -> Self:
+        unknown = np.isnan(self.rows)
+        return replace(self, rows=np.where(unknown, use, self.rows), together=self.together + float(use[unknown].sum()))
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -35,6 +42,15 @@ class Prediction:
 
     cpus: Peaks
     mem_bytes: Peaks
+
+    def without(self, rows: Bools) -> Self:
+        """As if there were none for these; all together may use no less for that."""
+        return replace(self, cpus=self.cpus.without(rows), mem_bytes=self.mem_bytes.without(rows))
+
+    def where_unknown(self, use: Floats) -> Self:
+        """With what these use in place of those that there are none of; shape (2, containers): cores and bytes."""
+        cpus, mem_bytes = use
+        return replace(self, cpus=self.cpus.where_unknown(cpus), mem_bytes=self.mem_bytes.where_unknown(mem_bytes))
 
 
 class Predictor(Protocol):

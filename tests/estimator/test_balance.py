@@ -18,7 +18,7 @@ PARAMETERS = ReportParameters(rise_s=5.0, dead_band_cpus=0.1, dead_band_mem_mb=6
 
 
 def slack(cpus, mem_mb=1000, fresh=True):
-    return Slack(cpus, mem_mb * MIB, fresh)
+    return Slack(cpus, mem_mb * MIB, fresh, at_most_cpus=cpus, at_most_mem_bytes=mem_mb * MIB)
 
 
 def amount(cpus, mem_mb=1000):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,99 @@ def test_a_container_that_a_filter_leaves_out_counts_at_its_allocation(tmp_path)
     found = [made.step(frame(old, *([new] if t >= 20 else []), t=float(t))) for t in range(40)]
     assert [found[t].cpus for t in (9, 19, 20, 29, 39)] == [0.0, 3.0, 3.0, 3.0, 5.5]
     assert any("1 of 2" in each for each in found[25].why)
+
+
+# --- what is certain: nobody loses a task because something could not be known ---
+
+
+def whole_node(t, *more, **web):
+    """A node that is all allocated: production of 3 cpus and GiB that uses 1, of 4, and what else there is."""
+    web = {"cpu": 1.0, "rss_bytes": 1.0 * GIB, **web}
+    return frame(row("web", cpus=3.0, mem_gib=3.0, **web), *more, t=t, cpus=4.0, mem_gib=4.0)
+
+
+def at_most(found):
+    return found.at_most_cpus, found.at_most_mem_bytes / GIB
+
+
+def test_what_cannot_be_measured_for_a_while_gives_no_slack_and_takes_none_away_from_who_holds_it():
+    made = SlackPipeline(SlackStages.from_file(pipeline.read()))
+    known = [made.step(whole_node(float(t))) for t in range(600)][-1]
+    assert at_most(known) == pytest.approx((known.cpus, known.mem_bytes / GIB), abs=0.01) and known.cpus > 0.4
+    blind = [made.step(whole_node(600.0 + t, cpu=NAN, rss_bytes=NAN)) for t in range(30)]
+    assert (blind[-1].cpus, blind[-1].mem_bytes) == (0.0, 0.0)
+    assert all(at_most(each) >= at_most(known) for each in blind)
+
+
+@pytest.mark.parametrize("state_is_there", [True, False])
+def test_an_estimator_that_starts_anew_takes_nothing_away(state_is_there):
+    before, after = (SlackPipeline(SlackStages.from_file(pipeline.read())) for _ in range(2))
+    known = [before.step(whole_node(float(t))) for t in range(600)][-1]
+    if state_is_there:
+        after.restore(before.state())
+    found = [after.step(whole_node(610.0 + t)) for t in range(30)]
+    assert all(at_most(each) >= at_most(known) for each in found)
+    # With what was learnt it is the same slack, at once.
+    assert [each.cpus == pytest.approx(known.cpus, abs=0.05) for each in found] == [state_is_there] * 30
+
+
+def test_a_new_container_is_given_room_for_all_that_it_was_allocated():
+    made = SlackPipeline(SlackStages.from_file(pipeline.read()))
+    alone = [made.step(whole_node(float(t))) for t in range(600)][-1]
+    new = row("new", cpus=1.0, mem_gib=1.0, cpu=0.1, rss_bytes=0.1 * GIB)
+    joined = [made.step(whole_node(600.0 + t, new)) for t in range(200)]
+    assert at_most(joined[-1]) == pytest.approx((joined[-1].cpus, joined[-1].mem_bytes / GIB), abs=0.01)
+    # Memory may be filled to nine tenths of the four: 0.4 less than before, with the new one's all.
+    assert at_most(joined[0])[1] == pytest.approx(at_most(alone)[1] - 0.4, abs=0.02)
+    # Known once, it is not new again.
+    later = [made.step(whole_node(800.0 + t, new)) for t in range(200)][-1]
+    unseen = row("new", cpus=1.0, mem_gib=1.0)
+    assert at_most([made.step(whole_node(1000.0 + t, unseen)) for t in range(20)][-1]) >= at_most(later)
+
+
+def test_a_valve_that_closes_for_a_moment_costs_neither_tasks_nor_what_was_learnt(tmp_path):
+    text = "[[slack.filters]]\nname='valve'\n" + QUICK.replace("min_age_s=2.0", "min_age_s=300.0")
+    made = SlackPipeline(stages(tmp_path, text))
+
+    def step(t, closed):
+        made_frame = whole_node(float(t))
+        readings = {**made_frame.readings, "valve_closed": closed}
+        return made.step(replace(made_frame, readings=readings))
+
+    known = [step(t, 0.0) for t in range(600)][-1]
+    closed = [step(t, 1.0) for t in range(600, 603)][-1]
+    assert (closed.cpus, closed.mem_bytes) == (0.0, 0.0) and at_most(closed) >= at_most(known) > (0.5, 0.5)
+    assert [step(t, 0.0) for t in range(603, 610)][-1].cpus == known.cpus
+
+
+# --- the machine's memory ---
+
+
+def machine(used_gib, *rows, t=0.0, **readings):
+    readings = {**MEASURED, "mem_total_bytes": 4.0 * GIB, "mem_used_bytes": used_gib * GIB, **readings}
+    web = row("web", cpus=3.0, mem_gib=3.0, cpu=1.0, rss_bytes=1.0 * GIB)
+    return frame(web, *rows, t=t, mem_gib=16.0, readings={k: v for k, v in readings.items() if v is not None})
+
+
+def test_memory_of_the_machine_that_cannot_be_read_any_more_gives_no_new_slack(tmp_path):
+    made = SlackPipeline(stages(tmp_path, QUICK))
+    found = [made.step(machine(3.0, t=float(t))) for t in range(20)][-1]
+    assert found.fresh and found.mem_bytes == pytest.approx(0.6 * GIB)
+    lost = [made.step(machine(3.0, t=20.0 + t, mem_used_bytes=None)) for t in range(12)]
+    assert not any(each.fresh for each in lost)
+    assert "the machine's memory cannot be read" in lost[-1].why
+    assert [made.step(machine(3.0, t=40.0 + t)) for t in range(9)][-1] == found
+
+
+def test_a_best_effort_task_that_cannot_be_read_for_a_while_is_not_taken_for_others_memory(tmp_path):
+    made = SlackPipeline(stages(tmp_path, QUICK))
+
+    def step(t, rss_bytes):
+        return made.step(machine(3.0, row("be", role=BEST_EFFORT, rss_bytes=rss_bytes), t=float(t))).mem_bytes
+
+    measured = [step(t, 1.0 * GIB) for t in range(20)][-1]
+    assert measured == pytest.approx(1.6 * GIB)
+    assert {step(t, NAN) for t in range(20, 40)} == {measured}
 
 
 @pytest.mark.parametrize("by_s", [-5000.0, 5000.0])

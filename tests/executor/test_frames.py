@@ -58,6 +58,14 @@ def test_the_history_of_a_new_connection_is_not_taken_twice():
     assert times(frames) == []
 
 
+def test_an_estimator_that_has_gone_accuses_nobody_for_ever():
+    clock, _, frames = made_frames()
+    frames.received([frame(1.0)], Overcommitment(mem_bytes=1 << 30))
+    assert times(frames) == [1.0] and frames.overcommitment.mem_bytes == 1 << 30
+    clock.advance(10.0)
+    assert times(frames) != [] and frames.overcommitment == Overcommitment()
+
+
 def test_a_clock_that_was_set_back_blinds_nobody():
     _, _, frames = made_frames()
     frames.received([frame(5000.0)], None)

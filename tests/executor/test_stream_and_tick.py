@@ -9,9 +9,9 @@ import numpy as np
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
 from tests.polling import eventually
 
-# A pipeline that computes until it is told to go on, in Python: it wants the interpreter's lock all the while.  Who lets
-# go of that more often than every 5 ms, as for looking at a file, and takes it again at once, is never asked for it: each
-# time the others wake too late, and wait anew.  So it looks rarely.
+# A pipeline that computes until it is told to go on, in Python: it wants the interpreter's lock all the while.
+# Who lets go of that more often than every 5 ms, as for looking at a file, and takes it again at once, is never
+# asked for it: each time the others wake too late, and wait anew.  So it looks rarely.
 ENDLESS = """
 import os, sys
 if sys.argv[0] == "-m":  # The executor, not what it starts.
