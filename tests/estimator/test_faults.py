@@ -114,7 +114,7 @@ def answers(agent: Peer) -> dict[str, str]:
 
 
 def test_slack_is_of_cpus_and_memory_alone_less_the_reserve(agent: Peer, slack: dict[str, Any]) -> None:
-    total = told(agent)[-1]
+    total = eventually(lambda: told(agent), "a total that the agent was told")[-1]
     assert total.keys() == {"cpus", "mem"} and 1000 <= total["mem"] < 1024
     assert slack["why"] == ["cpus is bounded by this agent's reserve"]
 
