@@ -74,6 +74,10 @@ class Noise:
         self.wander = moved(self.wander, places, 1e-3)
         self.phi, self.sigma = moved(self.phi, places, 0.0), moved(self.sigma, places, 0.0)
 
+    def level(self, signal: int) -> Floats:
+        """Of that signal; NaN where it was never measured."""
+        return np.where(self._state["count"][signal] > 0, self._state["level"][signal], np.nan)
+
     @property
     def tails(self) -> Floats:
         """Degrees of freedom of the Student's t that has as many innovations more than two deviations above.

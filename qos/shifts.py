@@ -31,7 +31,7 @@ class Past:
     """The last samples of some containers, and the noise of their signals.
 
     `x`: (samples, signals + own, containers), NaN where not measured or not to be used.
-    `phi`, `sigma`, `freedom`: (signals, containers).  `inflation`: (ages, signals, containers).
+    `phi`, `sigma`, `freedom`: (signals, containers); `falls`: (containers,).  `inflation`: (ages, signals, containers).
     """
 
     x: Floats
@@ -40,6 +40,7 @@ class Past:
     freedom: Floats  # Degrees of freedom, the tails of a single innovation.
     inflation: Floats
     wander: Floats
+    falls: Floats  # 1 where the indicator falls when the application suffers, else 0.
     interval_s: float = 1.0
 
 
@@ -88,7 +89,9 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     information[~usable] = 1.0
     spread = q * (first + q * later) / information
     variance = sigma2 / information + spread**2 * level_variance
-    variance = variance * past.inflation + past.wander**2 + _explained(earlier[:, :, count:], since[:, :, count:])
+    variance = (
+        variance * past.inflation + past.wander**2 + _explained(earlier[:, :, count:], since[:, :, count:], past.falls)
+    )
     level += reference
     freedom = np.minimum(past.freedom, signals.most_freedom(level, past.interval_s))
     return Shifts(
@@ -113,7 +116,7 @@ def _innovations(x: Floats, phi: Floats) -> tuple[Floats, Floats]:
     return y, reference
 
 
-def _explained(earlier: Floats, since: Floats) -> Floats:
+def _explained(earlier: Floats, since: Floats, falls: Floats) -> Floats:
     """Variance for what the container's own doing may explain, as it has grown from the mean before to that since."""
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = since[0] / since[1] - earlier[0] / earlier[1]
@@ -121,4 +124,4 @@ def _explained(earlier: Floats, since: Floats) -> Floats:
     # signals that are measured all along were lower then.
     counted = earlier[1, :, 0] >= _COUNTED * earlier[1, :, 1]
     grown[:, 0] = np.where(np.isfinite(grown[:, 0]) & counted, grown[:, 0], grown[:, 1])
-    return signals.explained(grown)
+    return signals.explained(grown, falls)

@@ -51,21 +51,25 @@ CPI, MPKI, LLC, DELAY, PSI_IO, PSI_MEMORY, SLI = range(len(SIGNALS))
 # What is kept beside the signals, as logarithms.  Work is instructions; where they are not counted, CPU stands in:
 # the better measure, for a container that is slowed burns more CPU for the same work.
 OWN = ("work", "cpu", "io_bytes", "rss_bytes")
+_CPU = OWN.index("cpu")
 WAITS = np.array([each.wait for each in SIGNALS])
 _OFFSET = np.where(WAITS, LEAST_SHARE, 0.0)[:, None]
 LOAD_RESPONSE = np.array([each.load_response for each in SIGNALS])
 EXPLAINED_BY = np.array([OWN.index(each.explained_by) for each in SIGNALS])
+# A throughput of none has no logarithm, and is worse than any: it counts as a hundredth of what it was.
+_NOTHING = math.log(0.01)
 _WAIT_FREEDOM = 4.0  # Of no share at all, in the mean over a second.
 # The columns that `look` looks at.
 READS = frozenset(("cpu", "cycles", "instructions", "llc_misses", "llc_bytes", "run_delay", "rss_bytes", "io_bytes"))
 READS |= {"psi_io", "psi_memory", "sli"}
 
 
-def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -> Floats:
+def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, usual: Floats) -> Floats:
     """Signals, then OWN, of the rows at `places`; shape (signals + own, places); NaN: not measured.
 
     Counters below `min_cpu` cores count too few events to be trusted, and are left out.
-    `higher_is_better`: -1 where the indicator falls when the application suffers, else 1.
+    `higher_is_better`: -1 where the indicator falls when the application suffers, else 1.  `usual`: the level of each
+    container's, as a signal.
     """
 
     def column(name: str) -> Floats:
@@ -86,18 +90,22 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats) -
         np.log(out, out=out)
         out[LLC] *= -1.0
         out[SLI] *= higher_is_better
+    np.copyto(out[SLI], usual - _NOTHING, where=np.isposinf(out[SLI]) & (higher_is_better < 0))
     np.copyto(out, np.nan, where=~np.isfinite(out))
     return out
 
 
-def explained(grown: Floats) -> Floats:
+def explained(grown: Floats, falls: Floats) -> Floats:
     """Variance of each signal, in square logs, for what the container's own doing may explain.
 
     `grown`: by how many logs each of OWN has, NaN where not known; shape (…, own, containers), the result (…, signals,
-    containers).
+    containers).  `falls`: 1 where the indicator falls when the application suffers, else 0.  Such a one, a throughput
+    mostly, falls as well when there is less to do: then less CPU is used, too, which is not so where each instruction
+    takes longer.
     """
-    grown = np.where(np.isfinite(grown), np.maximum(grown, 0.0), 0.0)
-    response: Floats = LOAD_RESPONSE[:, None] * grown.take(EXPLAINED_BY, axis=-2)
+    known = np.where(np.isfinite(grown), grown, 0.0)
+    response: Floats = LOAD_RESPONSE[:, None] * np.maximum(known, 0.0).take(EXPLAINED_BY, axis=-2)
+    response[..., SLI, :] += LOAD_RESPONSE[SLI] * falls * np.maximum(-known[..., _CPU, :], 0.0)
     response *= response
     return response
 

@@ -103,7 +103,7 @@ class Interference:
         self._containers: tuple[Container, ...] = ()
         self._protected: list[Container] = []
         self._places: Ints = np.zeros(0, dtype=np.intp)
-        self._better = np.zeros(0)
+        self._better = self._falls = np.zeros(0)
         self._ring = Ring(_SPAN, _COUNT + len(signals.OWN), np.nan)
         self._noise = Noise(_COUNT, parameters.memory_s, parameters.before_s / 2.0)
         self._usual = np.zeros((len(signals.OWN), 0))  # Its own doing: averages over half of `before_s`.
@@ -137,7 +137,8 @@ class Interference:
         if frame.containers is not self._containers:
             self._follow(frame)
         containers = self._protected
-        x = signals.look(frame, self._places, self._parameters.min_cpu, self._better)
+        usual = self._noise.level(signals.SLI)
+        x = signals.look(frame, self._places, self._parameters.min_cpu, self._better, usual)
         self._ring.push(frame.t, x)
         held = np.zeros(len(containers), dtype=np.bool_)
         if self._episodes:
@@ -162,7 +163,8 @@ class Interference:
         self._places = np.flatnonzero(frame.production)
         self._protected = [frame.containers[place] for place in self._places]
         falls = (each.indicator is not None and each.indicator.better == "higher" for each in self._protected)
-        self._better = np.array([-1.0 if each else 1.0 for each in falls])
+        self._falls = np.array(list(falls), dtype=np.float64)
+        self._better = 1.0 - 2.0 * self._falls
         places = self._rows.moves([each.id for each in self._protected])
         if places is None:
             return
@@ -181,7 +183,7 @@ class Interference:
         weight = -math.expm1(-2.0 * dt_s / self._parameters.before_s)
         self._usual += weight * np.where(np.isnan(grown), 0.0, grown)
         grown[0] = np.where(np.isnan(grown[0]), grown[1], grown[0])  # Work, else CPU.
-        return signals.explained(grown)
+        return signals.explained(grown, self._falls)
 
     # -- onset ---
 
@@ -233,6 +235,7 @@ class Interference:
             self._noise.tails[:, rows],
             inflation,
             self._noise.wander[:, rows] * np.minimum(1.0, ages * interval_s / 60.0)[:, None, None],
+            self._falls[rows],
             interval_s,
         )
 

@@ -42,6 +42,11 @@ class _Votes:
         samples.append(sample)
         return samples if sum(each.over for each in samples) >= self._votes else None
 
+    def clear(self, name: str) -> bool:
+        """Whether all of a whole window is within the limit."""
+        samples = self._samples[name]
+        return len(samples) == self._window and not any(each.over for each in samples)
+
 
 def _check(votes: int, window: int) -> None:
     if not 1 <= votes <= window:
@@ -125,23 +130,28 @@ class Slo:
 
     Fires while `sli` is beyond objective x (1 + `margin`) (lower is better), or short of objective x
     (1 - `margin`) (higher is better), in `votes` of the last `window` samples, and a best-effort
-    row is there.  Containers without an objective are left alone.  The cause is ``slo``.
+    row is there.  Containers without an objective are left alone.  The cause is ``slo``.  Where it turned
+    out not to be best-effort's doing, it fires anew only after a whole window in which the objective was met.
 
     Source: the signal that Heracles acts on (Lo et al., ISCA 2015), with votes.
     """
 
     name = "slo"
+    reads = frozenset({"sli"})
 
     def __init__(self, parameters: SloParameters) -> None:
         self.parameters = parameters
         self._votes = _Votes(parameters.votes, parameters.window)
+        self._missed_anyway: set[str] = set()
 
     def relearn(self, protected_id: str) -> None:
         self._votes.forget(protected_id)
+        self._missed_anyway.add(protected_id)
 
     def step(self, frame: Frame) -> list[Contention]:
         values = frame.column("sli")
-        self._votes.keep(set(frame.ids))
+        self._votes.keep(here := set(frame.ids))
+        self._missed_anyway &= here
         found = []
         for i, container in _production(frame):
             told = container.indicator
@@ -151,7 +161,9 @@ class Slo:
             lower = told.better == "lower"
             limit = told.objective * (1.0 + margin if lower else 1.0 - margin)
             window = self._votes.add(container.id, _Sample(frame.t, value, value > limit if lower else value < limit))
-            if window is not None:
+            if self._votes.clear(container.id):
+                self._missed_anyway.discard(container.id)
+            if window is not None and container.id not in self._missed_anyway:
                 found.append(_contention("slo", container, told.name, told.unit, limit, window, self))
         return found if _has_best_effort(frame) else []
 

@@ -91,9 +91,8 @@ def test_shifts_are_unbiased_and_as_uncertain_as_they_say(phi, step):
     x[:, 0] = 3.0 + ar1(np.random.default_rng(2), 300, rows, phi, sigma)[200:]
     x[90:, 0] += step
     shape = (SIGNALS, rows)
-    past = Past(
-        x, np.full(shape, phi), np.full(shape, sigma), np.full(shape, 50.0), np.ones((1, *shape)), np.zeros((1, *shape))
-    )
+    ones, zeros = np.ones((1, *shape)), np.zeros((1, *shape))
+    past = Past(x, np.full(shape, phi), np.full(shape, sigma), np.full(shape, 50.0), ones, zeros, np.zeros(rows))
     seen = shifts(past, np.array([10]), 60)
     error = seen.delta[0, 0] - step
     assert np.mean(error) == pytest.approx(0.0, abs=4 * sigma / np.sqrt(rows))
@@ -113,10 +112,17 @@ def test_what_comes_by_and_by_is_no_wander():
     for each in samples[:, :SIGNALS]:
         noise.learn(each, 1.0, np.zeros(rows, dtype=bool), np.zeros((SIGNALS, rows)))
     inflation = np.maximum(noise.inflation[-1], 1.0)[None]
-    past = Past(samples[-100:], noise.phi, noise.sigma, noise.tails, inflation, noise.wander[None])
+    past = Past(samples[-100:], noise.phi, noise.sigma, noise.tails, inflation, noise.wander[None], np.zeros(rows))
     seen = shifts(past, np.array([40]), 60)
     assert np.median(seen.delta[0, 0]) > 0.2, "the mean of the rise is 0.3"
     assert np.median(seen.delta[0, 0] / np.sqrt(seen.variance[0, 0])) > 4.0
+
+
+def quiet_past(x, falls=0.0):
+    """Of one container, hardly any noise in it."""
+    shape = (SIGNALS, 1)
+    ones, zeros = np.ones((1, *shape)), np.zeros((1, *shape))
+    return Past(x, zeros[0], np.full(shape, 1e-3), np.full(shape, 50.0), ones, zeros, np.full(1, falls))
 
 
 def test_own_load_explains_waiting(made):
@@ -124,10 +130,7 @@ def test_own_load_explains_waiting(made):
     x[:, signals.DELAY] = -3.0
     x[:, SIGNALS] = 20.0
     x[70:, SIGNALS] += np.log(2.0)
-    shape = (SIGNALS, 1)
-    past = Past(
-        x, np.zeros(shape), np.full(shape, 1e-3), np.full(shape, 50.0), np.ones((1, *shape)), np.zeros((1, *shape))
-    )
+    past = quiet_past(x)
     variance = shifts(past, np.array([10]), 60).variance[0, signals.DELAY, 0]
     assert variance == pytest.approx((signals.SIGNALS[signals.DELAY].load_response * np.log(2.0)) ** 2, rel=1e-3)
 
@@ -138,10 +141,7 @@ def test_waiting_after_a_lull_is_not_compared_with_that_in_it(made):
     x[:, signals.DELAY] = -3.0
     x[:, SIGNALS], x[:, SIGNALS + 1] = 20.0, 1.0
     x[10:35, signals.DELAY], x[10:35, SIGNALS], x[10:35, SIGNALS + 1] = -4.5, np.nan, -3.0
-    shape = (SIGNALS, 1)
-    past = Past(
-        x, np.zeros(shape), np.full(shape, 1e-3), np.full(shape, 50.0), np.ones((1, *shape)), np.zeros((1, *shape))
-    )
+    past = quiet_past(x)
     seen = shifts(past, np.array([10]), 60)
     assert seen.delta[0, signals.DELAY, 0] > 0.5
     assert seen.delta[0, signals.DELAY, 0] < np.sqrt(seen.variance[0, signals.DELAY, 0])
@@ -272,13 +272,16 @@ class Service:
         self.made, self.luck, self.t = made, np.random.default_rng(3), 0
         self.detector = Interference(InterferenceParameters())
 
-    def seconds(self, count, cpi=1.0, cpu=1.0, waits=0.01, burning=1.0):
+    def seconds(self, count, cpi=1.0, cpu=1.0, waits=0.01, burning=1.0, throughput=None):
         found = []
         for _ in range(count):
             self.t += 1
             noise = np.exp(self.luck.normal(0.0, [0.02, 0.3]))
             columns = {"cpu": cpu, "cycles": 3e9 * cpu, "instructions": 3e9 * cpu / (cpi * noise[0])}
-            row = self.made.production("web", None, **columns, run_delay=cpu * waits * noise[1])
+            if throughput is not None:
+                columns["sli"] = throughput * np.exp(self.luck.normal(0.0, 0.06))
+            means = None if throughput is None else self.made.ops
+            row = self.made.production("web", means, **columns, run_delay=cpu * waits * noise[1])
             found += self.detector.step(self.made.frame(float(self.t), row, self.made.best_effort("b", cpu=burning)))
         return found
 
@@ -292,6 +295,20 @@ def test_a_load_step_is_no_alarm(made):
     service = Service(made)
     assert not service.seconds(150, cpu=1.0, waits=0.01)
     assert not service.seconds(60, cpu=2.0, waits=0.06)
+
+
+def test_a_throughput_that_falls_with_the_load_is_no_alarm(made):
+    service = Service(made)
+    assert not service.seconds(150, cpu=2.0, throughput=1000.0, burning=0.05)
+    assert not service.seconds(60, cpu=0.8, throughput=400.0, burning=3.0)
+
+
+@pytest.mark.parametrize("throughput", [300.0, 0.0])
+def test_one_that_falls_or_ends_while_as_much_cpu_is_used_is(made, throughput):
+    service = Service(made)
+    assert not service.seconds(150, throughput=1000.0, burning=0.05)
+    found = service.seconds(5, throughput=throughput, burning=3.0)
+    assert found and (found[-1].cause, found[-1].evidence.signal) == ("slo", "cmd_get")
 
 
 def test_waiting_that_begins_with_a_task_is(made):

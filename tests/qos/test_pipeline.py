@@ -31,7 +31,7 @@ def trace(made, seconds, seed=3):
             if name == "c" and t % 200 > 150:
                 continue
             sli = 1000.0 * luck.uniform(0.9, 1.1) * (0.5 if hurt and name != "b" else 1.0)
-            columns = {"cpu": luck.random(), "run_delay": luck.random() * (2.0 if hurt else 0.1)}
+            columns = {"cpu": 0.5 + 0.1 * luck.random(), "run_delay": luck.random() * (2.0 if hurt else 0.1)}
             rows.append(made.production(name, **columns, **({"sli": sli} if luck.random() > 0.1 else {})))
         for name in ("x", "y", "z"):
             if luck.random() > 0.05:
@@ -78,8 +78,10 @@ def test_one_finding_a_container_and_the_first_detector_speaks(made, tmp_path):
     assert [each.contention.parameters["threshold"] for each in findings] == [0.2]
 
 
-def test_relearning_reaches_the_detectors(made):
-    pipeline = Pipeline.load()
+def test_relearning_reaches_the_detectors(made, tmp_path):
+    file = tmp_path / "drop.toml"
+    file.write_text(DROP + STRATEGY)
+    pipeline = Pipeline.load(file)
 
     def step(t, sli):
         return pipeline.step(made.frame(float(t), made.production("web", sli=sli), made.best_effort("b", cpu=1.0)))
@@ -90,6 +92,24 @@ def test_relearning_reaches_the_detectors(made):
     assert step(41, 500.0)
     pipeline.relearn("web")
     assert not any(step(t, 500.0) for t in range(42, 80))
+
+
+def test_an_objective_that_is_missed_is_enough_and_one_that_is_missed_anyway_is_let_be(made):
+    """Errors that there mostly are none of: they have no logarithm, and no baseline."""
+    pipeline, errors = Pipeline.load(), Indicator("errors", "1/s", "lower", objective=5.0)
+
+    def step(t, sli):
+        web = made.production("web", indicator=errors, sli=sli, cpu=1.0)
+        return [
+            each.contention.cause for each in pipeline.step(made.frame(float(t), web, made.best_effort("b", cpu=1.0)))
+        ]
+
+    assert not any(step(t, 0.0) for t in range(60))
+    assert [step(60 + t, 500.0) for t in range(3)] == [[], ["slo"], ["slo"]]
+    pipeline.relearn("web")  # It was not best-effort's doing.
+    assert not any(step(63 + t, 500.0 * (t % 4 > 0)) for t in range(60))
+    assert not any(step(123 + t, 0.0) for t in range(3))
+    assert [step(126 + t, 500.0) for t in range(2)] == [[], ["slo"]]
 
 
 @pytest.mark.parametrize(
