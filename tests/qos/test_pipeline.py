@@ -12,6 +12,7 @@ from serenity.qos.filters import FILTERS
 from serenity.qos.frame import COLUMNS, Frame, Indicator, Node
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.stages import PipelineError
+from serenity.qos.steady_time import SteadyTime
 from serenity.qos.strategies import STRATEGIES
 
 STRATEGY = '[qos.strategy]\nname = "cpu_share"\n'
@@ -60,6 +61,41 @@ def test_a_trace_cut_short_gives_the_same_decisions_up_to_the_cut(made):
     assert any(whole)
     for cut in (1, 63, 64, 150, 399):
         assert decisions(frames[:cut]) == whole[:cut]
+
+
+@pytest.mark.parametrize("set_back_s", [3.0, 3600.0])
+def test_a_clock_that_is_set_back_blinds_nobody_and_tells_its_own_time(made, set_back_s):
+    def frames(set_back_s, seconds=300):
+        luck = random.Random(3)
+        for t in range(seconds):
+            hurt = t % 60 >= 40 and t >= 100
+            rows = [made.production(name, sli=(500.0 if hurt else 1000.0) * luck.uniform(0.98, 1.02)) for name in "ab"]
+            yield made.frame(t if t < 150 else t - set_back_s, *rows, made.best_effort("x", cpu=2.0 if hurt else 0.01))
+
+    def told(set_back_s):
+        """By true time: who suffers, since when."""
+        for t, (frame, findings) in enumerate(zip(frames(set_back_s), decisions(frames(set_back_s)), strict=True)):
+            evidence = [each.contention.evidence for each in findings]
+            assert {each.window_end for each in evidence} <= {frame.t}
+            yield {
+                each.contention.protected.id: (t - (frame.t - since.window_start), each.suspects[0].container.id)
+                for each, since in zip(findings, evidence, strict=True)
+            }
+
+    undisturbed, found = list(told(0.0)), list(told(set_back_s))
+    assert [sorted(each) for each in found] == [sorted(each) for each in undisturbed]
+    assert sum(map(len, found)) > 100
+    for here, there in zip(found, undisturbed, strict=True):
+        for name, (since, suspect) in here.items():
+            # Of the second in which the clock was set nobody knows how long it was.
+            assert since == pytest.approx(there[name][0], abs=1.0) and suspect == there[name][1]
+
+
+def test_a_clock_that_is_set_back_more_than_once():
+    steady = SteadyTime()
+    assert [steady.of(t) for t in (5.0, 6.0, 1.0, 2.0, 4.0, 3.0, 4.0)] == [5.0, 6.0, 6.0, 7.0, 9.0, 9.0, 10.0]
+    t = [steady.of(1.7e9 + 0.1 * (k % 7)) for k in range(500)]
+    assert t == sorted(t)
 
 
 def test_a_recorded_trace_gives_the_decisions_of_the_live_frames(made):
