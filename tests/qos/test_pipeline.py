@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
 
@@ -14,6 +15,7 @@ from serenity.qos.pipeline import Pipeline
 from serenity.qos.stages import PipelineError
 from serenity.qos.steady_time import SteadyTime
 from serenity.qos.strategies import STRATEGIES
+from serenity.qos.trace import read_trace
 
 STRATEGY = '[qos.strategy]\nname = "cpu_share"\n'
 DROP = '[[qos.detectors]]\nname = "drop"\n'
@@ -98,10 +100,44 @@ def test_a_clock_that_is_set_back_more_than_once():
     assert t == sorted(t)
 
 
-def test_a_recorded_trace_gives_the_decisions_of_the_live_frames(made):
-    frames = trace(made, 150)
-    replayed = [Frame.from_json(frame.to_json()) for frame in frames]
-    assert decisions(replayed) == decisions(frames)
+def replayed(frames, folder):
+    path = folder / "recorded.jsonl"
+    path.write_text("\n".join(['{"trace": 1}', *(json.dumps(each.to_json()) for each in frames)]))
+    return list(read_trace(path))
+
+
+def told_late(made, better="higher"):
+    """Frames of a container whose indicator is asked once its process is known, and cannot be for a while."""
+    luck = random.Random(4)
+    means = Indicator("p99", "ms", better)
+    for t in range(400):
+        hurt = 200 <= t < 260 or t >= 360
+        asked = t >= 4 and not 280 <= t < 300
+        sli = (0.5 if hurt else 1.0) ** (1 if better == "higher" else -1) * luck.uniform(0.95, 1.05)
+        told = made.production("web", means if asked else None, cpu=1.0, sli=sli if asked else math.nan)
+        yield made.frame(float(t), told, made.best_effort("x", cpu=2.0 if hurt else 0.1))
+
+
+@pytest.mark.parametrize("given", [lambda made: trace(made, 150), told_late, lambda made: told_late(made, "lower")])
+def test_a_recorded_trace_gives_the_decisions_of_the_live_frames(made, tmp_path, given):
+    frames = list(given(made))
+    live = decisions(frames)
+    assert any(live)
+    assert decisions(replayed(frames, tmp_path)) == live
+    assert decisions([Frame.from_json(frame.to_json()) for frame in frames]) == live
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"role": "Production"}, "role 'Production'"),
+        ({"indicator": {"name": "p99", "unit": "ms", "better": "up"}}, "better 'up'"),
+        ({"indicator": {"name": "p99", "unit": "ms"}}, "better"),
+    ],
+)
+def test_what_is_no_frame_is_told(wrong, says):
+    with pytest.raises(ValueError, match=f"no frame: .*{says}"):
+        Frame.from_json({"t": 1.0, "containers": [{"id": "web", "role": "production"} | wrong]})
 
 
 def test_one_finding_a_container_and_the_first_detector_speaks(made, tmp_path):
