@@ -4,15 +4,18 @@ import dataclasses
 import json
 import math
 import random
+import re
+import typing
 
 import numpy as np
 import pytest
 
+from serenity.estimator.predictors import PREDICTORS
 from serenity.qos.detectors import DETECTORS
 from serenity.qos.filters import FILTERS
 from serenity.qos.frame import COLUMNS, Frame, Indicator, Node
 from serenity.qos.pipeline import Pipeline
-from serenity.qos.stages import PipelineError
+from serenity.qos.stages import PipelineError, build
 from serenity.qos.steady_time import SteadyTime
 from serenity.qos.strategies import STRATEGIES
 from serenity.qos.trace import read_trace
@@ -170,6 +173,9 @@ def test_relearning_reaches_the_detectors(made):
         (DROP + "treshold = 0.2\n" + STRATEGY, ["[[qos.detectors]] number 1 (drop)", "'treshold'", "threshold"]),
         (DROP + 'threshold = "big"\n' + STRATEGY, ["threshold", "'big'", "a number such as 0.25"]),
         (DROP + "votes = 2.5\n" + STRATEGY, ["votes", "a whole number such as 2"]),
+        (DROP + "window = 99999999999\n" + STRATEGY, ["window = 99999999999", "10000 samples", "such as 3"]),
+        (DROP + "threshold = nan\n" + STRATEGY, ["threshold = nan", "not finite; write a number such as 0.25"]),
+        ('[[qos.filters]]\nname = "ema"\ncolumns = "cpu"\n' + DROP + STRATEGY, ["columns", 'such as ["cpu"]']),
         (DROP + "votes = 9\n" + STRATEGY, ["votes = 9", "window = 3"]),
         ('[[qos.detectors]]\nname = "drip"\n' + STRATEGY, ["'drip'", "drop, interference"]),
         ("[[qos.detectors]]\nthreshold = 0.2\n" + STRATEGY, ["has no name", "drop, interference"]),
@@ -224,6 +230,16 @@ def test_every_stage_says_what_it_does_and_has_few_parameters(kinds):
         fields = dataclasses.fields(kind.parameters)
         assert len(fields) <= 6, name
         assert all(field.metadata["meaning"] for field in fields), name
+
+
+@pytest.mark.parametrize("kinds", [FILTERS, DETECTORS, STRATEGIES, PREDICTORS])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 10**12, 10**30])
+def test_no_stage_is_made_of_a_number_that_it_cannot_reckon_with(kinds, value):
+    for name, kind in kinds.items():
+        for key, of in typing.get_type_hints(kind.parameters).items():
+            if of is type(value):
+                with pytest.raises(PipelineError, match=re.escape(f"{name}): {key} = {value}: it is")):
+                    build(kinds, {"name": name, key: value}, "a file")
 
 
 QUICK = {"cpi_outlier": {"min_samples": 3, "outliers": 2}, "pressure": {"column": "psi_io"}}
