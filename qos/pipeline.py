@@ -36,6 +36,11 @@ class PipelineFile:
     qos: Mapping[str, Any]
     slack: Mapping[str, Any]
 
+    @property
+    def for_estimator_alone(self) -> bool:
+        """It has no QoS pipeline, and need not."""
+        return bool(self.slack) and not self.qos
+
 
 def read(path: Path = DEFAULT_FILE) -> PipelineFile:
     """Raises PipelineError: not readable, no TOML, or with a table that means nothing here."""
