@@ -18,8 +18,8 @@ from serenity.qos.trace import TraceError, read_trace
 
 NODE = {"cpus": 36, "mem_bytes": 2**38, "llc_bytes": 36 * 2**20, "mem_bw": 60e9}
 ONSET, END, SECONDS = 130, 160, 200
-ROW = '{"id": "w", "role": "production"}'
-UP = '{"name": "ops", "better": "up"}'
+WEB = {"id": "w", "role": "production"}
+UP = {"indicator": {"name": "ops", "better": "up"}}
 
 
 def lines(kind, seconds=SECONDS, seed=5):
@@ -134,9 +134,9 @@ def test_a_frame_read_is_the_frame_written(tmp_path):
     [
         ("", "header"),
         ('{"trace": 1, "interval_s": "fast"}\n', "header .*Expected `float`.*interval_s"),
-        ('{"trace": 1}\n{"t": 1, "containers": [{"id": "w", "role": "Production"}]}\n', "line 2 .*Production.*role"),
-        ('{"trace": 1}\n{"t": 1, "containers": [%s, %s]}\n' % (ROW, ROW), "line 2 .*several .* id 'w'"),
-        ('{"trace": 1}\n{"t": 1, "containers": [%s "indicator": %s}]}\n' % (ROW[:-1] + ",", UP), "line 2 .*up.*better"),
+        ('{"trace": 1}\n' + json.dumps({"t": 1, "containers": [WEB | {"role": "Web"}]}), "line 2 .*'Web'.*role"),
+        ('{"trace": 1}\n' + json.dumps({"t": 1, "containers": [WEB | UP]}), "line 2 .*'up'.*better"),
+        ('{"trace": 1}\n' + json.dumps({"t": 1, "containers": [WEB, WEB]}), "line 2 .*several .* id 'w'"),
         ('{"trace": 2}\n', "format 2"),
         ('{"trace": 1}\n{"t": 1}\n', "line 2"),
         ('{"trace": 1}\n{"t": 1, "containers": []}\n{"t": 1, "containers": []}\n', "line 3"),
