@@ -21,7 +21,7 @@ def command(file: Path) -> int:
 
     try:
         tables = read(file)
-        if tables.qos or not tables.slack:  # The estimator may have a file of its own.
+        if not tables.for_estimator_alone:
             Pipeline.from_table(tables)
         SlackStages.from_file(tables)
     except PipelineError as error:

@@ -36,7 +36,8 @@ def command(file: Path | None, wanted: str, output: Path | None) -> int:
 
     try:
         tables = read(file or DEFAULT_FILE)
-        Pipeline.from_table(tables)  # Only what can run is drawn.
+        if not tables.for_estimator_alone:
+            Pipeline.from_table(tables)  # Only what can run is drawn.
         SlackStages.from_file(tables)
     except PipelineError as error:
         raise Failure(str(error), exits.USAGE) from error

@@ -114,19 +114,18 @@ def _frames(settings: EstimatorSettings, access: Access, interval_s: float) -> t
 
 def _sampled(roster: Roster, settings: EstimatorSettings, interval_s: float) -> _Lines:
     from serenity.daemon.clock import SystemClock
+    from serenity.estimator.ticks import Ticks
     from serenity.qos.sources.sampler import Sampler
 
     clock = SystemClock()
-    sampler = Sampler(roster, clock, settings.rules)
+    sampler, ticks = Sampler(roster, clock, settings.rules), Ticks(clock, interval_s)
     roster.start()
     pause = threading.Event()
-    due_s = clock.monotonic_s()
     try:
-        sampler.sample(clock.now_s())  # Rates need a reading before.
+        sampler.sample(ticks.now_s())  # Rates need a reading before.
         while True:
-            due_s += interval_s
-            pause.wait(max(0.0, due_s - clock.monotonic_s()))
-            yield sampler.sample(clock.now_s()).to_json()
+            pause.wait(ticks.wait_s())
+            yield sampler.sample(ticks.now_s()).to_json()
     finally:
         roster.stop()
         sampler.close()

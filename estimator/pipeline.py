@@ -21,6 +21,7 @@ from serenity.qos.frame import COLUMNS, Bools, Frame
 from serenity.qos.pipeline import PipelineFile, stages
 from serenity.qos.rows import moved
 from serenity.qos.stages import PipelineError, build, convert
+from serenity.qos.steady_time import SteadyTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +109,6 @@ class SlackPipeline:
             raise ValueError("it has no t and predictor")
         self._stages.predictor.restore(learnt)
         self._steady = SteadyTime(float(t))
-
-
-class SteadyTime:
-    """Time that never falls: where the clock was set back it goes on from where it was."""
-
-    def __init__(self, last_t: float = -math.inf) -> None:
-        self.last_t = last_t
-        self._behind_s = 0.0
-
-    def of(self, t: float) -> float:
-        self._behind_s = max(self._behind_s, self.last_t - t)
-        self.last_t = t + self._behind_s
-        return self.last_t
 
 
 def _as_seen(production: Frame, seen: Frame) -> Frame:

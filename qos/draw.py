@@ -46,14 +46,15 @@ def graph(file: PipelineFile, slack_stages: Mapping[str, tuple[str, type]]) -> G
     """
     boxes = [_Box("frames", "data", "frames", ())]
     arrows: list[tuple[str, str]] = []
-    last = _chain(file.qos.get("filters", []), "qos_filter", boxes, arrows)
-    strategy = _stage("strategy", "strategy", file.qos.get("strategy", {}), STRATEGIES)
-    for number, entry in enumerate(file.qos.get("detectors", []), 1):
-        box = _stage(f"detector{number}", "detector", entry, DETECTORS)
-        boxes.append(box)
-        arrows += [(last, box.id), (box.id, strategy.id)]
-    boxes += [strategy, _Box("findings", "data", "findings: contention, suspects", ())]
-    arrows.append((strategy.id, "findings"))
+    if not file.for_estimator_alone:
+        last = _chain(file.qos.get("filters", []), "qos_filter", boxes, arrows)
+        strategy = _stage("strategy", "strategy", file.qos["strategy"], STRATEGIES)
+        for number, entry in enumerate(file.qos["detectors"], 1):
+            box = _stage(f"detector{number}", "detector", entry, DETECTORS)
+            boxes.append(box)
+            arrows += [(last, box.id), (box.id, strategy.id)]
+        boxes += [strategy, _Box("findings", "data", "findings: contention, suspects", ())]
+        arrows.append((strategy.id, "findings"))
     if file.slack:
         last = _chain(file.slack.get("filters", []), "slack_filter", boxes, arrows)
         for key, (title, parameters) in slack_stages.items():

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,11 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Json = dict[str, Any]
 Role = Literal["production", "best_effort"]
+Better = Literal["higher", "lower"]
 
 PRODUCTION: Role = "production"
 BEST_EFFORT: Role = "best_effort"
+_ROLES, _BETTER = get_args(Role), get_args(Better)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Indicator:
 
     name: str
     unit: str
-    better: Literal["higher", "lower"]
+    better: Better
     objective: float | None = None  # What it must keep: at least this where higher is better, else at most.
 
 
@@ -224,10 +226,14 @@ def _fields(node: Node) -> dict[str, float]:
 
 
 def _container(row: Mapping[str, Any]) -> Container:
-    indicator = row.get("indicator")
+    role, indicator = row["role"], row.get("indicator")
+    if role not in _ROLES:
+        raise ValueError(f"no frame: role {role!r} is none of {_ROLES}")
+    if indicator and indicator["better"] not in _BETTER:
+        raise ValueError(f"no frame: better {indicator['better']!r} is none of {_BETTER}")
     return Container(
         id=str(row["id"]),
-        role=PRODUCTION if row["role"] == PRODUCTION else BEST_EFFORT,
+        role=role,
         job=str(row.get("job", "")),
         cpus=float(row.get("cpus") or 0.0),
         mem_bytes=float(row.get("mem_bytes") or 0.0),

@@ -7,7 +7,7 @@ and a strategy, each a table with a ``name`` and parameters.  ``[slack]`` is the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from serenity.qos.filters import FILTERS, Filter
 from serenity.qos.frame import COLUMNS, Frame
 from serenity.qos.pressure import Pressure
 from serenity.qos.stages import Kind, PipelineError, build
+from serenity.qos.steady_time import SteadyTime
 from serenity.qos.strategies import STRATEGIES, Strategy
 from serenity.wire.messages.statistics import Cpi
 
@@ -34,6 +35,11 @@ class PipelineFile:
     path: Path
     qos: Mapping[str, Any]
     slack: Mapping[str, Any]
+
+    @property
+    def for_estimator_alone(self) -> bool:
+        """It has no QoS pipeline, and need not."""
+        return bool(self.slack) and not self.qos
 
 
 def read(path: Path = DEFAULT_FILE) -> PipelineFile:
@@ -53,13 +59,15 @@ def read(path: Path = DEFAULT_FILE) -> PipelineFile:
 class Pipeline:
     """Filters, then detectors, then the strategy, over one frame after another.
 
-    What it decides depends on the frames alone: no clock, no randomness.
+    What it decides depends on the frames alone: no clock, no randomness.  Where the frames' clock is set back,
+    time goes on for its stages; what it says is told by that clock all the same, as it goes then.
     """
 
     def __init__(self, filters: Sequence[Filter], detectors: Sequence[Detector], strategy: Strategy) -> None:
         self._filters = tuple(filters)
         self._detectors = tuple(detectors)
         self._strategy = strategy
+        self._steady = SteadyTime()
         # One is enough for who finds and who ranks, where no filter shows the one what the other does not see.
         pressure = getattr(strategy, "pressure", None)
         if isinstance(pressure, Pressure) and all(getattr(each, "keeps_best_effort", False) for each in filters):
@@ -103,6 +111,7 @@ class Pipeline:
 
         Where several detectors object to one container, the one named first in the file speaks.
         """
+        frame = replace(frame, t=self._steady.of(frame.t))
         self._strategy.observe(frame)
         seen = frame
         for each in self._filters:
@@ -113,9 +122,17 @@ class Pipeline:
                 found.setdefault(contention.protected.id, contention)
         # Suspects are ranked on the frame as it was sampled: a filter for signals must not acquit anybody.
         return [
-            Finding(contention, self._strategy.name, tuple(self._strategy.rank(contention, frame)))
-            for contention in found.values()
+            Finding(self._by_the_clock(each), self._strategy.name, tuple(self._strategy.rank(each, frame)))
+            for each in found.values()
         ]
+
+    def _by_the_clock(self, contention: Contention) -> Contention:
+        """What was before it was set back, too: so long ago by how it goes now."""
+        ahead_s, told = self._steady.ahead_s, contention.evidence
+        if not ahead_s:
+            return contention
+        start, end = told.window_start - ahead_s, told.window_end - ahead_s
+        return replace(contention, evidence=replace(told, window_start=start, window_end=end))
 
     def know(self, jobs: Mapping[str, Cpi]) -> None:
         """What the cluster knows of production jobs, by name, on this type of CPU."""

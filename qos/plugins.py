@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from serenity.qos.stages import Kind
+from serenity.qos.stages import Kind, as_toml
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -35,8 +34,4 @@ def plugins(kind: str, stages: Mapping[str, Kind[Any]]) -> list[Plugin]:
 
 def _parameters(of: type) -> Iterator[Parameter]:
     for field in dataclasses.fields(of):
-        yield Parameter(field.name, _as_toml(field.default), field.metadata["unit"], field.metadata["meaning"])
-
-
-def _as_toml(value: Any) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+        yield Parameter(field.name, as_toml(field.default), field.metadata["unit"], field.metadata["meaning"])

@@ -7,6 +7,8 @@ fields, each made by `parameter`.  Its kind (`Kind`) stands in a dict of names.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,10 @@ _WORDS = {
     str: "a text in quotes",
     bool: "true or false",
 }
+
+
+# Whole numbers are counts of samples, which stages keep of every container: 160 KB of each with so many.
+_MOST_SAMPLES = 10_000
 
 
 class PipelineError(ValueError):
@@ -102,13 +108,27 @@ def convert(parameters: type[S], given: Any, where: str) -> S:
             known = ", ".join(fields) or "no parameters"
             raise PipelineError(f"{where} has no key {key!r}; remove it, or use one of: {known}")
         try:
-            values[key] = msgspec.convert(value, types[key])
-        except msgspec.ValidationError as error:
+            values[key] = _bounded(msgspec.convert(value, types[key]))
+        except ValueError as error:  # msgspec's are, too.
             wanted = _WORDS.get(types[key], "a value")
             raise PipelineError(
-                f"{where}: {key} = {value!r}: {error}; write {wanted} such as {fields[key].default!r}"
+                f"{where}: {key} = {value!r}: {error}; write {wanted} such as {as_toml(fields[key].default)}"
             ) from error
     try:
         return parameters(**values)
     except ValueError as error:
         raise PipelineError(f"{where}: {error}") from error
+
+
+def as_toml(value: Any) -> str:
+    """A parameter's value as it is written in a pipeline file."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def _bounded(value: Any) -> Any:
+    """Raises ValueError: a number that no stage can reckon with, or a count that none has room for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it is not finite")
+    if isinstance(value, int) and value > _MOST_SAMPLES:
+        raise ValueError(f"it is more than {_MOST_SAMPLES} samples, and as many would be kept of every container")
+    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import struct
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from serenity.qos import gunzip
-from serenity.qos.frame import BEST_EFFORT, COLUMNS, PRODUCTION, Container, Floats, Frame, Indicator, Node
+from serenity.qos.frame import COLUMNS, Better, Container, Floats, Frame, Indicator, Node, Role
 from serenity.wire.transport.undecodable import UNDECODABLE
 
 # A line of a thousand containers is some hundred kilobytes.
@@ -27,7 +28,7 @@ class TraceError(ValueError):
 class _Indicator(msgspec.Struct, frozen=True):
     name: str
     unit: str = ""
-    better: str = "lower"
+    better: Better = "lower"
     objective: float | None = None
 
 
@@ -45,13 +46,15 @@ def _line(row: Any) -> Any:
 
 
 # A line is decoded for its columns, and for what tells whether the containers are still the same: all else of an id
-# never changes.  The names of columns are part of the format, and none of them is a container's own.
+# never changes.  An indicator comes once it can be asked, and may go.  Undecoded it costs next to nothing.
+# The names of columns are part of the format, and none of them is a container's own.
 _ID: Any = ("id", str)
+_RAW_INDICATOR: Any = ("indicator", msgspec.Raw, None)
 _ALLOCATED: list[Any] = [("cpus", float | None, 0.0), ("mem_bytes", float | None, 0.0)]
 # Where they are not, it is decoded once more, for who they are.
 _WHO: list[Any] = [
     _ID,
-    ("role", str),
+    ("role", Role),
     ("cpus", float, 0.0),
     ("mem_bytes", float, 0.0),
     ("job", str, ""),
@@ -71,10 +74,10 @@ class FrameDecoder:
         self._node = node
         self._names = [name for name in COLUMNS if name in columns]
         measured: list[Any] = [(name, float | None, math.nan) for name in self._names]
-        sample = msgspec.defstruct("_Sample", [_ID, *_ALLOCATED, *measured], gc=False)
+        sample = msgspec.defstruct("_Sample", [_ID, _RAW_INDICATOR, *_ALLOCATED, *measured], gc=False)
         self._samples = msgspec.json.Decoder(_line(sample))
         self._who = msgspec.json.Decoder(_line(_Who))
-        self._ids: list[str] = []
+        self._same: tuple[list[Any], list[Any]] = [], []  # Their ids and indicators.
         self._allocated: Floats = np.zeros((len(_ALLOCATED), 0))
         self._containers: tuple[Container, ...] = ()
 
@@ -83,13 +86,14 @@ class FrameDecoder:
         said: Any = self._samples.decode(line)
         values: list[Any] = list(itertools.chain.from_iterable(map(msgspec.structs.astuple, said.containers)))
         count = len(_ALLOCATED) + len(self._names)
-        ids = values[:: 1 + count]
+        same = values[:: 2 + count], values[1 :: 2 + count]
+        del values[:: 2 + count]
         del values[:: 1 + count]
         numbers = _array(values).reshape(-1, count).T.copy()
         allocated, measured = numbers[: len(_ALLOCATED)], numbers[len(_ALLOCATED) :]
-        if ids != self._ids or not np.array_equal(allocated, self._allocated):
-            self._containers = tuple(map(_container, self._who.decode(line).containers))
-            self._ids, self._allocated = ids, allocated
+        if same != self._same or not np.array_equal(allocated, self._allocated):
+            self._containers = _containers(self._who.decode(line).containers)
+            self._same, self._allocated = same, allocated
         node = _node(said.node) if said.node else self._node
         return Frame(said.t, self._containers, dict(zip(self._names, measured, strict=True)), node, said.readings or {})
 
@@ -135,9 +139,10 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _header(path: Path, lines: Iterable[bytes]) -> _Header:
     try:
-        header = msgspec.json.decode(next(iter(lines)), type=_Header)
-    except (StopIteration, *UNDECODABLE) as error:
-        raise TraceError(f'{path} does not begin with a header such as {{"trace": 1, "interval_s": 1.0}}') from error
+        header = msgspec.json.decode(next(iter(lines), b""), type=_Header)
+    except UNDECODABLE as error:
+        example = '{"trace": 1, "interval_s": 1.0}'
+        raise TraceError(f"{path} does not begin with a header such as {example}: {error}") from error
     if header.trace != 1:
         raise TraceError(f"{path} is of trace format {header.trace}; this version reads format 1")
     return header
@@ -147,10 +152,18 @@ def _node(said: dict[str, float | None]) -> Node:
     return Node(**{name: value for name, value in said.items() if value is not None and name in Node.__slots__})
 
 
+def _containers(told: list[Any]) -> tuple[Container, ...]:
+    """Raises UNDECODABLE: two have the same id, and what is learnt of a container is kept by that."""
+    twice = [name for name, count in Counter(each.id for each in told).items() if count > 1]
+    if twice:
+        raise msgspec.ValidationError(f"several containers have the id {twice[0]!r}")
+    return tuple(map(_container, told))
+
+
 def _container(who: Any) -> Container:
     return Container(
         id=who.id,
-        role=PRODUCTION if who.role == PRODUCTION else BEST_EFFORT,
+        role=who.role,
         job=who.job,
         cpus=who.cpus,
         mem_bytes=who.mem_bytes,

@@ -118,6 +118,14 @@ def test_draw(serenity, tmp_path):
     assert "strategy: combined" in out and "mean_s = 10" in out, "what the file leaves at its default is told, too"
 
 
+@pytest.mark.parametrize("file", sorted(DEFAULT_FILE.parent.glob("*.toml")), ids=lambda file: file.name)
+def test_every_file_that_is_shipped_can_be_checked_and_drawn(serenity, file):
+    assert serenity("qos", "check", file)[0] == 0
+    code, out, err = serenity("qos", "draw", file)
+    assert (code, err) == (0, "") and "    report --> slack\n" in out
+    assert ("--> findings" in out) == (file == DEFAULT_FILE)
+
+
 def test_a_drawing_has_no_word_that_mermaid_keeps_for_itself(serenity, tmp_path):
     """Seen: a class called `end` was a parse error."""
     odd = tmp_path / "odd.toml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.server
 import json
@@ -16,8 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from serenity.cli import qos_record
+from serenity.daemon.clock import SystemClock
+from serenity.estimator.settings import EstimatorSettings
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, node_from_json
+from serenity.qos.sources.roster import Roster
 from serenity.qos.trace import read_trace
+from serenity.wire.mesos.state import AgentReader
 from serenity.wire.messages import node
 from tests.polling import eventually
 
@@ -98,6 +104,18 @@ def test_a_trace_that_can_be_replayed(record, tmp_path):
     assert frames[-1].column("rss_bytes")[0] > 1e6
     assert frames[-1].column("cpu")[0] >= 0.0
     assert frames[-1].node.cpus == 4.0
+
+
+def test_time_passes_in_a_trace_whatever_becomes_of_the_clock(agent, monkeypatch):
+    class SetBack(SystemClock):
+        def now_s(self):
+            return super().now_s() - 1000.0 * self.monotonic_s()
+
+    monkeypatch.setattr("serenity.daemon.clock.SystemClock", SetBack)
+    lines = qos_record._sampled(Roster(AgentReader(agent), SetBack()), EstimatorSettings(agent=agent), 0.05)
+    with contextlib.closing(lines):
+        times = [next(lines)["t"] for _ in range(3)]
+    assert times == sorted(set(times)), "a replay takes no other"
 
 
 def test_it_ends_in_order_and_never_writes_over_a_file(record, tmp_path):

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
+import re
+import typing
 
 import numpy as np
 import pytest
 
+from serenity.estimator.predictors import PREDICTORS
 from serenity.qos.detectors import DETECTORS
 from serenity.qos.filters import FILTERS
 from serenity.qos.frame import COLUMNS, Frame, Indicator, Node
 from serenity.qos.pipeline import Pipeline
-from serenity.qos.stages import PipelineError
+from serenity.qos.stages import PipelineError, build
+from serenity.qos.steady_time import SteadyTime
 from serenity.qos.strategies import STRATEGIES
+from serenity.qos.trace import read_trace
 
 STRATEGY = '[qos.strategy]\nname = "cpu_share"\n'
 DROP = '[[qos.detectors]]\nname = "drop"\n'
@@ -62,10 +68,79 @@ def test_a_trace_cut_short_gives_the_same_decisions_up_to_the_cut(made):
         assert decisions(frames[:cut]) == whole[:cut]
 
 
-def test_a_recorded_trace_gives_the_decisions_of_the_live_frames(made):
-    frames = trace(made, 150)
-    replayed = [Frame.from_json(frame.to_json()) for frame in frames]
-    assert decisions(replayed) == decisions(frames)
+@pytest.mark.parametrize("set_back_s", [3.0, 3600.0])
+def test_a_clock_that_is_set_back_blinds_nobody_and_tells_its_own_time(made, set_back_s):
+    def frames(set_back_s, seconds=300):
+        luck = random.Random(3)
+        for t in range(seconds):
+            hurt = t % 60 >= 40 and t >= 100
+            rows = [made.production(name, sli=(500.0 if hurt else 1000.0) * luck.uniform(0.98, 1.02)) for name in "ab"]
+            yield made.frame(t if t < 150 else t - set_back_s, *rows, made.best_effort("x", cpu=2.0 if hurt else 0.01))
+
+    def told(set_back_s):
+        """By true time: who suffers, since when."""
+        for t, (frame, findings) in enumerate(zip(frames(set_back_s), decisions(frames(set_back_s)), strict=True)):
+            evidence = [each.contention.evidence for each in findings]
+            assert {each.window_end for each in evidence} <= {frame.t}
+            yield {
+                each.contention.protected.id: (t - (frame.t - since.window_start), each.suspects[0].container.id)
+                for each, since in zip(findings, evidence, strict=True)
+            }
+
+    undisturbed, found = list(told(0.0)), list(told(set_back_s))
+    assert [sorted(each) for each in found] == [sorted(each) for each in undisturbed]
+    assert sum(map(len, found)) > 100
+    for here, there in zip(found, undisturbed, strict=True):
+        for name, (since, suspect) in here.items():
+            # Of the second in which the clock was set nobody knows how long it was.
+            assert since == pytest.approx(there[name][0], abs=1.0) and suspect == there[name][1]
+
+
+def test_a_clock_that_is_set_back_more_than_once():
+    steady = SteadyTime()
+    assert [steady.of(t) for t in (5.0, 6.0, 1.0, 2.0, 4.0, 3.0, 4.0)] == [5.0, 6.0, 6.0, 7.0, 9.0, 9.0, 10.0]
+    t = [steady.of(1.7e9 + 0.1 * (k % 7)) for k in range(500)]
+    assert t == sorted(t)
+
+
+def replayed(frames, folder):
+    path = folder / "recorded.jsonl"
+    path.write_text("\n".join(['{"trace": 1}', *(json.dumps(each.to_json()) for each in frames)]))
+    return list(read_trace(path))
+
+
+def told_late(made, better="higher"):
+    """Frames of a container whose indicator is asked once its process is known, and cannot be for a while."""
+    luck = random.Random(4)
+    means = Indicator("p99", "ms", better)
+    for t in range(400):
+        hurt = 200 <= t < 260 or t >= 360
+        asked = t >= 4 and not 280 <= t < 300
+        sli = (0.5 if hurt else 1.0) ** (1 if better == "higher" else -1) * luck.uniform(0.95, 1.05)
+        told = made.production("web", means if asked else None, cpu=1.0, sli=sli if asked else math.nan)
+        yield made.frame(float(t), told, made.best_effort("x", cpu=2.0 if hurt else 0.1))
+
+
+@pytest.mark.parametrize("given", [lambda made: trace(made, 150), told_late, lambda made: told_late(made, "lower")])
+def test_a_recorded_trace_gives_the_decisions_of_the_live_frames(made, tmp_path, given):
+    frames = list(given(made))
+    live = decisions(frames)
+    assert any(live)
+    assert decisions(replayed(frames, tmp_path)) == live
+    assert decisions([Frame.from_json(frame.to_json()) for frame in frames]) == live
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"role": "Production"}, "role 'Production'"),
+        ({"indicator": {"name": "p99", "unit": "ms", "better": "up"}}, "better 'up'"),
+        ({"indicator": {"name": "p99", "unit": "ms"}}, "better"),
+    ],
+)
+def test_what_is_no_frame_is_told(wrong, says):
+    with pytest.raises(ValueError, match=f"no frame: .*{says}"):
+        Frame.from_json({"t": 1.0, "containers": [{"id": "web", "role": "production"} | wrong]})
 
 
 def test_one_finding_a_container_and_the_first_detector_speaks(made, tmp_path):
@@ -118,6 +193,9 @@ def test_an_objective_that_is_missed_is_enough_and_one_that_is_missed_anyway_is_
         (DROP + "treshold = 0.2\n" + STRATEGY, ["[[qos.detectors]] number 1 (drop)", "'treshold'", "threshold"]),
         (DROP + 'threshold = "big"\n' + STRATEGY, ["threshold", "'big'", "a number such as 0.25"]),
         (DROP + "votes = 2.5\n" + STRATEGY, ["votes", "a whole number such as 2"]),
+        (DROP + "window = 99999999999\n" + STRATEGY, ["window = 99999999999", "10000 samples", "such as 3"]),
+        (DROP + "threshold = nan\n" + STRATEGY, ["threshold = nan", "not finite; write a number such as 0.25"]),
+        ('[[qos.filters]]\nname = "ema"\ncolumns = "cpu"\n' + DROP + STRATEGY, ["columns", 'such as ["cpu"]']),
         (DROP + "votes = 9\n" + STRATEGY, ["votes = 9", "window = 3"]),
         ('[[qos.detectors]]\nname = "drip"\n' + STRATEGY, ["'drip'", "drop, interference"]),
         ("[[qos.detectors]]\nthreshold = 0.2\n" + STRATEGY, ["has no name", "drop, interference"]),
@@ -172,6 +250,16 @@ def test_every_stage_says_what_it_does_and_has_few_parameters(kinds):
         fields = dataclasses.fields(kind.parameters)
         assert len(fields) <= 6, name
         assert all(field.metadata["meaning"] for field in fields), name
+
+
+@pytest.mark.parametrize("kinds", [FILTERS, DETECTORS, STRATEGIES, PREDICTORS])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 10**12, 10**30])
+def test_no_stage_is_made_of_a_number_that_it_cannot_reckon_with(kinds, value):
+    for name, kind in kinds.items():
+        for key, of in typing.get_type_hints(kind.parameters).items():
+            if of is type(value):
+                with pytest.raises(PipelineError, match=re.escape(f"{name}): {key} = {value}: it is")):
+                    build(kinds, {"name": name, key: value}, "a file")
 
 
 QUICK = {"cpi_outlier": {"min_samples": 3, "outliers": 2}, "pressure": {"column": "psi_io"}}

@@ -18,6 +18,8 @@ from serenity.qos.trace import TraceError, read_trace
 
 NODE = {"cpus": 36, "mem_bytes": 2**38, "llc_bytes": 36 * 2**20, "mem_bw": 60e9}
 ONSET, END, SECONDS = 130, 160, 200
+WEB = {"id": "w", "role": "production"}
+UP = {"indicator": {"name": "ops", "better": "up"}}
 
 
 def lines(kind, seconds=SECONDS, seed=5):
@@ -131,6 +133,10 @@ def test_a_frame_read_is_the_frame_written(tmp_path):
     ("text", "says"),
     [
         ("", "header"),
+        ('{"trace": 1, "interval_s": "fast"}\n', "header .*Expected `float`.*interval_s"),
+        ('{"trace": 1}\n' + json.dumps({"t": 1, "containers": [WEB | {"role": "Web"}]}), "line 2 .*'Web'.*role"),
+        ('{"trace": 1}\n' + json.dumps({"t": 1, "containers": [WEB | UP]}), "line 2 .*'up'.*better"),
+        ('{"trace": 1}\n' + json.dumps({"t": 1, "containers": [WEB, WEB]}), "line 2 .*several .* id 'w'"),
         ('{"trace": 2}\n', "format 2"),
         ('{"trace": 1}\n{"t": 1}\n', "line 2"),
         ('{"trace": 1}\n{"t": 1, "containers": []}\n{"t": 1, "containers": []}\n', "line 3"),
@@ -174,14 +180,17 @@ def test_a_gzip_that_is_torn_or_damaged(tmp_path, trace, unzipped_by, damage):
 
 def test_who_is_there_is_told_anew_when_anything_of_it_changes(tmp_path):
     """Frames share their containers only as long as these are the same."""
-    first = [row("a", "production", {"cpu": 1.0}), row("b", "best_effort", {"cpu": None})]
+    told = {"indicator": {"name": "p99", "unit": "ms", "better": "lower"}}
+    first = [row("a", "production", {"cpu": 1.0} | told), row("b", "best_effort", {"cpu": None})]
     grown = [{**first[0], "cpus": 8.0}, first[1]]
+    other = [first[0] | {"indicator": told["indicator"] | {"better": "higher"}}, first[1]]
     path = tmp_path / "some.jsonl"
-    frames = [first, first, grown, first[:1], [], first]
+    frames = [first, first, grown, first[:1], [], first, other, other]
     lines = [json.dumps({"t": t, "containers": rows}) for t, rows in enumerate(frames)]
     path.write_text("\n".join(['{"trace": 1}', *lines]) + "\n")
     read = list(read_trace(path))
-    assert [each.ids for each in read] == [["a", "b"], ["a", "b"], ["a", "b"], ["a"], [], ["a", "b"]]
-    assert read[1].containers is read[0].containers
-    assert [each.allocated_cpus.tolist()[:1] for each in read] == [[4.0], [4.0], [8.0], [4.0], [], [4.0]]
+    assert [each.ids for each in read] == [["a", "b"], ["a", "b"], ["a", "b"], ["a"], [], *[["a", "b"]] * 3]
+    assert read[1].containers is read[0].containers and read[7].containers is read[6].containers
+    assert [each.containers[0].indicator.better for each in read[5:]] == ["lower", "higher", "higher"]
+    assert [each.allocated_cpus.tolist()[:1] for each in read] == [[4.0], [4.0], [8.0], [4.0], [], *[[4.0]] * 3]
     assert read[5].column("cpu")[0] == 1.0 and np.isnan(read[5].column("cpu")[1])
