@@ -30,9 +30,12 @@ class Look:
 
     @property
     def held(self) -> tuple[float, int]:
-        """Cores and bytes allocated to best-effort: executors and tasks, those being launched included."""
-        best_effort = [each for each in self.containers if each.revocable]
-        return sum(each.cpus for each in best_effort), sum(each.mem_bytes for each in best_effort)
+        """Revocable cores and bytes that are allocated: to executors and tasks, those being launched included.
+
+        What best-effort has of the regular ones, as a task on revocable cpus and regular memory, is no slack.
+        """
+        found = self.containers
+        return sum(each.revocable_cpus for each in found), sum(each.revocable_mem_bytes for each in found)
 
 
 class Roster:

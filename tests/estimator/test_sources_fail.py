@@ -30,7 +30,7 @@ SOURCES = (Usage, RunDelay, NodeUsage, AgentPerf, Counters)
 
 
 def container(name: str, pid: int | None) -> Container:
-    return Container(name, "F", "web", name, pid, cpus=2.0, mem_bytes=1024 * MIB, revocable=False)
+    return Container(name, "F", "web", name, pid, cpus=2.0, mem_bytes=1024 * MIB)
 
 
 PIPELINE = """
