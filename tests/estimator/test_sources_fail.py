@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from serenity.estimator.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.slack import Slack
 from serenity.estimator.ticks import Ticks
 from serenity.qos import pipeline
+from serenity.qos.sources import sampler
 from serenity.qos.sources.agent_perf import AgentPerf
 from serenity.qos.sources.counters import Counters
 from serenity.qos.sources.node_usage import NodeUsage
+from serenity.qos.sources.resctrl import Resctrl
 from serenity.qos.sources.roster import Roster, asking_interval_s
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.sampler import Sampler
@@ -26,7 +29,7 @@ from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos.state import AgentIdentity, AgentLook, Container
 
 MIB = 1 << 20
-SOURCES = (Usage, RunDelay, NodeUsage, AgentPerf, Counters)
+SOURCES = (Usage, RunDelay, NodeUsage, AgentPerf, Counters, Resctrl)
 
 
 def container(name: str, pid: int | None) -> Container:
@@ -55,7 +58,7 @@ class Node:
         self._requests = requests  # For one look.
         self._ask_at_s = 0.0
         self._roster = Roster(self, self.clock, asking_interval_s(interval_s))  # type: ignore[arg-type]  # Of a reader it uses `look` alone.
-        self.sampler = Sampler(self._roster, self.clock)
+        self.sampler = Sampler(self._roster, self.clock, of_node=True)
         self._ticks = Ticks(self.clock, interval_s)
         self._pipeline = SlackPipeline(SlackStages.from_file(pipeline.read(file)))
 
@@ -73,6 +76,12 @@ class Node:
             self._ask_at_s = self.clock.monotonic_s() + self._roster.pause_s
         self.clock.advance(max(0.0, tick_at_s - self.clock.monotonic_s()))
         return self._pipeline.step(self.sampler.sample(self._ticks.now_s()))
+
+
+@pytest.fixture(autouse=True)
+def no_resctrl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That of the machine is not for tests to make groups in."""
+    monkeypatch.setattr(sampler, "Resctrl", partial(Resctrl, root=tmp_path / "resctrl"))
 
 
 @pytest.fixture
