@@ -54,9 +54,10 @@ class Places:
         if place is None:
             place = self._places[row_id] = Place()
         if place.looks_left and place.looked_in is not draft and (row.pid is not None or row.cgroup is not None):
-            place.cgroup = Cgroup({**place.cgroup.folders, **self._look(row, place.cgroup).folders})
-            all_found = place.cgroup.folders.keys() >= self.mounts.points.keys()
-            place.looks_left = 0 if all_found else place.looks_left - 1
+            found = {**place.cgroup.folders, **self._look(row, place.cgroup).folders}
+            if found != place.cgroup.folders:
+                place.cgroup = Cgroup(found)
+            place.looks_left = 0 if found.keys() >= self.mounts.points.keys() else place.looks_left - 1
             place.looked_in = draft if place.looks_left else None
         if place.tree is None and row.pid is not None:
             place.tree = ProcessTree(row.pid)

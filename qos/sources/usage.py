@@ -11,6 +11,7 @@ from pathlib import Path
 from serenity.daemon.clock import Clock
 from serenity.qos.frame import COLUMNS, PRODUCTION
 from serenity.qos.sources import meters
+from serenity.qos.sources.cgroups import Cgroup
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import KeptFile, KeptFiles
 from serenity.qos.sources.held_memory import HeldMemory
@@ -38,6 +39,7 @@ class _Meter:
 class _Meters:
     """Of one container, one a column."""
 
+    cgroup: Cgroup  # That they are of: a later look may find more.
     each: tuple[_Meter, ...]
     columns: frozenset[str]
 
@@ -105,10 +107,9 @@ class Usage:
     def _by_cgroups(self, i: int, row_id: str, place: Place, draft: Draft) -> frozenset[str]:
         """The columns that its cgroups have, whether or not they could be read this time."""
         found = self._meters.get(row_id)
-        if found is None:
-            found = self._found(row_id, place, draft.rows[i].container.role == PRODUCTION)
-            if place.settled:
-                self._meters[row_id] = found
+        if found is None or found.cgroup is not place.cgroup:
+            of_production = draft.rows[i].container.role == PRODUCTION
+            found = self._meters[row_id] = self._found(row_id, place.cgroup, of_production)
         now_s = self._clock.monotonic_s()
         wakes = (self._samples + i) % _RESTS_SAMPLES == 0  # Not all in the same sample.
         file, text = None, b""
@@ -133,16 +134,16 @@ class Usage:
                 draft.fill(meter.column, i, value)
         return found.columns
 
-    def _found(self, row_id: str, place: Place, of_production: bool) -> _Meters:
+    def _found(self, row_id: str, cgroup: Cgroup, of_production: bool) -> _Meters:
         found = []
-        for meter, paths in meters.of_cgroup(place.cgroup, of_production):
+        for meter, paths in meters.of_cgroup(cgroup, of_production):
             file, *others = (self._files.of(row_id, path) for path in paths)
             other = others[0] if others else None
             # Of the hierarchy as well: another one, found by a later look, counts from elsewhere.
             rate = self._rates.of(row_id, f"{meter.column} {meter.hierarchy}") if meter.cumulative else None
             most = self._most.get(meter.column, math.inf)
             found.append(_Meter(meter.column, file, other, meter.parse, rate, most, meter.may_rest))
-        return _Meters(tuple(found), frozenset(meter.column for meter in found))
+        return _Meters(cgroup, tuple(found), frozenset(meter.column for meter in found))
 
     def _fill(self, draft: Draft, column: str, i: int, value: float | None) -> None:
         if value is not None and value > self._most[column]:
