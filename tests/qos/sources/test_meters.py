@@ -31,6 +31,7 @@ V1_FILES = {
     "cpu": {"cpu__stat": "nr_periods 5\nnr_throttled 1\nthrottled_time {seconds}00000000\n"},
     "memory": {
         "memory__usage_in_bytes": "1000\n",
+        "memory__kmem__usage_in_bytes": "60\n",
         "memory__stat": "cache 1\ninactive_file 1\ntotal_cache 500\ntotal_inactive_file 400\ntotal_active_file 100\n",
     },
     "blkio": {
@@ -42,7 +43,7 @@ PSI = "some avg10=0.00 avg60=0.00 avg300=0.00 total={seconds}00000\nfull avg10=0
 V2_FILES = {
     "cpu__stat": "usage_usec {seconds}000000\nuser_usec 5\nthrottled_usec {seconds}00000\n",
     "memory__current": "2000\n",
-    "memory__stat": "anon 5\ninactive_file 300\nactive_file 200\n",
+    "memory__stat": "anon 5\ninactive_file 300\nactive_file 200\nslab_reclaimable 50\nslab_unreclaimable 9\n",
     "io__stat": "254:0 rbytes={seconds}000 wbytes=24 rios=1 wios=2 dbytes=7 dios=8\n8:0 rbytes=6 wbytes=0 rios=0\n",
     **{f"{each}__pressure": PSI for each in pressure.RESOURCES},
 }
@@ -81,7 +82,7 @@ def test_v1(machine):
         for hierarchy, files in V1_FILES.items():
             write(made, hierarchy, "web", files, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 100.0, "io_bytes": 500.0}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 160.0, "io_bytes": 500.0}
     assert columns == pytest.approx(expected)
     assert read.faults.counts == {}
 
@@ -93,7 +94,7 @@ def test_v2(machine):
     for seconds in (10, 12):
         write(made, "v2", "web", V2_FILES, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 1700.0, "cache_bytes": 200.0, "io_bytes": 500.0}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 1700.0, "cache_bytes": 250.0, "io_bytes": 500.0}
     assert columns == pytest.approx({**expected, **{f"psi_{each}": 0.05 for each in pressure.RESOURCES}})
 
 
@@ -118,7 +119,7 @@ def test_both_at_once_each_where_it_is(machine):
             write(made, hierarchy, "web", V1_FILES[hierarchy], seconds)
         write(made, "v2", "web", only, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 100.0, "psi_cpu": 0.05}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 160.0, "psi_cpu": 0.05}
     assert columns == pytest.approx(expected)
 
 
@@ -176,6 +177,15 @@ def test_one_broken_file_costs_its_own_column_only(machine):
     assert "rss_bytes" not in first
     assert second["rss_bytes"] == 1700.0
     assert read.faults.counts == {"rss_bytes": 1}
+
+
+def test_what_the_machine_counts_as_available_of_a_container():
+    v1, v2 = meters.available(b"total_active_file"), meters.available(b"active_file", b"slab_reclaimable")
+    assert v1(b"total_active_file 5\n") == 5.0, "a kernel that does not charge its own memory"
+    assert v1(b"total_active_file 5\n", b"7\n") == 12.0
+    assert v2(b"active_file 5\n") == 5.0
+    assert v2(b"active_file 5\nslab_reclaimable 7\n") == 12.0
+    assert (v1(b"", b"7\n"), v2(b"slab_reclaimable 7\n")) == (None, None)
 
 
 def test_no_io_yet_is_none_done():
@@ -301,7 +311,7 @@ def test_a_container_that_is_still_being_put_into_its_cgroups_gets_all_of_them(m
         for hierarchy, files in V1_FILES.items():
             write(made, hierarchy, "web", files, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 100.0, "io_bytes": 500.0}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 160.0, "io_bytes": 500.0}
     assert columns == pytest.approx(expected)
     assert read.faults.counts == {}
 
