@@ -91,7 +91,8 @@ def _machine(count: int) -> Iterator[tuple[list[Container], list[str]]]:
             for parent in set(parents.values()):
                 (parent / name).mkdir()
                 (parent / name / "cgroup.procs").write_text(str(processes[-1].pid))
-            rows.append(Container(name, "F", "bench", f"e{i}", processes[-1].pid, 1.0, 1 << 28, revocable=i % 2 == 0))
+            revocable_cpus = 1.0 if i % 2 == 0 else 0.0
+            rows.append(Container(name, "F", "bench", f"e{i}", processes[-1].pid, 1.0, 1 << 28, revocable_cpus))
         yield rows, sorted(parents)
     finally:
         for process in processes:

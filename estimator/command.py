@@ -26,7 +26,7 @@ from serenity.estimator.pipeline import SlackStages
 from serenity.estimator.session import Session
 from serenity.estimator.settings import EstimatorSettings
 from serenity.qos import pipeline
-from serenity.qos.sources.roster import Roster
+from serenity.qos.sources.roster import Roster, asking_interval_s
 from serenity.qos.stages import PipelineError
 from serenity.wire.mesos.state import AgentIdentity, AgentReader
 from serenity.wire.messages import node
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 OK, USAGE, REFUSED, UNREACHABLE = 0, 2, 4, 5
 _RETRY_S = 1.0
-# The agent is asked once a second at most, however often we sample.
-_LEAST_ASK_S = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, UnusableFile, PipelineError) as error:
         return _complain(str(error), USAGE)
     clock = SystemClock()
-    roster = Roster(AgentReader(settings.agent, access=access), clock, max(_LEAST_ASK_S, settings.interval_s))
+    roster = Roster(AgentReader(settings.agent, access=access), clock, asking_interval_s(settings.interval_s))
     if given.once:
         if not given.verbose:
             logging.getLogger().setLevel(logging.WARNING)  # It is asked for the slack, not for what the machine lacks.

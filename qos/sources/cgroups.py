@@ -35,7 +35,8 @@ class Mounts:
                 points.setdefault(V2, (Path(point), root))
             elif kind == "cgroup":
                 for controller in options.split(","):
-                    points.setdefault(controller, (Path(point), root))
+                    if controller not in ("rw", "ro"):
+                        points.setdefault(controller, (Path(point), root))
         return cls(points)
 
     def folder(self, controller: str, path: str) -> Path | None:

@@ -24,6 +24,8 @@ ONLINE_CPUS = Path("/sys/devices/system/cpu/online")
 # Some 2.5 us each, by what bench and docs/footprint.md say.
 _MAX_READINGS = 10_000
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
+# The kernel had no files left although we had room: others hold them, and it is not asked again in each sample.
+_PAUSE_SAMPLES = 10
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class Counters:
         self._online = online
         self._max_readings = max_readings
         self._waiting: set[str] = set()  # For their turn to be read.
+        self._pause_samples = 0  # In which nothing is opened.
         self._pmu: Pmu | None = None
         self._counted: dict[str, _Counted] = {}
 
@@ -109,9 +112,10 @@ class Counters:
         enabled_ns = running_ns = left_out = 0
         readings_left, order = max(self._max_readings, len(cpus)), self._order(draft)
         self._waiting.clear()
+        self._pause_samples = max(0, self._pause_samples - 1)
         for i in order:
             row = draft.rows[i]
-            folder = self._folder(row)
+            folder = self._folder(row, draft)
             if folder is None:
                 continue
             if len(cpus) > readings_left:
@@ -148,15 +152,15 @@ class Counters:
             range(len(rows)), key=lambda i: (rows[i].id not in self._waiting, rows[i].container.role != PRODUCTION)
         )
 
-    def _folder(self, row: Row) -> Path | None:
+    def _folder(self, row: Row, draft: Draft) -> Path | None:
         """Where it is counted: on v1 in a hierarchy of its own, which Mesos uses only when it is told to."""
         try:
-            cgroup = self._places.of(row).cgroup
+            place = self._places.of(row, draft)
         except OSError:
             return None  # Its process is gone, which is counted where its CPU use is read.
         v1 = "perf_event" in self._places.mounts.points
-        folder = cgroup.folder("perf_event" if v1 else V2)
-        if folder is None and cgroup and v1 and row.container.role == PRODUCTION:
+        folder = place.cgroup.folder("perf_event" if v1 else V2)
+        if folder is None and place.settled and place.cgroup and v1 and row.container.role == PRODUCTION:
             self._faults.lacks(
                 "containers have no cgroup of their own in the perf_event hierarchy, and are not counted:"
                 " add cgroups/perf_event to the agent's --isolation"
@@ -168,23 +172,29 @@ class Counters:
         counted = self._counted.setdefault(row.id, _Counted())
         for offline in counted.groups.keys() - set(cpus):
             self._close(counted, offline)
-        for cpu in cpus:
-            if cpu in counted.groups:
-                continue
-            if not self._budget.take(len(events)):
-                self._drop(row.id)
-                return False
-            try:
-                group = Group.of_cgroup(self._kernel, events, folder, cpu)
-            except OSError as error:
-                self._budget.give_back(len(events))
-                if error.errno == errno.ENODEV:
-                    continue  # It went offline since we looked.
-                if error.errno in _OUT_OF_FILES:
-                    self._drop(row.id)
-                    return False
+        missing = [cpu for cpu in cpus if cpu not in counted.groups]
+        if not missing:
+            return True
+        if self._pause_samples or not self._budget.take(len(events) * len(missing)):
+            self._drop(row.id)
+            return False
+        opened = 0
+        try:
+            for cpu in missing:
+                try:
+                    counted.groups[cpu] = Group.of_cgroup(self._kernel, events, folder, cpu)
+                    opened += 1
+                except OSError as error:
+                    if error.errno != errno.ENODEV:  # It went offline since we looked.
+                        raise
+        except OSError as error:
+            if error.errno not in _OUT_OF_FILES:
                 raise
-            counted.groups[cpu] = group
+            self._pause_samples = _PAUSE_SAMPLES
+            self._drop(row.id)
+            return False
+        finally:
+            self._budget.give_back(len(events) * (len(missing) - opened))
         return True
 
     def _take(self, counted: _Counted) -> tuple[float, Floats]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Of what is told of one error: it may quote what a stranger has answered.
+_TOLD_CHARACTERS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -83,7 +86,7 @@ class Faults:
         told = self._told.setdefault(row_id, set())
         if source not in told:
             told.add(source)
-            logger.warning("%s of %s cannot be read, and is left out: %s", source, row_id, error)
+            logger.warning("%s of %s cannot be read, and is left out: %.*s", source, row_id, _TOLD_CHARACTERS, error)
 
     def lacks(self, what: str) -> None:
         """The machine does not have it; said once."""

@@ -33,18 +33,23 @@ class Indicators:
         self._faults = faults
         self._exchanges = Exchanges(clock)
         self._commands = Commands(clock)
+        self._declared: dict[str, Declaration] = {}  # By row, at the last sample.
         self._rates = Rates()
         self._buckets: dict[str, Buckets] = {}  # Of each row's histogram, when it was read last.
 
     def ask(self, rows: Collection[Row]) -> None:
+        declared = {row.id: row.declaration for row in rows if row.declaration is not None}
+        if declared != self._declared:
+            # Of one that was withdrawn or is another now: no question stays open, and no count is compared with its.
+            self.keep([row_id for row_id, each in declared.items() if each == self._declared.get(row_id)])
+            self._declared = declared
         for row in rows:
-            declared = row.declaration
-            if declared is None:
+            if row.declaration is None:
                 continue
-            if declared.kind == COMMAND:
-                self._commands.ask(row.id, declared.command, _environment(row))
+            if row.declaration.kind == COMMAND:
+                self._commands.ask(row.id, row.declaration.command, _environment(row))
             else:
-                self._exchanges.ask(row.id, question(declared))
+                self._exchanges.ask(row.id, question(row.declaration))
 
     def read(self, draft: Draft) -> None:
         answers = self._exchanges.collect(_INDICATOR_WAIT_S) | self._commands.collect()
@@ -75,11 +80,11 @@ class Indicators:
         if declared.quantile is not None:
             now = prometheus.buckets(_text(answer.content), Selector.parse(declared.metric))
             before, self._buckets[row_id] = self._buckets.get(row_id), now
-            return None if before is None else prometheus.quantile(before, now, declared.quantile)
-        value = _VALUES[declared.kind](answer.content, declared.metric)
-        if not math.isfinite(value):
-            raise ValueError(f"{declared.indicator.name} is {value}, which is no measurement")
-        return value if declared.reading == "value" else self._rates.rate(row_id, "sli", answer.at_s, value)
+            return None if before is None else _finite(declared, prometheus.quantile(before, now, declared.quantile))
+        value = _finite(declared, _VALUES[declared.kind](answer.content, declared.metric))
+        if declared.reading == "value" or value is None:
+            return value
+        return _finite(declared, self._rates.rate(row_id, "sli", answer.at_s, value))
 
 
 def question(declared: Declaration) -> Question:
@@ -88,6 +93,13 @@ def question(declared: Declaration) -> Question:
         return Question(declared.address, memcached.REQUEST, memcached.complete, network_of=declared.network_of)
     asked = http_answer.request(declared.address, declared.path)
     return Question(declared.address, asked, http_answer.complete, closes=True, network_of=declared.network_of)
+
+
+def _finite(declared: Declaration, value: float | None) -> float | None:
+    """Raises ValueError: also where two numbers that are finite are too far apart for their difference to be."""
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{declared.indicator.name} is {value}, which is no measurement")
+    return value
 
 
 def _text(answer: bytes) -> str:

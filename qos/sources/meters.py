@@ -49,6 +49,21 @@ def working_set(inactive_file: bytes) -> Parse:
     return lambda stat, usage: max(0.0, int(usage) - (reclaimable(stat) or 0.0))
 
 
+def available(active_file: bytes, slab: bytes = b"") -> Parse:
+    """What is charged and MemAvailable counts nevertheless: page cache in use, and what caches of the kernel hold.
+
+    Of `slab` there is a line on v2.  On v1 a second file has all of the kernel's memory, a little
+    too much; without that there is the page cache alone.
+    """
+    in_use, reclaimable = field(active_file, 1.0), field(slab, 1.0)
+
+    def parse(stat: bytes, kernel: bytes = b"0") -> float | None:
+        cache = in_use(stat)
+        return None if cache is None else cache + (reclaimable(stat) or 0.0 if slab else int(kernel))
+
+    return parse
+
+
 _READ_AND_WRITTEN = re.compile(rb"\b[rw]bytes=(\d+)")
 
 
@@ -71,8 +86,11 @@ METERS = (
     Meter("throttled", V2, ("cpu.stat",), field(b"throttled_usec", 1e-6)),
     Meter("rss_bytes", "memory", ("memory.stat", "memory.usage_in_bytes"), working_set(b"total_inactive_file"), False),
     Meter("rss_bytes", V2, ("memory.stat", "memory.current"), working_set(b"inactive_file"), False),
-    Meter("cache_bytes", "memory", ("memory.stat",), field(b"total_active_file", 1.0), False),
-    Meter("cache_bytes", V2, ("memory.stat",), field(b"active_file", 1.0), False),
+    Meter(
+        "cache_bytes", "memory", ("memory.stat", "memory.kmem.usage_in_bytes"), available(b"total_active_file"), False
+    ),
+    Meter("cache_bytes", "memory", ("memory.stat",), available(b"total_active_file"), False),
+    Meter("cache_bytes", V2, ("memory.stat",), available(b"active_file", b"slab_reclaimable"), False),
     Meter("io_bytes", "blkio", ("blkio.throttle.io_service_bytes_recursive",), blkio_bytes),
     Meter("io_bytes", "blkio", ("blkio.throttle.io_service_bytes",), blkio_bytes),
     Meter("io_bytes", V2, ("io.stat",), io_stat_bytes),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from serenity.qos.sources import cgroups
 from serenity.qos.sources.cgroups import Cgroup, Mounts
-from serenity.qos.sources.draft import Row
+from serenity.qos.sources.draft import Draft, Row
 from serenity.qos.sources.processes import Process, ProcessTable, ProcessTree
 
-# A container is put into its cgroups before its pid is told; a few looks more cost nothing.
-# One that is in none by then has none, as with the posix launcher.
+# A container's process is told as soon as it is forked, and put into one hierarchy after the other: what the first
+# look finds may be a part.  After so many samples it has what it will have: none, with the posix launcher.
 _LOOKS = 5
 
 
@@ -22,7 +22,8 @@ class Place:
 
     cgroup: Cgroup = field(default_factory=Cgroup)
     tree: ProcessTree | None = None
-    looks_left: int = _LOOKS
+    looks_left: int = _LOOKS  # One a sample.
+    looked_in: Draft | None = None
     _looked: tuple[ProcessTable, list[Process]] | None = None
 
     def members(self, table: ProcessTable) -> list[Process]:
@@ -35,35 +36,43 @@ class Place:
     @property
     def settled(self) -> bool:
         """Whether its cgroups will not be looked for again."""
-        return bool(self.cgroup) or self.looks_left == 0
+        return self.looks_left == 0
 
 
 class Places:
-    """Finds the place of each row, once, and forgets it with the row."""
+    """Finds the place of each row, in its first samples, and forgets it with the row."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
         self.mounts = Mounts.read(proc)
         self._places: dict[str, Place] = {}
 
-    def of(self, row: Row) -> Place:
-        """Raises OSError when the container's process is gone."""
+    def of(self, row: Row, draft: Draft) -> Place:
+        """Raises OSError when the container's process is gone, and nothing of it was found before."""
         row_id = row.container.id
         place = self._places.get(row_id)
         if place is None:
             place = self._places[row_id] = Place()
-        if not place.cgroup and place.looks_left:
-            if row.cgroup is not None:
-                place.looks_left -= 1
-                place.cgroup = cgroups.declared(self.mounts, row.cgroup, row.pid, self._proc)
-            elif row.pid is not None:
-                place.cgroup = cgroups.of_process(
-                    self.mounts, row.pid, row.container.container, self._proc, whole=row.docker
-                )
-                place.looks_left -= 1
+        if place.looks_left and place.looked_in is not draft and (row.pid is not None or row.cgroup is not None):
+            found = {**place.cgroup.folders, **self._look(row, place.cgroup).folders}
+            if found != place.cgroup.folders:
+                place.cgroup = Cgroup(found)
+            place.looks_left = 0 if found.keys() >= self.mounts.points.keys() else place.looks_left - 1
+            place.looked_in = draft if place.looks_left else None
         if place.tree is None and row.pid is not None:
             place.tree = ProcessTree(row.pid)
         return place
+
+    def _look(self, row: Row, before: Cgroup) -> Cgroup:
+        if row.cgroup is not None:
+            return cgroups.declared(self.mounts, row.cgroup, row.pid, self._proc)
+        assert row.pid is not None
+        try:
+            return cgroups.of_process(self.mounts, row.pid, row.container.container, self._proc, whole=row.docker)
+        except OSError:
+            if not before:
+                raise
+            return before  # Its first process is gone; others may live on.
 
     def keep(self, row_ids: Collection[str]) -> None:
         for gone in self._places.keys() - set(row_ids):

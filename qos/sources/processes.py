@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Process:
             own_cpu_s=(int(fields[11]) + int(fields[12])) * _TICK_S,
             children_cpu_s=(int(fields[13]) + int(fields[14])) * _TICK_S,
             started=int(fields[19]),
-            rss_bytes=int(fields[21]) * _PAGE_BYTES,
+            rss_bytes=int(fields[21]) * PAGE_BYTES,
         )
 
 

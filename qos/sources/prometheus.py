@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+# Not from within a name: the text is a stranger's, and a long name without a value would be tried from each letter.
+_LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _SELECTOR = re.compile(rf"({_NAME})(?:\{{(.*)\}})?", re.DOTALL)
 
 # Upper bound (le) → how many observations are at most that: cumulative, as Prometheus writes it.

@@ -16,6 +16,8 @@ from serenity.qos.sources.places import Places
 
 # A task group's containers are cgroups below the executor's; new ones are looked for this often.
 _LOOK_EVERY_S = 5.0
+# v2 and v1 call what the threads are in differently.
+_PROCESSES, _THREADS_V2, _THREADS_V1 = "cgroup.procs", "cgroup.threads", "tasks"
 
 
 @dataclass(slots=True)
@@ -38,19 +40,19 @@ class Residents:
 
     def pids(self, row: Row, draft: Draft) -> list[int]:
         """Raises OSError when the container is gone."""
-        place = self._places.of(row)
+        place = self._places.of(row, draft)
         if not place.cgroup:
             return [each.pid for each in place.members(draft.processes)]
         _controller, folder = place.cgroup.any_folder
-        return self._ids(row.id, folder, "cgroup.procs")
+        return self._ids(row.id, folder, _PROCESSES)
 
     def threads(self, row: Row, draft: Draft) -> list[int]:
         """Of a thread as of a process there is a folder of its id in /proc.  Raises OSError as `pids` does."""
-        place = self._places.of(row)
+        place = self._places.of(row, draft)
         if not place.cgroup:
             return [thread for pid in self.pids(row, draft) for thread in self._threads_of(pid)]
         controller, folder = place.cgroup.any_folder
-        return self._ids(row.id, folder, "cgroup.threads" if controller == V2 else "tasks")
+        return self._ids(row.id, folder, _THREADS_V2 if controller == V2 else _THREADS_V1)
 
     def keep(self, row_ids: Collection[str]) -> None:
         for gone in self._folders.keys() - set(row_ids):
@@ -60,14 +62,22 @@ class Residents:
         folders = self._folders.get(row_id)
         now_s = self._clock.monotonic_s()
         if folders is None or now_s >= folders.look_at_s:
+            before = folders.paths if folders is not None else []
             folders = self._folders[row_id] = _Folders(_with_those_below(folder), now_s + _LOOK_EVERY_S)
+            self._forget(row_id, set(before).difference(folders.paths))
         found: list[int] = []
         for path in list(folders.paths):
             try:
                 found += map(int, self._files.read(row_id, f"{path}/{name}").split())
             except OSError:
                 folders.paths.remove(path)  # It had nobody.
+                self._forget(row_id, (path,))
         return found
+
+    def _forget(self, row_id: str, paths: Collection[str]) -> None:
+        """Closes the files of folders that are gone."""
+        names = (_PROCESSES, _THREADS_V2, _THREADS_V1)
+        self._files.forget(row_id, (f"{path}/{name}" for path in paths for name in names))
 
     def _threads_of(self, pid: int) -> Iterator[int]:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended meanwhile.

@@ -15,6 +15,9 @@ from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 
+# One request a second at most, however often we sample.  And however rarely: the agent's word is good for five seconds
+# (slack.limits.stale_s), and a look may take two requests.
+_LEAST_S, _MOST_S = 1.0, 2.0
 # The agent's perf samples are ten seconds every minute unless it is told otherwise.
 _PERF_INTERVAL_S = 10.0
 
@@ -30,16 +33,24 @@ class Look:
 
     @property
     def held(self) -> tuple[float, int]:
-        """Cores and bytes allocated to best-effort: executors and tasks, those being launched included."""
-        best_effort = [each for each in self.containers if each.revocable]
-        return sum(each.cpus for each in best_effort), sum(each.mem_bytes for each in best_effort)
+        """Revocable cores and bytes that are allocated: to executors and tasks, those being launched included.
+
+        What best-effort has of the regular ones, as a task on revocable cpus and regular memory, is no slack.
+        """
+        found = self.containers
+        return sum(each.revocable_cpus for each in found), sum(each.revocable_mem_bytes for each in found)
+
+
+def asking_interval_s(sampling_interval_s: float) -> float:
+    """How far apart requests to the agent are."""
+    return max(_LEAST_S, min(sampling_interval_s, _MOST_S))
 
 
 class Roster:
     """Asks the agent once an interval, in a thread of its own.  `latest` is what it said last."""
 
     def __init__(
-        self, reader: AgentReader, clock: Clock, interval_s: float = 1.0, docker_socket: Path = docker.SOCKET
+        self, reader: AgentReader, clock: Clock, interval_s: float = _LEAST_S, docker_socket: Path = docker.SOCKET
     ) -> None:
         self._reader = reader
         self._clock = clock
@@ -58,6 +69,11 @@ class Roster:
     def stop(self) -> None:
         """Does not wait for a request under way."""
         self._stopping.set()
+
+    @property
+    def pause_s(self) -> float:
+        """After the last look, for one request an interval: one that took two is followed by a longer one."""
+        return self._interval_s * self._requests
 
     def ask(self) -> Look:
         """Asks now.  Raises Unreachable or HttpError; `latest` then stays what it was."""
@@ -85,8 +101,7 @@ class Roster:
 
     def _run(self) -> None:
         reachable = True
-        # One request an interval: a look that took two is followed by a longer pause.
-        while not self._stopping.wait(self._interval_s * self._requests):
+        while not self._stopping.wait(self.pause_s):
             try:
                 self.ask()
             except (Unreachable, HttpError) as error:

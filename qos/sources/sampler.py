@@ -119,7 +119,7 @@ class Sampler:
         """One frame, at time `now` (seconds since the epoch).
 
         Readings beside the sources': ``agent_age_s``, how old the agent's word is, missing while it has not said any;
-        ``held_cpus`` and ``held_mem_bytes``, allocated to best-effort by that word.
+        ``held_cpus`` and ``held_mem_bytes``, revocable and allocated by that word.
         """
         began_s, cost_s = time.thread_time(), 0.0  # Since, and before, the others had their last turn.
         look = self.look = self._roster.latest

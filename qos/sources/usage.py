@@ -11,8 +11,10 @@ from pathlib import Path
 from serenity.daemon.clock import Clock
 from serenity.qos.frame import COLUMNS, PRODUCTION
 from serenity.qos.sources import meters
+from serenity.qos.sources.cgroups import Cgroup
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import KeptFile, KeptFiles
+from serenity.qos.sources.held_memory import HeldMemory
 from serenity.qos.sources.meters import Parse
 from serenity.qos.sources.places import Place, Places
 from serenity.qos.sources.rates import Members, Rate, Rates
@@ -37,6 +39,7 @@ class _Meter:
 class _Meters:
     """Of one container, one a column."""
 
+    cgroup: Cgroup  # That they are of: a later look may find more.
     each: tuple[_Meter, ...]
     columns: frozenset[str]
 
@@ -63,12 +66,15 @@ class Usage:
         self._files = files
         self._residents = residents
         self._proc = proc
-        # More is no measurement.  Twice what there is: clocks are coarse, and machines grow while they run.
+        # More is no measurement: a counter has jumped.  Of cores and memory twice what there is: clocks are coarse, and
+        # machines grow while they run.
         self._most = {
             "cpu": 2.0 * (os.cpu_count() or 1024),
             "rss_bytes": 2.0 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            "io_bytes": _MOST_IO_BYTES,
         }
         self._rates = Rates()
+        self._held_memory = HeldMemory(clock, faults, proc)
         self._meters: dict[str, _Meters] = {}
         self._samples = 0
         self._io_members: dict[str, Members] = {}
@@ -79,7 +85,7 @@ class Usage:
             if row.pid is None and row.cgroup is None:
                 continue
             try:
-                place = self._places.of(row)
+                place = self._places.of(row, draft)
             except OSError as error:
                 self._faults.count("cpu", row.id, error)
                 continue
@@ -89,6 +95,7 @@ class Usage:
 
     def keep(self, row_ids: Collection[str]) -> None:
         self._rates.keep(row_ids)
+        self._held_memory.keep(row_ids)
         for gone in self._meters.keys() - set(row_ids):
             del self._meters[gone]
         for gone in self._io_members.keys() - set(row_ids):
@@ -100,10 +107,9 @@ class Usage:
     def _by_cgroups(self, i: int, row_id: str, place: Place, draft: Draft) -> frozenset[str]:
         """The columns that its cgroups have, whether or not they could be read this time."""
         found = self._meters.get(row_id)
-        if found is None:
-            found = self._found(row_id, place, draft.rows[i].container.role == PRODUCTION)
-            if place.settled:
-                self._meters[row_id] = found
+        if found is None or found.cgroup is not place.cgroup:
+            of_production = draft.rows[i].container.role == PRODUCTION
+            found = self._meters[row_id] = self._found(row_id, place.cgroup, of_production)
         now_s = self._clock.monotonic_s()
         wakes = (self._samples + i) % _RESTS_SAMPLES == 0  # Not all in the same sample.
         file, text = None, b""
@@ -128,15 +134,16 @@ class Usage:
                 draft.fill(meter.column, i, value)
         return found.columns
 
-    def _found(self, row_id: str, place: Place, of_production: bool) -> _Meters:
+    def _found(self, row_id: str, cgroup: Cgroup, of_production: bool) -> _Meters:
         found = []
-        for meter, paths in meters.of_cgroup(place.cgroup, of_production):
+        for meter, paths in meters.of_cgroup(cgroup, of_production):
             file, *others = (self._files.of(row_id, path) for path in paths)
             other = others[0] if others else None
-            rate = self._rates.of(row_id, meter.column) if meter.cumulative else None
+            # Of the hierarchy as well: another one, found by a later look, counts from elsewhere.
+            rate = self._rates.of(row_id, f"{meter.column} {meter.hierarchy}") if meter.cumulative else None
             most = self._most.get(meter.column, math.inf)
             found.append(_Meter(meter.column, file, other, meter.parse, rate, most, meter.may_rest))
-        return _Meters(tuple(found), frozenset(meter.column for meter in found))
+        return _Meters(cgroup, tuple(found), frozenset(meter.column for meter in found))
 
     def _fill(self, draft: Draft, column: str, i: int, value: float | None) -> None:
         if value is not None and value > self._most[column]:
@@ -145,12 +152,12 @@ class Usage:
             draft.fill(column, i, value)
 
     def _refuse(self, column: str, row_id: str, value: float) -> None:
-        too_much = ValueError(f"{value:.4g} {COLUMNS[column].unit} are more than this machine has")
+        too_much = ValueError(f"{value:.4g} {COLUMNS[column].unit} are more than this machine has or does")
         self._faults.count(column, row_id, too_much)
 
     def _by_processes(self, i: int, row: Row, place: Place, draft: Draft, told: frozenset[str]) -> None:
         if "io_bytes" not in told:
-            draft.fill("io_bytes", i, self._io(row, self._residents.pids(row, draft)))
+            self._fill(draft, "io_bytes", i, self._io(row, self._residents.pids(row, draft)))
         if told >= {"cpu", "rss_bytes"}:
             return
         members = place.members(draft.processes)
@@ -160,8 +167,10 @@ class Usage:
         if "cpu" not in told:
             self._fill(draft, "cpu", i, self._rate(row.id, "tree", place.tree.cpu_s(members)))
         if "rss_bytes" not in told:
-            # Shared pages count once a process: too much rather than too little.
-            self._fill(draft, "rss_bytes", i, sum(each.rss_bytes for each in members))
+            # Of production too much rather than too little: mapped files too, shared pages once a process.
+            of_production = row.container.role == PRODUCTION
+            rss_bytes = sum(each.rss_bytes for each in members)
+            self._fill(draft, "rss_bytes", i, rss_bytes if of_production else self._held_memory.of(row.id, members))
 
     def _io(self, row: Row, pids: Collection[int]) -> float | None:
         """What its processes have read from and written to devices (proc(5) ``/proc/PID/io``), per second."""
@@ -190,5 +199,7 @@ class Usage:
 
 
 _RESTS_SAMPLES = 10
+# A second.  All PCIe lanes of a large machine (160 of generation 5, 4 GB/s each) move 0.64e12.
+_MOST_IO_BYTES = 1e12
 _OF_PROCESSES = {"cpu", "rss_bytes", "io_bytes"}
 _READ, _WRITTEN = meters.field(b"read_bytes:", 1.0), meters.field(b"write_bytes:", 1.0)

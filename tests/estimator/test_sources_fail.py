@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,23 @@ from serenity.estimator.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.slack import Slack
 from serenity.estimator.ticks import Ticks
 from serenity.qos import pipeline
+from serenity.qos.sources import sampler
 from serenity.qos.sources.agent_perf import AgentPerf
 from serenity.qos.sources.counters import Counters
 from serenity.qos.sources.node_usage import NodeUsage
-from serenity.qos.sources.roster import Roster
+from serenity.qos.sources.resctrl import Resctrl
+from serenity.qos.sources.roster import Roster, asking_interval_s
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.sampler import Sampler
 from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos.state import AgentIdentity, AgentLook, Container
 
 MIB = 1 << 20
-SOURCES = (Usage, RunDelay, NodeUsage, AgentPerf, Counters)
+SOURCES = (Usage, RunDelay, NodeUsage, AgentPerf, Counters, Resctrl)
 
 
 def container(name: str, pid: int | None) -> Container:
-    return Container(name, "F", "web", name, pid, cpus=2.0, mem_bytes=1024 * MIB, revocable=False)
+    return Container(name, "F", "web", name, pid, cpus=2.0, mem_bytes=1024 * MIB)
 
 
 PIPELINE = """
@@ -45,23 +48,40 @@ min_age_s = 5.0
 class Node:
     """A node whose agent says what the test wants, its sampler, and a slack pipeline."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, interval_s: float = 1.0, requests: int = 1) -> None:
         file = folder / "pipeline.toml"
         file.write_text(PIPELINE)
         self.clock = ManualClock(1e9)
         self.containers: tuple[Container, ...] = ()
-        self._roster = Roster(self, self.clock)  # type: ignore[arg-type]  # Of a reader it uses `look` alone.
-        self.sampler = Sampler(self._roster, self.clock)
-        self._ticks = Ticks(self.clock, 1.0)
+        self.looks = 0
+        self.look_takes_s = 0.0
+        self._requests = requests  # For one look.
+        self._ask_at_s = 0.0
+        self._roster = Roster(self, self.clock, asking_interval_s(interval_s))  # type: ignore[arg-type]  # Of a reader it uses `look` alone.
+        self.sampler = Sampler(self._roster, self.clock, of_node=True)
+        self._ticks = Ticks(self.clock, interval_s)
         self._pipeline = SlackPipeline(SlackStages.from_file(pipeline.read(file)))
 
     def look(self, before: Collection[Container], statistics: bool) -> AgentLook:
-        return AgentLook(AgentIdentity("a", "h7", "1.11.0", 256.0, 1 << 38), self.containers)
+        self.looks += 1
+        self.clock.advance(self.look_takes_s)
+        return AgentLook(AgentIdentity("a", "h7", "1.11.0", 256.0, 1 << 38), self.containers, self._requests)
 
     def step(self) -> Slack:
-        self.clock.advance(self._ticks.wait_s())
-        self._roster.ask()
+        """One tick of the sampler, and what the roster's thread has done until then."""
+        tick_at_s = self.clock.monotonic_s() + self._ticks.wait_s()
+        while self._ask_at_s <= tick_at_s:
+            self.clock.advance(max(0.0, self._ask_at_s - self.clock.monotonic_s()))
+            self._roster.ask()
+            self._ask_at_s = self.clock.monotonic_s() + self._roster.pause_s
+        self.clock.advance(max(0.0, tick_at_s - self.clock.monotonic_s()))
         return self._pipeline.step(self.sampler.sample(self._ticks.now_s()))
+
+
+@pytest.fixture(autouse=True)
+def no_resctrl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That of the machine is not for tests to make groups in."""
+    monkeypatch.setattr(sampler, "Resctrl", partial(Resctrl, root=tmp_path / "resctrl"))
 
 
 @pytest.fixture
@@ -103,6 +123,23 @@ def test_a_source_that_fails_never_raises_the_slack(
     monkeypatch.undo()
     again = run(node, 15)
     assert again.mem_bytes > 0 and node.sampler.faults[source.__name__] == 15
+
+
+@pytest.mark.parametrize("interval_s", [0.1, 1.0, 2.0, 10.0, 60.0])
+@pytest.mark.parametrize("requests", [1, 2])
+def test_the_agents_word_is_fresh_at_every_tick_however_rare_these_are(
+    tmp_path: Path, interval_s: float, requests: int
+) -> None:
+    node = Node(tmp_path, interval_s, requests)
+    node.containers = (container("web", os.getpid()),)
+    node.look_takes_s = 0.015
+    found = [node.step() for _ in range(12)]
+    elapsed_s = node.clock.monotonic_s()
+    node.sampler.close()
+    stale = [why for each in found for why in each.why if "agent" in why]
+    assert stale == []
+    assert node.looks * requests <= elapsed_s + requests, "one request a second at most"
+    assert all(each.fresh for each in found)
 
 
 @pytest.mark.parametrize("by_s", [3600.0, -3600.0])

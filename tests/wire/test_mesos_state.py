@@ -39,9 +39,19 @@ def test_who_runs_with_which_resources(state: Any, containers: Any) -> None:
     assert [task.task_id for task in production.tasks] == ["memcached"]
     assert (best_effort.executor_id, best_effort.revocable, best_effort.cpus) == ("serenity-probe", True, 0.6)
     assert (best_effort.mem_bytes, best_effort.pid) == (96 * MIB, 29813)
+    assert (best_effort.revocable_cpus, best_effort.revocable_mem_bytes) == (0.6, 96 * MIB)
+    assert (production.revocable_cpus, production.revocable_mem_bytes) == (0.0, 0)
     assert best_effort.container_id == "d25bbdfb-c623-4833-a1cb-3b64b7b8b103"
     # Those that ended are not there.
     assert [(task.task_id, dict(task.labels)) for task in best_effort.tasks] == [("kill-me", {"job": "j1"})]
+
+
+def test_revocable_cpus_and_regular_memory_in_one_executor(state: Any, containers: Any) -> None:
+    """The usual shape where only cpus are oversubscribed."""
+    state["frameworks"][0]["executors"][0]["resources"] = {"cpus_revocable": 1.0, "mem": 4096.0}
+    best_effort = join_containers(state, containers)[0]
+    assert (best_effort.cpus, best_effort.mem_bytes) == (1.0, 4096 * MIB)
+    assert (best_effort.revocable, best_effort.revocable_cpus, best_effort.revocable_mem_bytes) == (True, 1.0, 0)
 
 
 def test_an_executor_that_just_starts_has_no_pid_but_counts(state: Any, containers: Any) -> None:
@@ -138,8 +148,11 @@ def test_an_answer_that_is_not_mesos_own_is_an_http_error(peer: Any, body: bytes
 
 
 @pytest.mark.parametrize("amount", [-0.5, float("nan"), float("inf")])
-def test_an_allocation_that_is_no_amount_is_not_believed(peer: Any, state: Any, containers: Any, amount: float) -> None:
-    state["frameworks"][0]["executors"][0]["resources"]["cpus"] = amount
+@pytest.mark.parametrize("name", ["cpus", "mem_revocable"])
+def test_an_allocation_that_is_no_amount_is_not_believed(
+    peer: Any, state: Any, containers: Any, name: str, amount: float
+) -> None:
+    state["frameworks"][0]["executors"][0]["resources"][name] = amount
     peer.pages = {"/state": state, "/containers": containers}
     with pytest.raises(HttpError, match="does not answer as Mesos does"):
         AgentReader(peer.address).look()

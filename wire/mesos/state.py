@@ -47,8 +47,8 @@ class Container:
     """One executor's container on an agent.
 
     `cpus`, `mem_bytes` are its whole allocation: executor and tasks, regular and revocable.
-    `revocable` says whether any of its cpus or memory is.  `pid` is the executor's, None
-    while the container is being launched.
+    `revocable_cpus`, `revocable_mem_bytes` are the part of it that is revocable; whose slack that
+    is the agent does not say.  `pid` is the executor's, None while the container is being launched.
     """
 
     container_id: str
@@ -58,9 +58,15 @@ class Container:
     pid: int | None
     cpus: float
     mem_bytes: int
-    revocable: bool
+    revocable_cpus: float = 0.0
+    revocable_mem_bytes: int = 0
     tasks: tuple[RunningTask, ...] = ()
     perf: PerfSample | None = None
+
+    @property
+    def revocable(self) -> bool:
+        """Whether it is best-effort: any of its cpus or memory is."""
+        return self.revocable_cpus > 0 or self.revocable_mem_bytes > 0
 
     @property
     def docker(self) -> bool:
@@ -201,7 +207,8 @@ def join_containers(state: Json, containers: list[Json]) -> list[Container]:
             pid=(of.get("status") or {}).get("executor_pid"),
             cpus=_either(executor["resources"], "cpus"),
             mem_bytes=_mib(_either(executor["resources"], "mem")),
-            revocable=any(executor["resources"].get(f"{name}_revocable", 0) > 0 for name in ("cpus", "mem")),
+            revocable_cpus=_amount(executor["resources"].get("cpus_revocable", 0.0)),
+            revocable_mem_bytes=_mib(executor["resources"].get("mem_revocable", 0.0)),
             tasks=tuple(_task(each) for each in executor.get("tasks", [])),
             perf=_perf((of.get("statistics") or {}).get("perf")),
         )
@@ -269,7 +276,7 @@ def _perf(perf: Json | None) -> PerfSample | None:
 
 
 def _either(resources: Json, name: str) -> float:
-    """Regular and revocable together; one executor never mixes them."""
+    """Regular and revocable together; one executor never mixes the two of one name."""
     return _amount(resources.get(name, 0.0)) + _amount(resources.get(f"{name}_revocable", 0.0))
 
 

@@ -269,6 +269,9 @@ def test_v1_without_the_isolator_gets_the_remedy(bench, kernel, caplog, tmp_path
     own = hybrid.container("own", 2)
     bench.counters(places=hybrid.places)
     bench.sample(shared, own)
+    assert "cgroups/perf_event" not in caplog.text, "it may be on its way there"
+    for _ in range(4):
+        bench.sample(shared, own)
     assert "cgroups/perf_event" in caplog.text
     assert {who for who, _, _ in kernel.counters.values()} == {"own"}
 
@@ -319,6 +322,47 @@ def test_the_kernels_own_limit_is_no_fault_of_the_container(bench, kernel, caplo
     assert len(kernel.members) == 6
     assert bench.faults.counts == {}
     assert caplog.text.count("open files") == 1
+
+
+class CountingKernel(FakeKernel):
+    def __init__(self):
+        super().__init__()
+        self.opens = 0
+
+    def open(self, *arguments):
+        self.opens += 1
+        return super().open(*arguments)
+
+
+def test_who_does_not_fit_into_the_budget_is_not_opened_in_part(bench):
+    kernel = bench.kernel = CountingKernel()
+    rows = [bench.machine.container(f"c{i}", i + 1) for i in range(4)]
+    bench.counters(FileBudget(reserve=FileBudget().limit - 11))  # Room for one of six files, and most of a second.
+    bench.sample(*rows)
+    opened = kernel.opens
+    for _ in range(3):
+        _, readings = bench.sample(*rows)
+        assert readings["perf_left_out"] == 3
+    assert (kernel.opens, len(kernel.members)) == (opened, 6)
+
+
+def test_a_kernel_out_of_files_is_left_in_peace_for_some_samples(bench):
+    kernel = bench.kernel = CountingKernel()
+    web, burn, third = (bench.machine.container(name, i) for i, name in enumerate(("web", "burn", "third"), 1))
+    kernel.max_files = 8  # Others hold the rest; the budget has room.
+    bench.counters()
+    bench.sample(web, burn, third)
+    opened = kernel.opens
+    for _ in range(9):
+        kernel.run("web", 0, 1.0, cycles=1e9)
+        columns, readings = bench.sample(web, burn, third)
+        assert (readings["perf_left_out"], columns["web"]["cycles"]) == (2, 1e9)
+    assert kernel.opens == opened
+    kernel.max_files = 1000
+    _, readings = bench.sample(web, burn, third)
+    assert (readings["perf_left_out"], len(kernel.members)) == (0, 18)
+    bench.made.close()
+    assert bench.made._budget._taken == 0
 
 
 def test_a_budget_that_may_raises_the_limit():

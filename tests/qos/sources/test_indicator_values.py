@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
 
 from serenity.qos.sources import http_answer, json_document, memcached, prometheus
+from serenity.qos.sources.draft import Faults
+from serenity.qos.sources.exchange import MAX_ANSWER_BYTES
 from serenity.qos.sources.prometheus import Selector
 
 
@@ -117,3 +120,69 @@ def test_http_bodies():
 def test_answers_that_are_not_taken(answer, says):
     with pytest.raises(ValueError, match=says):
         http_answer.body(answer)
+
+
+def filled(unit):
+    return unit * (MAX_ANSWER_BYTES // len(unit))
+
+
+@pytest.fixture
+def at_most_ten_seconds():
+    """Of CPU time.  What is linear needs less than one; regular expressions look at signals while they search."""
+
+    def hangs(*_):
+        raise AssertionError("ten seconds on one answer")
+
+    before = signal.signal(signal.SIGVTALRM, hangs)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 10.0)
+    yield
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+    signal.signal(signal.SIGVTALRM, before)
+
+
+HOSTILE = {
+    "a name": filled("a"),
+    "names": filled("a "),
+    "names without values": filled("a="),
+    "a number": "1" + filled("9"),
+    "digits in groups": filled("1_"),
+    "a small number": "0." + filled("0"),
+    "brackets": filled("["),
+    "documents": filled('{"a":'),
+    "labels": filled('a="",'),
+    "labels that never end": filled('a="\\"'),
+    "escapes": '"' + filled("\\"),
+    "lines": filled("\n"),
+    "line ends": filled("\r\n"),
+    "spaces": filled(" "),
+    "statistics": filled("STAT a 1\r\n"),
+    "chunks": filled("1\r\nx\r\n"),
+}
+
+
+@pytest.mark.usefixtures("at_most_ten_seconds")
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_answer_takes_longer_than_it_is_long(text, caplog):
+    """A mebibyte that takes the square of its length would be an hour."""
+    labelled = "".join(f'{name}{{le="1",{text}}} 1\n' for name in ("m", "m_bucket"))
+    bare = text.encode()
+    readers = {
+        "series": lambda: prometheus.value(labelled, Selector.parse("m")),
+        "value": lambda: prometheus.value("m " + text, Selector.parse("m")),
+        "buckets": lambda: prometheus.buckets(labelled, Selector.parse("m")),
+        "bound": lambda: prometheus.buckets(f'm_bucket{{le="{text}"}} 1', Selector.parse("m")),
+        "document": lambda: json_document.value(bare, "a"),
+        "number": lambda: json_document.value(b'{"a": ' + bare + b"}", "a"),
+        "statistics": lambda: memcached.value(bare + b"\r\nEND\r\n", "a"),
+        "statistic": lambda: memcached.value(b"STAT a " + bare + b"\r\nEND\r\n", "a"),
+        "head": lambda: http_answer.complete(bytearray(bare)),
+        "body": lambda: http_answer.body(bare),
+        "chunks": lambda: http_answer.body(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + bare),
+    }
+    faults = Faults()
+    for name, read in readers.items():
+        try:
+            read()
+        except ValueError as error:
+            faults.count("sli", name, error)
+    assert all(len(each.getMessage()) < 1000 for each in caplog.records), "nor fills the log"

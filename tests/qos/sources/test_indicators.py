@@ -273,6 +273,47 @@ def test_what_is_no_measurement_is_counted_and_not_taken(service, sampled, numbe
     assert sampled.faults.counts == {"sli": 1}
 
 
+@pytest.mark.parametrize(
+    ("reading", "texts"),
+    [
+        ("p50", [f'a_bucket{{le="-1e308"}} 0\na_bucket{{le="1e308"}} {n}\n' for n in (0, 10)]),
+        ("p50", [f'a_bucket{{le="-Inf"}} 0\na_bucket{{le="1"}} {n}\n' for n in (0, 10)]),
+        ("rate", ["a -1.7e308\n", "a 1.7e308\n"]),
+    ],
+)
+def test_two_readings_too_far_apart_are_no_measurement(service, sampled, reading, texts):
+    answers = iter(texts)
+    asked = service(http(lambda: next(answers, texts[-1])))
+    assert sampled.value(declared("prometheus", asked.address, reading=reading)) == []
+    assert sampled.faults.counts == {"sli": 1}
+
+
+def test_what_is_no_longer_declared_is_no_longer_asked(service, sampled):
+    """A withdrawn declaration's question would be waited for in each sample, until the container goes."""
+    silent = service(lambda connection, number: None)
+    container = Container("c", PRODUCTION, "job", 1.0, 0.0, container="c")
+
+    def sample(declaration):
+        row = Row(container, os.getpid(), declaration=declaration)
+        sampled.indicators.ask([row])
+        sampled.indicators.read(Draft([row], lambda: ProcessTable(())))
+
+    sample(declared("json", silent.address))
+    open_sockets = len(sampled.indicators._exchanges._selector.get_map())
+    sample(None)
+    assert (open_sockets, len(sampled.indicators._exchanges._selector.get_map())) == (1, 0)
+    sample(declared("command", None, command=("sleep", "600")))
+    (run,) = sampled.indicators._commands._runs.values()
+    sample(None)
+    assert run.process.returncode == -signal.SIGKILL
+
+
+def test_a_counter_is_not_compared_with_that_of_another_declaration(service, sampled):
+    address = service(http("few 0\nmany 1000000\n")).address
+    for metric in ("few", "many"):
+        assert sampled.value(declared("prometheus", address, metric, reading="rate"), 1) == [0.0]
+
+
 def test_commands_of_the_operator(sampled, tmp_path):
     program = tmp_path / "p99"
     program.write_text('#!/bin/sh\necho "$SERENITY_JOB" >> "$1"\necho 12.5\n')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ V1_FILES = {
     "cpu": {"cpu__stat": "nr_periods 5\nnr_throttled 1\nthrottled_time {seconds}00000000\n"},
     "memory": {
         "memory__usage_in_bytes": "1000\n",
+        "memory__kmem__usage_in_bytes": "60\n",
         "memory__stat": "cache 1\ninactive_file 1\ntotal_cache 500\ntotal_inactive_file 400\ntotal_active_file 100\n",
     },
     "blkio": {
@@ -41,7 +43,7 @@ PSI = "some avg10=0.00 avg60=0.00 avg300=0.00 total={seconds}00000\nfull avg10=0
 V2_FILES = {
     "cpu__stat": "usage_usec {seconds}000000\nuser_usec 5\nthrottled_usec {seconds}00000\n",
     "memory__current": "2000\n",
-    "memory__stat": "anon 5\ninactive_file 300\nactive_file 200\n",
+    "memory__stat": "anon 5\ninactive_file 300\nactive_file 200\nslab_reclaimable 50\nslab_unreclaimable 9\n",
     "io__stat": "254:0 rbytes={seconds}000 wbytes=24 rios=1 wios=2 dbytes=7 dios=8\n8:0 rbytes=6 wbytes=0 rios=0\n",
     **{f"{each}__pressure": PSI for each in pressure.RESOURCES},
 }
@@ -80,7 +82,7 @@ def test_v1(machine):
         for hierarchy, files in V1_FILES.items():
             write(made, hierarchy, "web", files, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 100.0, "io_bytes": 500.0}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 160.0, "io_bytes": 500.0}
     assert columns == pytest.approx(expected)
     assert read.faults.counts == {}
 
@@ -92,7 +94,7 @@ def test_v2(machine):
     for seconds in (10, 12):
         write(made, "v2", "web", V2_FILES, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 1700.0, "cache_bytes": 200.0, "io_bytes": 500.0}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 1700.0, "cache_bytes": 250.0, "io_bytes": 500.0}
     assert columns == pytest.approx({**expected, **{f"psi_{each}": 0.05 for each in pressure.RESOURCES}})
 
 
@@ -117,7 +119,7 @@ def test_both_at_once_each_where_it_is(machine):
             write(made, hierarchy, "web", V1_FILES[hierarchy], seconds)
         write(made, "v2", "web", only, seconds)
         (columns,) = read.sample(web, after_s=4.0)
-    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 100.0, "psi_cpu": 0.05}
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 160.0, "psi_cpu": 0.05}
     assert columns == pytest.approx(expected)
 
 
@@ -152,12 +154,16 @@ def test_what_no_machine_has_is_no_measurement(machine, caplog):
     web = made.container("web", 1)
     read = Read(made)
     seen = []
-    for seconds, memory in ((10, 2000), (11, 1 << 60), (999999, 2000), (1000000, 2000)):
-        write(made, "v2", "web", {**V2_FILES, "memory__current": f"{memory}\n"}, seconds)
+    jumped = 10**14
+    for seconds, memory, read_bytes in (
+        (10, 2000, 0), (11, 1 << 60, 5000), (999999, 2000, jumped), (1000000, 2000, jumped + 7000),
+    ):  # fmt: skip
+        texts = {"memory__current": f"{memory}\n", "io__stat": f"254:0 rbytes={read_bytes} wbytes=0\n"}
+        write(made, "v2", "web", {**V2_FILES, **texts}, seconds)
         (columns,) = read.sample(web)
-        seen.append((columns.get("cpu"), columns.get("rss_bytes")))
-    assert seen == [(None, 1700.0), (1.0, None), (None, 1700.0), (1.0, 1700.0)]
-    assert read.faults.counts == {"cpu": 1, "rss_bytes": 1}
+        seen.append((columns.get("cpu"), columns.get("rss_bytes"), columns.get("io_bytes")))
+    assert seen == [(None, 1700.0, None), (1.0, None, 5000.0), (None, 1700.0, None), (1.0, 1700.0, 7000.0)]
+    assert read.faults.counts == {"cpu": 1, "rss_bytes": 1, "io_bytes": 1}
     assert "cores are more than this machine has" in caplog.text
 
 
@@ -171,6 +177,15 @@ def test_one_broken_file_costs_its_own_column_only(machine):
     assert "rss_bytes" not in first
     assert second["rss_bytes"] == 1700.0
     assert read.faults.counts == {"rss_bytes": 1}
+
+
+def test_what_the_machine_counts_as_available_of_a_container():
+    v1, v2 = meters.available(b"total_active_file"), meters.available(b"active_file", b"slab_reclaimable")
+    assert v1(b"total_active_file 5\n") == 5.0, "a kernel that does not charge its own memory"
+    assert v1(b"total_active_file 5\n", b"7\n") == 12.0
+    assert v2(b"active_file 5\n") == 5.0
+    assert v2(b"active_file 5\nslab_reclaimable 7\n") == 12.0
+    assert (v1(b"", b"7\n"), v2(b"slab_reclaimable 7\n")) == (None, None)
 
 
 def test_no_io_yet_is_none_done():
@@ -251,6 +266,87 @@ def test_the_nested_containers_of_a_task_group_belong_to_it(machine):
     (nested / "tasks").write_text("")
     clock.advance(5.0)
     assert sorted(residents.threads(pod, draft)) == [1, 2, 4]
+
+
+def test_nested_containers_that_are_gone_leave_no_file_open(machine):
+    made = machine("v2")
+    pod = made.container("pod", 1)
+    folder = made.folder / "v2/mesos/pod"
+    clock, files = ManualClock(), KeptFiles(FileBudget())
+    residents = Residents(clock, made.places, files, made.proc)
+    for name in ("cgroup.procs", "cgroup.threads"):
+        (folder / name).write_text("1\n")
+    for i in range(50):
+        nested = folder / f"mesos/nested-{i}"
+        nested.mkdir(parents=True)
+        for name in ("cgroup.procs", "cgroup.threads"):
+            (nested / name).write_text("2\n")
+        draft = made.draft(pod)
+        assert sorted(residents.pids(pod, draft)) == sorted(residents.threads(pod, draft)) == [1, 2]
+        shutil.rmtree(nested)
+        if i % 2:
+            residents.pids(pod, draft)  # It misses the folder by itself, the next look otherwise.
+        clock.advance(5.0)
+    residents.pids(pod, made.draft(pod))
+    assert open_files(made.folder) == 2
+    files.close()
+
+
+# --- the first looks ---
+
+
+def test_a_container_that_is_still_being_put_into_its_cgroups_gets_all_of_them(machine):
+    """Its launcher has it in the freezer, and tells its process; its isolators come later."""
+    made = machine("freezer", *V1_FILES)
+    web = made.container("web", 1, own=["freezer"])
+    (made.proc / "1/cgroup").rename(made.proc / "1/first")
+    (made.proc / "1").rename(made.proc / "2")
+    made.container("web", 1)
+    everywhere = (made.proc / "1/cgroup").read_text()
+    read = Read(made)
+    (made.proc / "1/cgroup").write_text((made.proc / "2/first").read_text())
+    assert read.sample(web) == [{}]
+    (made.proc / "1/cgroup").write_text(everywhere)
+    for seconds in (10, 12):
+        for hierarchy, files in V1_FILES.items():
+            write(made, hierarchy, "web", files, seconds)
+        (columns,) = read.sample(web, after_s=4.0)
+    expected = {"cpu": 0.5, "throttled": 0.05, "rss_bytes": 600.0, "cache_bytes": 160.0, "io_bytes": 500.0}
+    assert columns == pytest.approx(expected)
+    assert read.faults.counts == {}
+
+
+def test_places_are_looked_for_once_a_sample_and_not_for_ever(machine):
+    made = machine("freezer", "memory", "cpu")
+    web = made.container("web", 1, own=["freezer"])
+    places = made.places
+    for look in range(1, 6):
+        draft = made.draft(web)
+        assert [places.of(web, draft).settled for _source in range(3)] == [look == 5] * 3
+    (made.proc / "1/cgroup").write_text("1:freezer:/mesos/web\n2:memory:/mesos/web\n3:cpu:/mesos/web\n")
+    place = places.of(web, made.draft(web))
+    assert (place.settled, set(place.cgroup.folders)) == (True, {"freezer"})
+    # Whose first process is gone after the first look keeps what was found; who is in all need not be looked for.
+    gone = made.container("gone", 3, own=["freezer"])
+    places.of(gone, made.draft(gone))
+    shutil.rmtree(made.proc / "3")
+    assert set(places.of(gone, made.draft(gone)).cgroup.folders) == {"freezer"}
+    whole = made.container("whole", 4)
+    assert places.of(whole, made.draft(whole)).settled
+
+
+def test_a_counter_of_another_hierarchy_is_not_compared(machine):
+    made = machine("cpuacct", "v2", "name=systemd")
+    web = made.container("web", 1, own=["v2"])
+    read = Read(made)
+    write(made, "v2", "web", {"cpu__stat": "usage_usec 1000000\n"}, 0)
+    assert "cpu" not in read.sample(web)[0]
+    (made.proc / "1/cgroup").write_text("1:cpuacct:/mesos/web\n0::/mesos/web\n")
+    (made.folder / "cpuacct/mesos/web").mkdir(parents=True)
+    write(made, "cpuacct", "web", V1_FILES["cpuacct"], 2)
+    assert "cpu" not in read.sample(web)[0]
+    write(made, "cpuacct", "web", V1_FILES["cpuacct"], 3)
+    assert read.sample(web)[0]["cpu"] == 1.0
 
 
 # --- the node ---
@@ -389,7 +485,7 @@ def test_a_real_v2_cgroup_with_a_nested_one():
             looks.append(look(folder))
             time.sleep(0.3)
         frame = draft.frame(0.0, None)
-        assert places.of(row).cgroup.folders[V2] == folder
+        assert places.of(row, draft).cgroup.folders[V2] == folder
         assert sorted(residents.pids(row, draft)) == sorted(each.pid for each in started)
         # Each reading lies between two looks, which on a busy machine are far apart.
         (t0, *first), (t1, *second), (t2, *third), (t3, *fourth) = looks

@@ -227,6 +227,14 @@ def test_a_best_effort_executor_is_replaced_by_the_tasks_that_it_declares(agent,
     assert [each.id for each in made.sample(3.0).containers] == ["container-executor"]
 
 
+def test_what_best_effort_has_of_regular_memory_is_not_held(agent, sampler):
+    agent.run("be", os.getpid(), revocable=True, cpus=1.0)
+    agent.executors[0]["resources"] = {"cpus_revocable": 1.0, "mem": 4096.0}
+    frame = sampler()[0].sample(100.0)
+    assert (frame.containers[0].role, frame.containers[0].mem_bytes) == (BEST_EFFORT, 4096 * MIB)
+    assert (frame.readings["held_cpus"], frame.readings["held_mem_bytes"]) == (1.0, 0.0)
+
+
 def test_an_estimator_on_regular_resources_is_nobodys_production(agent, sampler):
     task = EstimatorTemplate("serenity estimator").task_info("e.1", "S0", "http://h:5051", Resources({}))
     labels = {each["key"]: each["value"] for each in task["labels"]["labels"]}

@@ -1,0 +1,87 @@
+"""How much of the machine's memory a best-effort process tree holds, and never more than that.
+
+The estimator takes it off the machine's used memory (MemTotal less MemAvailable): what is
+too much here is slack that is not there.  Resident sets are too much: they hold mapped
+files, which the machine can drop, and what a fork shares with its parent once for each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from serenity.daemon.clock import Clock
+from serenity.qos.sources.draft import Faults
+from serenity.qos.sources.processes import PAGE_BYTES, Process
+
+# The kernel looks at every page for it, some 6 ms a GiB: so much of a CPU at most for each tree.
+_SHARE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    held_bytes: float
+    again_at_s: float
+
+
+class HeldMemory:
+    """Anonymous and shared memory, each page divided by how many map it, without what was given back (MADV_FREE).
+
+    Where a reading is not due, as after a long one, it is the last one's, or the resident sets
+    now if these are smaller: growth comes late, and what was given back does not stay.
+
+    Source: Linux ``Documentation/filesystems/proc.rst``, ``/proc/PID/smaps_rollup``.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        faults: Faults,
+        proc: Path = Path("/proc"),
+        cpu_s: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._clock = clock
+        self._faults = faults
+        self._proc = proc
+        self._cpu_s = cpu_s
+        self._last: dict[str, _Reading] = {}
+
+    def of(self, row_id: str, members: Collection[Process]) -> float:
+        now_s, began_s, last = self._clock.monotonic_s(), self._cpu_s(), self._last.get(row_id)
+        if last is None or now_s >= last.again_at_s:
+            held_bytes = sum(self._of_process(each.pid) for each in members)
+            last = _Reading(held_bytes, now_s + (self._cpu_s() - began_s) / _SHARE)
+            self._last[row_id] = last
+        return min(last.held_bytes, float(sum(each.rss_bytes for each in members)))
+
+    def keep(self, row_ids: Collection[str]) -> None:
+        for gone in self._last.keys() - set(row_ids):
+            del self._last[gone]
+
+    def _of_process(self, pid: int) -> float:
+        try:
+            text = (self._proc / str(pid) / "smaps_rollup").read_bytes()
+            found = {name: int(amount.split()[0]) for name, _, amount in map(_parted, text.splitlines()[1:])}
+            return max(0.0, 1024.0 * (found[b"Pss_Anon"] + found[b"Pss_Shmem"] - found[b"LazyFree"]))
+        except ProcessLookupError:
+            return 0.0  # It has ended.
+        except (PermissionError, FileNotFoundError, KeyError):  # Of other users; before Linux 5.3.
+            return self._private(pid)
+
+    def _private(self, pid: int) -> float:
+        """What it does not share with a file or by shmem; what it shares by fork is in here."""
+        try:
+            _size, resident, shared, *_others = (self._proc / str(pid) / "statm").read_bytes().split()
+        except (FileNotFoundError, ProcessLookupError):
+            return 0.0
+        self._faults.lacks(
+            "of best-effort processes without a memory cgroup this process cannot read smaps_rollup:"
+            " what they share by fork counts once for each"
+        )
+        return float(PAGE_BYTES * (int(resident) - int(shared)))
+
+
+def _parted(line: bytes) -> tuple[bytes, bytes, bytes]:
+    return line.partition(b":")
