@@ -1,12 +1,14 @@
-"""Whether an agent can have slack from a resource provider at all."""
+"""Whether an agent can have slack from a resource provider at all, and whether it is ours to give."""
 
 from __future__ import annotations
 
 import logging
 import re
 
+from serenity.wire.mesos.resources import Json
 from serenity.wire.mesos.state import AgentReader
-from serenity.wire.transport.http import HttpError
+from serenity.wire.messages import node
+from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +19,10 @@ _NO_ESTIMATOR = ("", "noop", "org_apache_mesos_NoopResourceEstimator")
 
 class AgentUnfit(Exception):  # noqa: N818 - reads as what it says
     """Slack must not be reported to this agent; the text says why, and what to do."""
+
+
+class Crowded(AgentUnfit):
+    """Somebody gives slack to this agent already."""
 
 
 def check(reader: AgentReader) -> None:
@@ -37,4 +43,25 @@ def check(reader: AgentReader) -> None:
         raise AgentUnfit(
             f"the agent runs with --resource_estimator={module}, which would wipe out this slack at each of its"
             " updates: restart the agent without it"
+        )
+
+
+def check_ours(reader: AgentReader, agent_id: str, info: Json, provider_id: str | None) -> None:
+    """Whether the agent is still `agent_id`, and has no provider of our type and name but `provider_id`.
+
+    Locks keep two estimators apart that share a folder; this those that do not.
+
+    Raises:
+        Crowded: another one is there.
+        Unreachable, HttpError: it could not be found out, or another agent is there now.
+    """
+    found_id, providers = reader.id_and_providers()
+    if found_id != agent_id:
+        raise Unreachable(f"at {reader.endpoint} is agent {found_id or 'without an id'} now, and no more {agent_id}")
+    alike = [each for *named, each in providers if named == [info["type"], info["name"]]]
+    others = [each for each in alike if each != provider_id]
+    if others:
+        raise Crowded(
+            f"{node.ANOTHER_ESTIMATOR}: the agent has slack from resource provider {others[0]}, which another process"
+            " with a --state-dir of its own runs: end one of the two"
         )

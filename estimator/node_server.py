@@ -132,6 +132,9 @@ class NodeServer:
                 continue
             connection = _Connection(accepted)
             self._connections.add(connection)
+            if self._stopping.is_set():  # It came too late for `stop` to see it.
+                connection.close()
+                return
             threading.Thread(target=self._serve, args=(connection,), name="executor", daemon=True).start()
 
     def _serve(self, connection: _Connection) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
-from serenity.estimator import metrics
+from serenity.estimator import agent_check, metrics
 from serenity.estimator.provider_id import ProviderIdFile
 from serenity.estimator.report import Amount, Report
 from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
 from serenity.wire.mesos.resources import Resources
+from serenity.wire.mesos.state import AgentReader
+from serenity.wire.mesos.subscription import FinalError
 from serenity.wire.transport.access import Access
 from serenity.wire.transport.http import HttpError, Unreachable
 
@@ -25,10 +27,13 @@ _RETRY_S = 1.0
 # After the total was lowered, a launch on an older offer may still be on its way from the
 # master; its publish must find us.  Without one for this long none comes.
 _QUIET_S = 0.5
+# An agent that is busy shows an ended stream for longer than the driver waits for it.
+_FORGOTTEN_WITHIN_S = 3.0
+_LOOK_AGAIN_S = 0.2
 
 
 class SlackProvider:
-    """One resource provider.  `tell` never blocks: a thread of its own speaks to the agent.
+    """One resource provider of agent `agent_id`.  `tell` never blocks: a thread of its own speaks to the agent.
 
     `launching` is called with the whole use of this provider when a launch on it is coming,
     `gave_up` with the reason when no further attempt to subscribe makes sense.
@@ -37,6 +42,7 @@ class SlackProvider:
     def __init__(
         self,
         agent: str,
+        agent_id: str,
         access: Access,
         role: str | None,
         id_file: ProviderIdFile,
@@ -45,17 +51,23 @@ class SlackProvider:
         launching: Callable[[Amount], None],
         gave_up: Callable[[str], None],
     ) -> None:
+        self._agent_id = agent_id
+        self._reader = AgentReader(agent, access=access)
         self._role = role
         self._id_file = id_file
         self._clock = clock
         self._metrics = table
         self._launching = launching
         self._gave_up = gave_up
-        self._driver = ProviderDriver(self, agent, INFO, id_file.read(), access)
+        self._driver = ProviderDriver(self, agent, INFO, id_file.read(), access, self._before_subscribing)
+        self._lock = threading.Lock()  # Of the next three.
         self._wanted: Amount | None = None
         self._version = new_version()
-        self._told: tuple[Amount, bytes] | None = None  # What the agent has taken, in this subscription.
-        self._last_publish_s = -_QUIET_S
+        self._ending = False
+        self._turn = 0  # The subscriptions that there were, and attempts at one.
+        self._settled: int | None = None  # In which of them the agent and our id were looked at.
+        self._told: tuple[Amount, bytes, int] | None = None  # What the agent has taken, and in which.
+        self._told_s = self._last_publish_s = -_QUIET_S
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
@@ -73,7 +85,12 @@ class SlackProvider:
         self._driver.start()
 
     def tell(self, report: Report) -> None:
-        """The agent is to know this total from now on; told again after each subscription."""
+        """The agent is to know this total from now on, also after each subscription; no more once `stop` has begun."""
+        with self._lock:
+            if not self._ending:
+                self._want(report)
+
+    def _want(self, report: Report) -> None:
         if report.new_version:
             self._version = new_version()
         self._wanted = report.total
@@ -81,27 +98,44 @@ class SlackProvider:
 
     def stop(self, held: Amount, timeout_s: float = 2.0) -> None:
         """Lowers the total to what is held, answers what is still coming, and closes the stream."""
-        if self.connected:
-            self.tell(Report(held.at_most(self._wanted or Amount()), new_version=True))
-            deadline_s = self._clock.monotonic_s() + timeout_s
-            lowered_s = self._clock.monotonic_s()
-            while (now_s := self._clock.monotonic_s()) < deadline_s and self.connected:
-                if self._up_to_date() and now_s - max(lowered_s, self._last_publish_s) >= _QUIET_S:
-                    break
-                self._stopping.wait(0.02)
+        with self._lock:
+            self._ending = True
+            self._want(Report(held.at_most(self._wanted or Amount()), new_version=True))
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        while (now_s := self._clock.monotonic_s()) < deadline_s and self.connected:
+            if self._up_to_date() and now_s - max(self._told_s, self._last_publish_s) >= _QUIET_S:
+                break
+            self._stopping.wait(0.02)
         self._stopping.set()
         self._changed.set()
         self._driver.stop()
 
     # -- called by the driver ------------------------------------------------------------------
 
+    def _before_subscribing(self) -> None:
+        """No stream of ours is open.  The agent's flags may have changed since the last time, and so may its id."""
+        deadline_s = self._clock.monotonic_s() + _FORGOTTEN_WITHIN_S
+        while True:
+            try:
+                agent_check.check(self._reader)
+                agent_check.check_ours(self._reader, self._agent_id, INFO, None)
+                return
+            except HttpError:
+                # An agent that recovers tells who it is only seconds later, and must have us before it launches
+                # anything beside tasks that hold our slack.  Another one does not know our id, and sends us away.
+                if self._driver.provider_id is None:
+                    raise
+                return
+            except agent_check.AgentUnfit as error:
+                if not isinstance(error, agent_check.Crowded) or self._clock.monotonic_s() >= deadline_s:
+                    raise FinalError(str(error)) from error
+            if self._stopping.wait(_LOOK_AGAIN_S):
+                raise Unreachable("we are stopping")
+
     def subscribed(self, provider_id: str) -> None:
         self._metrics.add(metrics.SUBSCRIPTIONS)
         self._metrics.set(metrics.SUBSCRIBED, 1)
-        if provider_id != self._id_file.read():
-            self._id_file.write(provider_id)
         logger.info("subscribed to the agent as resource provider %s", provider_id)
-        self._told = None
         self._changed.set()
 
     def published(self, held: Resources) -> None:
@@ -113,16 +147,17 @@ class SlackProvider:
         if self._metrics.value(metrics.SUBSCRIBED):
             logger.warning("the agent has no slack from us until we are subscribed again: %s", reason)
         self._metrics.set(metrics.SUBSCRIBED, 0)
-        self._told = None
+        self._turn += 1
 
     def failed(self, reason: str) -> None:
+        self._driver.stop()
         self._metrics.set(metrics.SUBSCRIBED, 0)
         self._gave_up(reason)
 
     # -- telling ---------------------------------------------------------------------------------
 
     def _up_to_date(self) -> bool:
-        return self._wanted is None or self._told == (self._wanted, self._version)
+        return self._wanted is None or self._told == (self._wanted, self._version, self._turn)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -132,12 +167,33 @@ class SlackProvider:
                 if not self._send():
                     self._stopping.wait(_RETRY_S)
 
+    def _settle(self) -> None:
+        """Before anything is told in a subscription: nothing is offered yet, and who comes after us sees us."""
+        provider_id = self._driver.provider_id
+        agent_check.check(self._reader)
+        agent_check.check_ours(self._reader, self._agent_id, INFO, provider_id)
+        try:
+            if provider_id is not None and provider_id != self._id_file.read():
+                self._id_file.write(provider_id)
+        except OSError as error:
+            raise FinalError(
+                f"the resource provider's id cannot be kept in {self._id_file.path}: {error.strerror or error};"
+                " make room there, or choose another folder with --state-dir"
+            ) from error
+
     def _send(self) -> bool:
-        total, version = self._wanted, self._version
+        with self._lock:
+            total, version, turn = self._wanted, self._version, self._turn
         assert total is not None  # Or nothing would be out of date.
         resources = slack(self._role, cpus=total.cpus, mem=total.mem_bytes / _MIB)
         try:
+            if self._settled != turn:
+                self._settle()
+                self._settled = turn
             self._driver.update_state(resources, version)
+        except (agent_check.AgentUnfit, FinalError) as error:
+            self.failed(str(error))
+            return False
         except (Unreachable, HttpError) as error:
             self._metrics.add(metrics.REPORT_FAILURES)
             logger.warning("the agent was not told a total of %s: %s", resources, error)
@@ -147,7 +203,7 @@ class SlackProvider:
             self._metrics.add(metrics.REPORT_FAILURES)
             logger.exception("the agent was not told a total of %s", resources)
             return False
-        self._told = (total, version)
+        self._told, self._told_s = (total, version, turn), self._clock.monotonic_s()
         self._metrics.add(metrics.REPORTS)
         self._metrics.set(metrics.TOLD_CPUS, total.cpus)
         self._metrics.set(metrics.TOLD_MEM, total.mem_bytes)

@@ -5,10 +5,14 @@ Under another id the agent would count us as a second provider, and offer the sl
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 from serenity.daemon.lock import FileLock
 from serenity.estimator.state_file import replace_file
+
+logger = logging.getLogger(__name__)
 
 
 class ProviderIdFile:
@@ -20,19 +24,29 @@ class ProviderIdFile:
     """
 
     def __init__(self, folder: Path, agent_id: str) -> None:
-        self._path = folder / f"{agent_id}.provider"
+        self.path = folder / f"{agent_id}.provider"
         # Not AGENT.lock, which is the node socket's: both folders may be one.
         self._lock = FileLock(folder / f"{agent_id}.provider.lock")
 
     def read(self) -> str | None:
+        """None: there is none, or none that makes sense, which is set aside and said.  Raises OSError."""
         try:
-            return self._path.read_text().strip() or None
+            content = self.path.read_bytes().strip()
         except FileNotFoundError:
             return None
+        if re.fullmatch(rb"[!-~]{1,256}", content):
+            return content.decode("ascii")
+        broken = self.path.replace(self.path.with_name(self.path.name + ".broken"))
+        logger.error(
+            "the resource provider's id is lost: what was kept makes no sense, and is now %s; the agent will give us"
+            " another, and offer twice as much as tasks hold of the old one's slack, until they have ended",
+            broken,
+        )
+        return None
 
     def write(self, provider_id: str) -> None:
-        """Kept when this returns, also after a power cut."""
-        replace_file(self._path, f"{provider_id}\n".encode(), synced=True)
+        """Kept when this returns, also after a power cut.  Raises OSError."""
+        replace_file(self.path, f"{provider_id}\n".encode(), synced=True)
 
     def close(self) -> None:
         self._lock.release()

@@ -84,7 +84,15 @@ class Session:
             self._id_file.close()
             raise
         self._provider = SlackProvider(
-            settings.agent, access, settings.reservation, self._id_file, clock, table, self._launching, self._gave_up
+            settings.agent,
+            agent.agent_id,
+            access,
+            settings.reservation,
+            self._id_file,
+            clock,
+            table,
+            self._launching,
+            self._gave_up,
         )
         self._kept_predictor.load()
         for frame in self._kept_frames.load(self._ticks.now_s()):
@@ -107,8 +115,8 @@ class Session:
                     return
                 self._tick()
         finally:
+            self._server.stop()  # First: a release would raise the total again.
             self._provider.stop(self._balance.held)
-            self._server.stop()
             self._sampler.close()
             self._kept_frames.write()
             self._kept_predictor.write()

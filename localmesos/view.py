@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from serenity.localmesos.messages import ProviderState
 from serenity.localmesos.tasks import Task
 from serenity.wire.mesos.resources import Json, Kind, Resources, Value
 
@@ -21,8 +20,8 @@ AGENT_CAPABILITIES = (
 )
 
 
-def provider(provider: ProviderState) -> Json:
-    return {"resource_provider_info": provider.info, "total_resources": provider.total.to_json()}
+def provider(info: Json, total: Resources) -> Json:
+    return {"resource_provider_info": info, **({"total_resources": total.to_json()} if total else {})}
 
 
 def version() -> Json:

@@ -59,6 +59,13 @@ class ResourceProviders:
         """Of every provider that is there and has reported."""
         return {pid: each.state for pid, each in self._subscribed.items() if each.state is not None}
 
+    @property
+    def subscribed(self) -> list[tuple[Json, Resources]]:
+        """Info and total of every provider that is there; that of one which has not reported is nothing."""
+        return [
+            (each.info, Resources() if each.state is None else each.state.total) for each in self._subscribed.values()
+        ]
+
     # -- calls -------------------------------------------------------------------------
 
     def subscribe(self, stream_id: str, call: Mapping[str, Any]) -> None:

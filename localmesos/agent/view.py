@@ -64,7 +64,7 @@ def state(agent: Agent, flags: Mapping[str, str]) -> Json:
 
 
 def resource_providers(agent: Agent) -> Json:
-    return {"resource_providers": [view.provider(provider) for provider in agent.providers.states.values()]}
+    return {"resource_providers": [view.provider(info, total) for info, total in agent.providers.subscribed]}
 
 
 def _framework(framework: Framework) -> Json:

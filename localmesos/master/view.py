@@ -214,7 +214,7 @@ def _agent_v1(master: Master, agent: AgentRecord) -> Json:
         "allocated_resources": view.full(_used(master, agent)),
         "offered_resources": view.full(_offered(master, agent_id=agent.agent_id)),
         "capabilities": [{"type": each} for each in view.AGENT_CAPABILITIES],
-        "resource_providers": [view.provider(each) for each in agent.providers.values()],
+        "resource_providers": [view.provider(each.info, each.total) for each in agent.providers.values()],
     }
 
 

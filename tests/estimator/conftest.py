@@ -23,6 +23,7 @@ import pytest
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.scheduler import Disconnected, SchedulerDriver
+from serenity.wire.messages import node
 from tests.polling import eventually
 
 TIMEOUT_S = 25.0
@@ -191,6 +192,14 @@ class Estimator:
         before_s = time.monotonic()
         self.process.send_signal(number)
         return self.process.wait(TIMEOUT_S), time.monotonic() - before_s
+
+
+def lease(path: Path, *messages: node.ToEstimator) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(str(path))
+    hello = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=os.getpid())
+    connection.sendall(b"".join(node.encode_line(each) for each in (hello, *messages)))
+    return connection
 
 
 @pytest.fixture

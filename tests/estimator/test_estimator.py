@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,16 +16,8 @@ from serenity.cli.main import main as serenity
 from serenity.estimator import command
 from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
 from serenity.wire.messages import node
-from tests.estimator.conftest import PIPELINE
+from tests.estimator.conftest import PIPELINE, lease
 from tests.polling import eventually
-
-
-def lease(path: Path, *messages: node.ToEstimator) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.connect(str(path))
-    hello = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=os.getpid())
-    connection.sendall(b"".join(node.encode_line(each) for each in (hello, *messages)))
-    return connection
 
 
 def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, estimator, framework):
@@ -171,9 +161,14 @@ def test_an_agent_that_goes_away_and_returns_is_survived(own_cluster, estimator,
 def test_an_agent_that_returns_under_a_new_id_is_another_node(tmp_path_factory, estimator, framework):
     first = Cluster(ClusterOptions(tmp_path_factory.mktemp("a")))
     first.start()
+
+    def kept():
+        return {each.name: each.read_text().strip() for each in (made.folder / "s").glob("*.provider")}
+
     try:
         made = estimator(agent=first.agent)
-        before = eventually(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed")
+        eventually(lambda: kept(), "subscribed")
+        before = made.slack
     finally:
         first.stop()
     # On the same port with an empty work directory, as after the loss of a disk.
@@ -182,8 +177,10 @@ def test_an_agent_that_returns_under_a_new_id_is_another_node(tmp_path_factory, 
     second.start()
     try:
         eventually(lambda: made.slack.get("agent_id") not in (before["agent_id"], None), "the new id")
-        after = eventually(lambda: made.slack if made.slack.get("subscribed") else None, "subscribed again")
+        eventually(lambda: len(kept()) == 2, "subscribed again")
+        after = made.slack
         assert after["provider_id"] != before["provider_id"]
+        assert kept() == {f"{each['agent_id']}.provider": each["provider_id"] for each in (before, after)}
         assert made.socket.name == f"{after['agent_id']}.sock"
     finally:
         second.stop()
@@ -310,3 +307,19 @@ def test_a_second_estimator_on_the_same_agent_is_refused(embedded, estimator):
     assert f"process {first.process.pid} holds" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert first.slack["subscribed"]
+
+
+def test_a_second_estimator_is_refused_that_shares_no_folder_with_the_first(own_cluster, estimator, tmp_path):
+    first = estimator()
+    before = eventually(lambda: first.slack if first.slack.get("told") else None, "subscribed")
+    ended = run("--agent", own_cluster.agent, "--listen", "127.0.0.1:0", "--run-dir", str(tmp_path / "r"),
+                "--state-dir", str(tmp_path / "s"))  # fmt: skip
+    (said,) = [line for line in ended.stderr.splitlines() if line.startswith("serenity estimator: ")]
+    assert ended.returncode == 4
+    assert said.startswith(f"serenity estimator: {node.ANOTHER_ESTIMATOR}") and before["provider_id"] in said
+    assert "Traceback" not in ended.stderr
+    assert first.slack["subscribed"] and first.slack["provider_id"] == before["provider_id"]
+    first.end(signal.SIGKILL)
+    # And one that comes at once after another's sudden end is not.
+    first.start()
+    eventually(lambda: first.slack.get("subscribed"), "subscribed again")

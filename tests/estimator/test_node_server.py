@@ -14,6 +14,7 @@ import time
 import pytest
 
 from serenity.daemon.lock import Taken
+from serenity.estimator import node_server
 from serenity.estimator.node_server import NodeServer
 from serenity.estimator.provider_id import ProviderIdFile
 from serenity.estimator.valve import LeaseError
@@ -376,6 +377,16 @@ def test_a_second_estimator_is_refused_and_told_who_is_there(server, path, heard
     Peer(path).close()
 
 
+def test_who_comes_while_it_stops_is_not_served(path, heard, monkeypatch):
+    server = NodeServer(path, heard, lambda: None)
+    monkeypatch.setattr(node_server, "_trusted", lambda accepted: server.stop() is None)  # In the middle of an accept.
+    server.start()
+    with socket.socket(socket.AF_UNIX) as late:
+        late.settimeout(10.0)
+        late.connect(str(path))
+        assert late.recv(1) == b""
+
+
 # --- the provider's id ---
 
 
@@ -394,6 +405,20 @@ def test_the_id_is_kept_and_locked(tmp_path):
     assert again.read() == "p-2"
     again.close()
     other_agent.close()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"\0" * 37, b"", b"p 1", b"p" * 1000])
+def test_an_id_that_makes_no_sense_is_set_aside_with_one_line(tmp_path, caplog, content):
+    ids = ProviderIdFile(tmp_path, "agent-1")
+    (tmp_path / "agent-1.provider").write_bytes(content)
+    assert ids.read() is None
+    (record,) = caplog.records
+    assert record.levelname == "ERROR" and str(tmp_path / "agent-1.provider.broken") in record.getMessage()
+    assert (tmp_path / "agent-1.provider.broken").read_bytes() == content
+    assert ids.read() is None and len(caplog.records) == 1
+    ids.write("p-1")
+    assert ids.read() == "p-1"
+    ids.close()
 
 
 def test_the_sockets_folder_may_be_the_ids(path, heard):

@@ -98,6 +98,9 @@ def test_the_masters_agents(cluster, running, tools):
 
 def test_slack_is_shown_as_revocable(cluster, tools):
     provider = tools.provider(cluster)
+    # As soon as it is there, by which others like it know that they are too many.
+    (shown,) = tools.eventually(lambda: tools.get(cluster.agent, "/state")["resource_providers"])
+    assert shown["resource_provider_info"]["id"] == {"value": provider.id} and "total_resources" not in shown
     provider.report(1.5, 256)
     tools.eventually(lambda: "cpus_revocable" in tools.get(cluster.agent, "/state")["resources"])
     state = tools.get(cluster.agent, "/state")

@@ -9,7 +9,7 @@ import pytest
 from serenity.wire.mesos import provider as module
 from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
 from serenity.wire.mesos.resources import Resources
-from serenity.wire.mesos.subscription import Backoff
+from serenity.wire.mesos.subscription import Backoff, FinalError
 from serenity.wire.transport.http import HttpError, Unreachable
 
 INFO = {"type": "org.serenity.slack", "name": "slack"}
@@ -33,8 +33,8 @@ def make(
     peer.greeting = events["SUBSCRIBED"]
     made: list[ProviderDriver] = []
 
-    def build(known_id: str | None = None) -> ProviderDriver:
-        driver = ProviderDriver(recorder, peer.address, INFO, known_id)
+    def build(known_id: str | None = None, **more: Any) -> ProviderDriver:
+        driver = ProviderDriver(recorder, peer.address, INFO, known_id, **more)
         driver._subscription._backoff = Backoff(first_s=0.01, max_s=0.05)
         made.append(driver)
         return driver
@@ -200,7 +200,12 @@ def test_an_agent_that_just_starts_has_no_route_yet(
 
 @pytest.mark.parametrize(
     ("status", "attempts", "remedy"),
-    [(401, 1, "Check the principal"), (403, 1, "Check the principal"), (404, 10, "Mesos 1.8 or newer")],
+    [
+        (400, 1, "does not take what this release"),
+        (401, 1, "Check the principal"),
+        (403, 1, "Check the principal"),
+        (404, 10, "Mesos 1.8 or newer"),
+    ],
 )
 def test_an_agent_that_will_not_have_it_ends_it(
     peer: Any, make: Callable[..., ProviderDriver], recorder: Any, status: int, attempts: int, remedy: str
@@ -212,6 +217,22 @@ def test_an_agent_that_will_not_have_it_ends_it(
     name, reason = recorder.told[-1]
     assert name == "failed" and f"HTTP {status}" in reason and remedy in reason
     assert len(peer.sent("SUBSCRIBE")) == attempts
+
+
+def test_nothing_is_subscribed_that_must_not_be(
+    peer: Any, make: Callable[..., ProviderDriver], recorder: Any, provider_id: str
+) -> None:
+    objections = [Unreachable("not yet"), HttpError(503, b"recovering", "GET /state"), FinalError("there is another")]
+
+    def object_() -> None:
+        raise objections.pop(0)
+
+    driver = make(before=object_)
+    driver.start()
+    driver._subscription.join(5)
+    assert recorder.names() == ["unsubscribed", "unsubscribed", "failed"] and objections == []
+    assert recorder.told[-1] == ("failed", "there is another")
+    assert peer.sent("SUBSCRIBE") == []
 
 
 def test_reports_need_a_subscription(

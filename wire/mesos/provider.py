@@ -19,6 +19,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from serenity.wire.mesos.resources import Json, Resources
@@ -37,6 +38,9 @@ _SUBSCRIBE_TIMEOUT_S = 60.0
 # of the backoff this many in a row take half a minute, and then it has none for us.
 _NOT_FOUND_MAX = 10
 _PUBLISH_ATTEMPTS = 3
+_NOT_LET_IN = "Check the principal, its secret, and what it may do on the agent"
+# By the status of an answer that stays the same however often it is asked for.
+_REMEDIES = {400: "This agent does not take what this release of Serenity sends", 401: _NOT_LET_IN, 403: _NOT_LET_IN}
 
 
 class Provider(Protocol):
@@ -58,7 +62,9 @@ class ProviderDriver:
     """One local resource provider on one agent.
 
     `info` is the ResourceProviderInfo without its id; `provider_id` is what an earlier life
-    of this provider was given, if any.
+    of this provider was given, if any.  `before` is called ahead of each SUBSCRIBE, in the
+    driver's thread: it raises FinalError where there must be none, Unreachable or HttpError
+    where there must be none yet.
 
     Raises:
         ValueError: `agent` is no address.
@@ -71,9 +77,11 @@ class ProviderDriver:
         info: Json,
         provider_id: str | None = None,
         access: Access = ANONYMOUS,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._provider = provider
         self._access = access
+        self._before = before
         self._agent = Endpoint.parse(agent, 5051)
         self._info = dict(info)
         self._id = provider_id
@@ -153,6 +161,9 @@ class ProviderDriver:
         if self._id is not None:
             info["id"] = {"value": self._id}
             self._let_agent_notice()
+        self._before()
+        if self._subscription.stopping:  # Who has waited for us to end may have begun another stream.
+            raise Unreachable("SUBSCRIBE was not sent: we are stopping")
         body = {"type": "SUBSCRIBE", "subscribe": {"resource_provider_info": info}}
         try:
             self._stream = open_stream(
@@ -160,10 +171,8 @@ class ProviderDriver:
             )
         except HttpError as error:
             self._not_found = self._not_found + 1 if error.status == 404 else 0
-            if error.status in (401, 403):
-                raise FinalError(
-                    f"{error}. Check the principal, its secret, and what it may do on the agent"
-                ) from error
+            if error.status in _REMEDIES:
+                raise FinalError(f"{error}. {_REMEDIES[error.status]}") from error
             if self._not_found >= _NOT_FOUND_MAX:
                 raise FinalError(f"{error}. The agent must be Mesos 1.8 or newer") from error
             raise

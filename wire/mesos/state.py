@@ -117,6 +117,13 @@ class AgentReader:
         with _making_sense_of(self.endpoint):
             return str(self._get("/version")["version"])
 
+    def id_and_providers(self) -> tuple[str, list[tuple[str, str, str]]]:
+        """The agent's id, and type, name and id of each resource provider that has a stream to it just now."""
+        with _making_sense_of(self.endpoint):
+            state = self._get("/state")
+            infos = [each["resource_provider_info"] for each in state.get("resource_providers", [])]
+            return state["id"], [(each["type"], each["name"], each["id"]["value"]) for each in infos]
+
     def containers(self) -> list[Container]:
         """Everything that runs on the agent just now, production and best-effort."""
         with _making_sense_of(self.endpoint):
