@@ -11,7 +11,7 @@ analysis, JASA 1975: a step is seen best in its first innovation.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,10 @@ class Shifts:
 
     def of(self, containers: npt.NDArray[np.bool_]) -> Shifts:
         return Shifts(*(each[..., containers] for each in (self.delta, self.variance, self.tails, self.level)))
+
+    def of_one_kind(self) -> Shifts:
+        """With the same tails at every age: else a moment long ago, with a smaller deviation, may seem to tell more."""
+        return replace(self, tails=np.broadcast_to(self.tails.max(axis=0), self.tails.shape))
 
 
 def shifts(past: Past, ages: Ints, before: int) -> Shifts:

@@ -53,7 +53,7 @@ _BY_CAPACITY = np.array([each.by_capacity for each in MECHANISMS])
 @dataclass(frozen=True)
 class InterferenceParameters:
     false_alarm_days: float = parameter(10.0, "days", "mean time between false alarms of noise, a container")
-    phase_odds: float = parameter(30.0, "ratio", "how much likelier a phase of the program begins than interference")
+    phase_odds: float = parameter(10.0, "ratio", "how much likelier a phase of the program begins than interference")
     before_s: float = parameter(60.0, "s", "how long a past makes the baseline of a change")
     memory_s: float = parameter(300.0, "s", "over which the noise of a signal is learnt")
     min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are not trusted")
@@ -72,11 +72,13 @@ class Interference:
     second, io and memory pressure, and the indicator are estimated, with their variances, by generalised least
     squares (AR(1) noise, learnt; `before_s` of baseline).  What own load may explain is variance, too.  Then
 
-        odds = L(mechanism) e(coincidence) a(ability) / (7 (N + `phase_odds` L(phase)))
+        odds = 1 / (7 N / E + 7 `phase_odds` L'(phase) / E')      E = L(mechanism) e(coincidence) a(ability)
 
     L: likelihood ratios to "nothing has changed", Student's t with learnt tails; of a mechanism (llc,
     memory_bandwidth, cpu, io, memory, slo, unknown) averaged over slowdowns of 5 to 160 %, each of which moves its
-    signals together; of a phase of the program, which moves counters freely, at its likeliest moment.
+    signals together; of a phase of the program, which moves counters freely, at its likeliest moment.  Tails are
+    heavy where a shift rests on few samples, which noise may be.  Between a phase and a mechanism, since whichever
+    moments, that must not decide: in E' and L' they are those of the most samples for all.
     e: how unusual best-effort's rise on that resource was at τ, on this node; a: at most 1, less for who
     holds less than a tenth of the cache or bandwidth.  N: samples in `false_alarm_days`.  Fires when the
     odds of some mechanism and τ reach 1, with τ two samples or 1.5 s ago.  L is a martingale where nothing
@@ -267,11 +269,15 @@ class Interference:
 
     def _score(self, seen: Shifts, prior: Floats, together: Floats, interval_s: float) -> tuple[Floats, Floats]:
         """Log posterior odds by mechanism, age and row; the slowdown."""
+        # Two tests, and both must be passed.  Against noise, whose tails are heavy where it is of few samples;
         likely, slowdown = mechanisms.interference(seen)
-        # A phase may have begun at another moment than the interference that it is mistaken for.
-        phase = mechanisms.phase(seen).max(axis=0)
-        alone = prior - np.logaddexp(self._threshold(interval_s), math.log(self._parameters.phase_odds) + phase)
-        return likely + np.maximum(alone, together - np.logaddexp(math.log(_COMPANIONS), phase)), slowdown
+        told = np.maximum(prior - self._threshold(interval_s), together - math.log(_COMPANIONS)) + likely
+        # against a phase, which may have begun at another moment than the interference that it is mistaken for.
+        alike = seen.of_one_kind()
+        phase = mechanisms.phase(alike).max(axis=0)
+        no_phase = np.maximum(prior - math.log(self._parameters.phase_odds), together) - phase
+        no_phase = no_phase + mechanisms.interference(alike)[0]
+        return -np.logaddexp(-told, -no_phase), slowdown
 
     def _judge(self, frame: Frame, rows: Ints, worth: Floats, interval_s: float, containers: list[Container]) -> None:
         """`worth`: of the rises at _AGES."""

@@ -143,7 +143,7 @@ def test_a_picture_by_graphviz(serenity, tmp_path):
     svg = (tmp_path / "p.svg").read_text()
     for words in ("filter: ignore_new_executors", "age_s = 10", "detector: interference", "slack: limits"):
         assert words in html.unescape(svg).replace("\xa0", " ")
-    assert svg.count('class="node"') == 13 and svg.count('class="edge"') == 13
+    assert svg.count('class="node"') == 12 and svg.count('class="edge"') == 12
     assert serenity("qos", "draw", "--format", "png", "--output", tmp_path / "p.png")[0] == 0
     png = (tmp_path / "p.png").read_bytes()
     width, height = struct.unpack(">II", png[16:24])
@@ -165,7 +165,7 @@ def test_plugins(serenity):
         "filter ema",
         "detector interference",
         "strategy combined",
-        "phase_odds = 30.0 (ratio):",
+        "phase_odds = 10.0 (ratio):",
         "predictor ahead",
     ):
         assert words in out

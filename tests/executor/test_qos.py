@@ -131,7 +131,7 @@ def check_that_it_says_who_and_why(record):
     assert (record.signal.name, record.signal.observed, record.signal.baseline) == ("ops", 40.0, pytest.approx(100.0))
     assert record.signal.deviation == pytest.approx(-0.6)
     assert record.window.samples >= 2 and record.window.end > record.window.start
-    assert record.detector.name == "drop" and record.detector.parameters
+    assert record.detector.name == "interference" and record.detector.parameters
     assert record.selection.strategy == "combined"
     first = record.selection.candidates[0]
     assert first.task == "noisy"

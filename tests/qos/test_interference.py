@@ -320,6 +320,39 @@ def test_waiting_that_begins_with_a_task_is(made):
     assert not service.seconds(20, burning=0.05)[8:], "it ends once the waiting does"
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.003, 0.1, 0.3])
+@pytest.mark.parametrize("what", ["cpu", "io", "llc"])
+def test_signals_that_are_quiet_tell_no_later(made, what, noise):
+    """They shift by thousands of deviations: as noise that is most unlikely since whatever moment it is reckoned."""
+    luck, detector = np.random.default_rng(1), Interference(InterferenceParameters())
+
+    def about(value):
+        return value * luck.lognormal(0.0, noise)
+
+    def row(bad):
+        web = {"cpu": about(2.0), "run_delay": about(0.002), "psi_io": 0.0}
+        if what == "cpu":
+            web["run_delay"] += 0.6 * bad
+        elif what == "io":
+            web["psi_io"] = about(0.3) * bad
+        else:
+            web |= {
+                "cycles": 6e9,
+                "instructions": about(6e9) / (1.0 + 0.5 * bad),
+                "llc_misses": about(1.2e7) * (1.0 + bad),
+            }
+        return made.production("web", None, **web)
+
+    def step(t, bad):
+        share = 1.0 if bad else 0.01
+        task = {"cpu": 2.0, "llc_bytes": 15e6, "mem_bw": 1e10, "io_bytes": 2e8}
+        burner = made.best_effort("b", **{name: about(value * share) for name, value in task.items()})
+        return [each.cause for each in detector.step(made.frame(float(t), row(bad), burner, node=NODE))]
+
+    assert not any(step(t, 0.0) for t in range(300))
+    assert what in {cause for t in range(300, 303) for cause in step(t, 1.0)}
+
+
 def test_one_sample_that_the_one_beside_it_does_not_bear_out_is_none(made):
     service = Service(made)
     assert not service.seconds(300, burning=0.05)
