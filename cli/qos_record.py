@@ -24,7 +24,7 @@ from serenity.cli.output import words
 
 if TYPE_CHECKING:
     from serenity.estimator.settings import EstimatorSettings
-    from serenity.qos.sources.roster import Roster
+    from serenity.qos.sources.roster import Roster, asking_interval_s
     from serenity.wire.messages.node import ToExecutor
     from serenity.wire.transport.access import Access
 
@@ -89,12 +89,12 @@ def _settings(agent: str | None) -> tuple[EstimatorSettings, Access]:
 def _frames(settings: EstimatorSettings, access: Access, interval_s: float) -> tuple[float, _Lines]:
     """How far apart they are, and lines of a trace, for ever."""
     from serenity.daemon.clock import SystemClock
-    from serenity.qos.sources.roster import Roster
+    from serenity.qos.sources.roster import Roster, asking_interval_s
     from serenity.wire.mesos.state import AgentReader
     from serenity.wire.messages import node
     from serenity.wire.transport.http import HttpError, Unreachable
 
-    roster = Roster(AgentReader(settings.agent, access=access), SystemClock(), max(1.0, interval_s))
+    roster = Roster(AgentReader(settings.agent, access=access), SystemClock(), asking_interval_s(interval_s))
     try:
         agent_id = roster.ask().identity.agent_id
     except (Unreachable, HttpError) as error:

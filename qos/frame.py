@@ -45,7 +45,7 @@ COLUMNS: Mapping[str, Column] = {
     "run_delay": Column("s/s", "time that its threads waited to run, summed over threads"),
     "throttled": Column("s/s", "time throttled by a CFS quota"),
     "rss_bytes": Column("bytes", "resident memory"),
-    "cache_bytes": Column("bytes", "page cache in use, a part of rss_bytes"),
+    "cache_bytes": Column("bytes", "what the machine counts as available of rss_bytes: caches"),
     "io_bytes": Column("bytes/s", "read from and written to disks"),
     "psi_cpu": Column("share of time", "some task waited for CPU"),
     "psi_memory": Column("share of time", "some task waited for memory"),
