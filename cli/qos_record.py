@@ -24,7 +24,7 @@ from serenity.cli.output import words
 
 if TYPE_CHECKING:
     from serenity.estimator.settings import EstimatorSettings
-    from serenity.qos.sources.roster import Roster, asking_interval_s
+    from serenity.qos.sources.roster import Roster
     from serenity.wire.messages.node import ToExecutor
     from serenity.wire.transport.access import Access
 

@@ -91,6 +91,11 @@ class Pressure:
         mean /= last - first
         return mean
 
+    def latest(self, samples: int, resource: int, rows: Ints) -> Floats:
+        """The newest samples, at most as many as there are, oldest first; (samples, `rows`)."""
+        latest: Floats = np.diff(self._ring.window(samples + 1)[:, resource, rows], axis=0)
+        return latest
+
     def rise(self, age: int, dt_s: float, mean_s: float = _MEAN_S) -> Floats:
         """How much each row's pressure has risen `age` samples ago; shape (resources, rows)."""
         span = max(1, round(mean_s / dt_s))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from serenity.qos.contention import Contention, Suspect
 from serenity.qos.frame import Container, Floats, Frame
 from serenity.qos.mechanisms import MECHANISMS
 from serenity.qos.pressure import Pressure
+from serenity.qos.rows import Places
 from serenity.qos.stages import parameter
 
 _RESOURCE_OF = {each.cause: each.resource for each in MECHANISMS} | {"overload": pressure.CPU}
@@ -19,6 +20,9 @@ _RESOURCE_OF = {each.cause: each.resource for each in MECHANISMS} | {"overload":
 _MOST_JOBS = 1000
 # So much of all use is usual fluctuation: rises that are small beside it are nobody's onset.
 _FLUCTUATES = 0.2
+# Who is further behind is not made the first by correlation, and need not be compared.
+_COMPARED = 8
+_MOST_SAMPLES = 60  # Of a contention: what it was like before says little of who keeps it up.
 _MOST_SUSPECTS = 64  # More than anybody will act on, and than a kill record holds.
 
 
@@ -27,13 +31,14 @@ class CombinedParameters:
     mean_s: float = parameter(10.0, "s", "over which pressure is averaged, now and before the onset")
     onset: float = parameter(1.0, "weight", "of the rise of pressure since the onset")
     present: float = parameter(0.2, "weight", "of the present share of the contended resource")
+    correlation: float = parameter(0.2, "weight", "of how its pressure has gone with what the container suffers")
     history: float = parameter(0.2, "weight", "of the share of its job's earlier contentions that ended when it let go")
 
     def __post_init__(self) -> None:
         if not self.mean_s > 0:
             raise ValueError(f"mean_s = {self.mean_s}; it must be greater than 0")
-        if min(self.onset, self.present, self.history) < 0:
-            raise ValueError("onset, present and history are weights, and not negative")
+        if min(self.onset, self.present, self.correlation, self.history) < 0:
+            raise ValueError("onset, present, correlation and history are weights, and not negative")
 
 
 @dataclass(slots=True)
@@ -45,12 +50,22 @@ class _Accused:
     ranked_at: float
 
 
+@dataclass(slots=True)
+class _Course:
+    """What one protected container suffered, frame by frame, since it was noticed."""
+
+    severities: deque[float]
+    ranked_at: float
+
+
 class Combined:
     """Ranks by what each best-effort row did to the contended resource when the contention began.
 
         onset    = share of all rises since then, each rise weighed by how new it is: rise / pressure now;
                    a fifth of all pressure now counts as a rise of nobody's
         present  = share of all best-effort pressure on that resource now
+        correlation = r · share of all movement: Pearson's r, where positive, of its pressure with the severity, which
+                   was none in the `mean_s` before the onset; movement is the standard deviation of pressure
         history  = c / (n + 1): in c of its job's n earlier contentions it was first, and they ended as it let go
         score    = the weighted sum
 
@@ -58,7 +73,12 @@ class Combined:
     memory; CPU, as activity in general, where the cause does not tell.  A rise is measured
     against the lower of the means just before the onset and `mean_s` earlier, for the onset is
     noticed late where it was slow.  Fluctuation of who was busy all along is large in bytes and
-    little of it is new; hence the weight.  Suspect parts: onset, present, history.
+    little of it is new; hence the weight.  At the onset correlation says what the rise does; later, when rows
+    come, go, and are held down, whose doing it is that more or less is suffered.  It goes by the last minute, among
+    the eight that else are first.  Suspect parts: onset, present, correlation, history.
+
+    The weights: the rise is what changed; the others are each a fifth of that, so that they decide between rows whose
+    rises are about the same, and where nobody's rose.
     """
 
     name = "combined"
@@ -70,6 +90,7 @@ class Combined:
         self._intervals: deque[float] = deque(maxlen=15)
         self._t = math.nan
         self._accused: dict[str, _Accused] = {}
+        self._courses: dict[str, _Course] = {}  # By protected container.
         self._jobs: dict[str, tuple[float, float]] = {}  # Job: confirmed, all.
         # Of this frame: each row's history, and rankings by resource and the onset's age, for one has many victims.
         self._confirmed: Floats | None = None
@@ -83,6 +104,7 @@ class Combined:
         self.pressure.observe(frame)
         for name in [name for name, each in self._accused.items() if each.ranked_at < last]:
             self._learn(self._accused.pop(name))
+        self._courses = {name: each for name, each in self._courses.items() if each.ranked_at >= last}
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
         resource = _RESOURCE_OF[contention.cause]
@@ -91,8 +113,39 @@ class Combined:
         if suspects is None:
             suspects = self._ranked[resource, age] = self._rank(resource, age)
         if suspects:
+            suspects = self._compared(suspects, contention, resource, age)
             self._remember(contention.protected.id, suspects[0].container, resource)
         return suspects
+
+    def _compared(self, suspects: list[Suspect], contention: Contention, resource: int, age: int) -> list[Suspect]:
+        """With the correlation of the first of them, and in the order that this makes."""
+        course = self._courses.setdefault(contention.protected.id, _Course(deque(maxlen=_MOST_SAMPLES), self._t))
+        course.severities.append(contention.severity)
+        course.ranked_at = self._t
+        first, rest = suspects[:_COMPARED], suspects[_COMPARED:]
+        rows = np.array([self.pressure.rows.places[each.container.id] for each in first], dtype=np.intp)
+        correlations = self._parameters.correlation * self._correlations(course, rows, resource, age)
+        first = [
+            replace(each, score=each.score + more, parts={**each.parts, "correlation": more})
+            for each, more in zip(first, correlations.tolist(), strict=True)
+        ]
+        return sorted(first, key=lambda each: -each.score) + rest
+
+    def _correlations(self, course: _Course, rows: Places, resource: int, age: int) -> Floats:
+        since = min(age, _MOST_SAMPLES)
+        before = round(self._parameters.mean_s / self._interval_s()) if since == age else 0
+        pressed = self.pressure.latest(since + before, resource, rows)
+        suffered = np.zeros(len(pressed))
+        told = np.array(course.severities)[-since:]
+        suffered[-since:] = told[0]  # From the onset until it was noticed.
+        suffered[-len(told) :] = told
+        pressed, suffered = pressed - pressed.mean(axis=0), suffered - suffered.mean()
+        moved, varied = np.sqrt((pressed**2).sum(axis=0)), math.sqrt(float(suffered @ suffered))
+        if not moved.sum() * varied > 0:
+            return np.zeros(len(rows))
+        # r is what follows, over `moved`: and the share of movement is `moved` over its sum.
+        together: Floats = np.maximum(suffered @ pressed / varied, 0.0) / moved.sum()
+        return together
 
     def _rank(self, resource: int, age: int) -> list[Suspect]:
         rows = self.pressure.rows.ids
@@ -108,7 +161,11 @@ class Combined:
         order = np.argsort(-score, kind="stable")[:_MOST_SUSPECTS]
         parts = (each[order].tolist() for each in (score, onset, present, history))
         return [
-            Suspect(self.pressure.containers[k], total, {"onset": begun, "present": now, "history": before})
+            Suspect(
+                self.pressure.containers[k],
+                total,
+                {"onset": begun, "present": now, "correlation": 0.0, "history": before},
+            )
             for k, total, begun, now, before in zip(order.tolist(), *parts, strict=True)
         ]
 
@@ -119,14 +176,16 @@ class Combined:
             self._count(accused.job, confirmed=False)
 
     def _parts(self, resource: int, age: int) -> tuple[Floats, Floats]:
-        interval_s = statistics.median(self._intervals) if self._intervals else 1.0
-        span = max(1, round(self._parameters.mean_s / interval_s))
+        span = max(1, round(self._parameters.mean_s / self._interval_s()))
         now = self.pressure.mean(0, min(age, span), resource)
         near = self.pressure.mean(age, age + span, resource)
         older = self.pressure.mean(age + span, age + 3 * span, resource) if len(self.pressure) > age + span else near
         rise = np.maximum(now - np.minimum(near, older), 0.0)
         new = rise * rise / np.maximum(now, 1e-12)
         return new / max(new.sum() + _FLUCTUATES * now.sum(), 1e-12), now / max(now.sum(), 1e-12)
+
+    def _interval_s(self) -> float:
+        return statistics.median(self._intervals) if self._intervals else 1.0
 
     def _history(self) -> Floats:
         rows = self.pressure.containers

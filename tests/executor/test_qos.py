@@ -135,7 +135,7 @@ def check_that_it_says_who_and_why(record):
     assert record.selection.strategy == "combined"
     first = record.selection.candidates[0]
     assert first.task == "noisy"
-    assert first.parts.keys() == {"onset", "present", "history"}
+    assert first.parts.keys() == {"onset", "present", "correlation", "history"}
     assert sum(first.parts.values()) == pytest.approx(first.score, abs=1e-3)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -80,6 +81,34 @@ def history_after(made, contention, absolved):
 def test_who_was_held_down_rightly_is_remembered_and_who_was_absolved_is_not(made, contention):
     assert history_after(made, contention, absolved=False) == pytest.approx(0.2 / (1 + 1))  # One of one.
     assert history_after(made, contention, absolved=True) == 0.0
+
+
+def test_whose_doing_it_is_shows_as_rows_are_held_down(made, contention):
+    """Both began together, and the one pressed a little more; while it was held down, as much was suffered."""
+    strategy, said = Combined(CombinedParameters()), contention("cpu")
+
+    def rank(t, one, other, severity):
+        tasks = made.best_effort("one", cpu=one), made.best_effort("other", cpu=other)
+        frame = made.frame(float(t), made.production("web", cpu=1.0), *tasks)
+        strategy.observe(frame)
+        if severity:
+            evidence = dataclasses.replace(said.evidence, window_start=30.0)
+            return strategy.rank(dataclasses.replace(said, evidence=evidence, severity=severity), frame)
+        return []
+
+    for t in range(30):
+        rank(t, 0.1, 0.1, 0.0)
+    first = rank(31, 2.05, 2.0, 0.4)
+    assert [each.container.id for each in first] == ["one", "other"]
+    for t in range(32, 60):
+        # In turn the one is held down, in vain, and the other, of use.
+        held = (1.0, 2.0, 0.4) if t % 10 < 5 else (2.05, 1.0, 0.2)
+        rank(t, *held)
+    last = [rank(t, 2.05, 2.0, 0.4) for t in range(60, 72)][-1]
+    assert last[0].container.id == "other"
+    parts = {each.container.id: each.parts["correlation"] for each in last}
+    assert parts["other"] > 1.5 * parts["one"]
+    assert all(sum(each.parts.values()) == pytest.approx(each.score) for each in last)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
