@@ -35,7 +35,7 @@ _GONE_S = 15.0  # Whoever has let go for so long has no part in what is left.
 # Who holds less than a tenth of a cache can displace at most a tenth of what others have there, and who takes less than
 # a tenth of the bandwidth lengthens queues by about as much: below it, harm is the less likely the less it is.
 _CAN_HURT = 0.1
-# Culprits are those whose letting go may end it: who rose by no small part of what rose most, and mostly has that since.
+# Culprits are those whose letting go may end it: who rose by no small part of what rose most, and has mostly that.
 _SHARED, _NEW = 0.3, 0.5
 _USES = 1e-4  # Share of a capacity that is use at all.
 # What the screening looks at is weaker than the analysis it stands for: so much of the limit is let through.
