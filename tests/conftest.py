@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -16,6 +17,17 @@ from tests.clusters import KINDS, cluster_options, last_words
 def pytest_configure() -> None:
     # A shell that starts the tests in its background has Ctrl-C ignored, and so would every process that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_its_own() -> Iterator[None]:
+    """A daemon's entry point that a test has called has set up the process's logging; the next test begins without."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for each in [each for each in root.handlers if each not in handlers]:
+        root.removeHandler(each)
+    root.setLevel(level)
 
 
 @contextlib.contextmanager
