@@ -85,7 +85,8 @@ _TAKES_PART = np.array([[float(each in mechanism.responses) for each in RESPONSE
 # What a phase of the program itself moves, how far in logs, and how likely: other code touches
 # other data, so that CPI and cache change by tens of percent and in unison (Sherwood, Sair and
 # Calder, Phase tracking and prediction, ISCA 2003); whether users notice is anybody's guess.  Now and
-# then it waits for itself, too: near saturation a queue is long or short by chance.
+# then it waits for itself, too: near saturation a queue is long or short by chance.  Or its code is what it was, and
+# counters stand still: others that it waits for, a service or a host, are slower or faster.
 _PHASE = (
     (signals.CPI, 0.3, 0.9),
     (signals.MPKI, 0.5, 0.9),
@@ -93,6 +94,7 @@ _PHASE = (
     (signals.SLI, 0.3, 0.5),
     (signals.DELAY, 1.0, 0.05),
 )
+_OF_CODE = (signals.CPI, signals.MPKI, signals.LLC)
 _PHASE_SIGNAL = np.array([signal for signal, _, _ in _PHASE])
 _PHASE_SPREAD, _PHASE_ODDS = (np.array(each)[:, None] for each in zip(*(each[1:] for each in _PHASE), strict=True))
 
@@ -119,10 +121,15 @@ def interference(seen: Shifts) -> tuple[Floats, Floats]:
 
 
 def phase(seen: Shifts) -> Floats:
-    """The same of a phase: each of its signals has moved freely, or not, as likely.  (ages, containers)."""
+    """The same of a phase, of the code or of what it waits for: each of its signals has moved freely, or not.
+
+    Both are as likely.  Shape (ages, containers).
+    """
     delta, variance, tails = (each[:, _PHASE_SIGNAL] for each in (seen.delta, seen.variance, seen.tails))
     moved = _log_t(delta, variance + _PHASE_SPREAD**2, tails) - _log_t(delta, variance, tails)
-    total: Floats = np.logaddexp(np.log1p(-_PHASE_ODDS), np.log(_PHASE_ODDS) + moved).sum(axis=1)
+    each = np.logaddexp(np.log1p(-_PHASE_ODDS), np.log(_PHASE_ODDS) + moved)
+    of_others = each[:, ~np.isin(_PHASE_SIGNAL, _OF_CODE)].sum(axis=1)
+    total: Floats = np.logaddexp(each.sum(axis=1), of_others) - np.log(2.0)
     return total
 
 

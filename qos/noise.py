@@ -22,6 +22,7 @@ SCALES_S = np.array([0.0, 4.0, 16.0])
 CLIP = 5.0
 # Before so many samples a variance is not known to better than a third, and nothing is said.
 LEAST_SAMPLES = 20
+_LEAST_DIFFERENCES = 6  # From which a size is known to a half.
 _FLOOR = 1e-8  # Variance, in square logs: a signal that never moves is measured to 1e-4 at best.
 # Of a step every later sample tells (1 - φ)² of what its first one does: here a dozen of them as much as that.  With a
 # greater φ all would rest on the first, and what comes by and by would be taken for wander.  What φ lacks shows in
@@ -74,9 +75,10 @@ class Noise:
         self.wander = moved(self.wander, places, 1e-3)
         self.phi, self.sigma = moved(self.phi, places, 0.0), moved(self.sigma, places, 0.0)
 
-    def level(self, signal: int) -> Floats:
-        """Of that signal; NaN where it was never measured."""
-        return np.where(self._state["count"][signal] > 0, self._state["level"][signal], np.nan)
+    @property
+    def levels(self) -> Floats:
+        """NaN where never measured; (width, rows)."""
+        return np.where(self._state["count"] > 0, self._state["level"], np.nan)
 
     @property
     def tails(self) -> Floats:
@@ -164,10 +166,19 @@ class Noise:
         weight *= np.isfinite(is_far)
         _approach(self._state["far"], np.where(is_far > 0.0, 2.0, 0.0), weight)
 
-    def relevel(self, place: int, level: Floats) -> None:
-        """That row's level is `level` from now on (NaN: as it was)."""
-        column = self._state["level"][:, place]
-        self._state["level"][:, place] = np.where(np.isfinite(level), level, column)
+    def renew(self, place: int, x: Floats) -> None:
+        """What that row is like from now on: as `x` was, of shape (samples, width), where that tells.
+
+        Level and size: of a signal that was none before a contention both were learnt when it stood still.
+        """
+        fresh = {
+            "level": _mean(x, 1),
+            "square1": _mean((x[1:] - x[:-1]) ** 2, _LEAST_DIFFERENCES),
+            "square2": _mean((x[2:] - x[:-2]) ** 2, _LEAST_DIFFERENCES),
+        }
+        for name, value in fresh.items():
+            column = self._state[name][:, place]
+            self._state[name][:, place] = np.where(np.isnan(value), column, value)
         self._running[:, :, place] = 0.0
 
 
@@ -182,6 +193,13 @@ def _shares(dt_s: float) -> Floats:
 def _rate(dt_s: float, memory_s: float) -> float:
     """The weight of a sample in an exponential mean."""
     return float(-np.expm1(-dt_s / memory_s))
+
+
+def _mean(x: Floats, least: int) -> Floats:
+    """Of what was measured, over the first axis; NaN where that is less than `least` samples."""
+    known = np.isfinite(x)
+    count = known.sum(axis=0)
+    return np.where(count >= least, np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _approach(mean: Floats, sample: Floats, weight: Floats) -> None:

@@ -29,7 +29,8 @@ class Pressure:
     """The last samples of every best-effort row's use of RESOURCES, in shares of the node's capacity.
 
     Where a capacity is not known, the most that all rows together were seen to use stands in.
-    A row that is not there presses on nothing; a sample that is missing is as the last one.
+    A row that is not there presses on nothing; a sample that is missing is as the last one.  What is
+    measured of no row on this machine may be used by any, as far as it runs: its share of the CPU stands in.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,7 @@ class Pressure:
         capacity = np.where(capacity > 0, capacity, np.maximum(self._most, 1e-9))
         share = use.take(self._places, axis=1)
         share /= capacity[:, None]
+        share[np.isnan(share).all(axis=1)] = share[CPU]
         np.copyto(self._last, share, where=~np.isnan(share))
         if self._ring.at_seam:  # Now and then, so that the sums stay as exact as the samples.
             self._ring.subtract(self._sum.copy())

@@ -93,10 +93,9 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     information[~usable] = 1.0
     spread = q * (first + q * later) / information
     variance = sigma2 / information + spread**2 * level_variance
-    variance = (
-        variance * past.inflation + past.wander**2 + _explained(earlier[:, :, count:], since[:, :, count:], past.falls)
-    )
     level += reference
+    own = _explained(earlier[:, :, count:], since[:, :, count:], past.falls, level)
+    variance = variance * past.inflation + past.wander**2 + own
     freedom = np.minimum(past.freedom, signals.most_freedom(level, past.interval_s))
     return Shifts(
         delta=np.where(usable, weighed / information, 0.0),
@@ -120,7 +119,7 @@ def _innovations(x: Floats, phi: Floats) -> tuple[Floats, Floats]:
     return y, reference
 
 
-def _explained(earlier: Floats, since: Floats, falls: Floats) -> Floats:
+def _explained(earlier: Floats, since: Floats, falls: Floats, level: Floats) -> Floats:
     """Variance for what the container's own doing may explain, as it has grown from the mean before to that since."""
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = since[0] / since[1] - earlier[0] / earlier[1]
@@ -128,4 +127,4 @@ def _explained(earlier: Floats, since: Floats, falls: Floats) -> Floats:
     # signals that are measured all along were lower then.
     counted = earlier[1, :, 0] >= _COUNTED * earlier[1, :, 1]
     grown[:, 0] = np.where(np.isfinite(grown[:, 0]) & counted, grown[:, 0], grown[:, 1])
-    return signals.explained(grown, falls)
+    return signals.explained(grown, falls, level)

@@ -84,7 +84,8 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
         np.divide(column("cycles"), own[0], out=out[CPI])
         np.divide(column("llc_misses"), own[0], out=out[MPKI])
         out[LLC] = column("llc_bytes")
-        np.divide(column("run_delay"), np.where(cpu > LEAST_SHARE, cpu, np.nan), out=out[DELAY])
+        # Who gets next to nothing waits for all of the time.
+        np.divide(column("run_delay"), np.maximum(cpu, LEAST_SHARE), out=out[DELAY])
         out[PSI_IO], out[PSI_MEMORY], out[SLI] = column("psi_io"), column("psi_memory"), column("sli")
         out[: len(SIGNALS)] += _OFFSET
         np.log(out, out=out)
@@ -95,17 +96,19 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
     return out
 
 
-def explained(grown: Floats, falls: Floats) -> Floats:
+def explained(grown: Floats, falls: Floats, level: Floats) -> Floats:
     """Variance of each signal, in square logs, for what the container's own doing may explain.
 
     `grown`: by how many logs each of OWN has, NaN where not known; shape (…, own, containers), the result (…, signals,
     containers).  `falls`: 1 where the indicator falls when the application suffers, else 0.  Such a one, a throughput
     mostly, falls as well when there is less to do: then less CPU is used, too, which is not so where each instruction
-    takes longer.
+    takes longer.  `level`: of each signal before, as the result; of a share of time it is the share that responds, and
+    not LEAST_SHARE, which is added to it: else four times nothing would explain any waiting.
     """
     known = np.where(np.isfinite(grown), grown, 0.0)
     response: Floats = LOAD_RESPONSE[:, None] * np.maximum(known, 0.0).take(EXPLAINED_BY, axis=-2)
     response[..., SLI, :] += LOAD_RESPONSE[SLI] * falls * np.maximum(-known[..., _CPU, :], 0.0)
+    response *= np.where(WAITS[:, None], np.maximum(0.0, 1.0 - LEAST_SHARE * np.exp(-level)), 1.0)
     response *= response
     return response
 

@@ -13,6 +13,7 @@ from serenity.qos.contention import Contention, Evidence, Parameters
 from serenity.qos.frame import Container, Floats
 
 _COUNT = len(signals.SIGNALS)
+_NOTHING = 1e-6  # Square deviations: what was not measured has a variance of millions.
 _TELLING = 4.0  # Two standard deviations, squared.
 
 
@@ -40,10 +41,16 @@ class Episode:
         self.samples += len(x)
         self.missing += np.isnan(x).sum(axis=0)
 
-    def weigh(self, takes_part: Floats, delta: Floats, variance: Floats) -> None:
-        """The signals that tell of it, each by its evidence: a matched filter for the shift."""
-        self.delta = delta
-        self.weight = takes_part * np.maximum(delta, 0.0) / variance
+    def weigh(self, takes_part: Floats, delta: Floats, variance: Floats) -> bool:
+        """The signals that tell of it, each by its evidence: a matched filter for the shift.
+
+        False: none tells, and all stays.
+        """
+        weight = takes_part * np.maximum(delta, 0.0) / variance
+        if not weight @ delta > _NOTHING:
+            return False
+        self.delta, self.weight = delta, weight
+        return True
 
     def look(self, x: Floats, long_run: Floats) -> float:
         """Takes the newest samples, shape (samples, signals); returns the deviation of `remaining`.

@@ -141,7 +141,7 @@ class Interference:
         if frame.containers is not self._containers:
             self._follow(frame)
         containers = self._protected
-        usual = self._noise.level(signals.SLI)
+        usual = self._noise.levels[signals.SLI]
         x = signals.look(frame, self._places, self._parameters.min_cpu, self._better, usual)
         self._ring.push(frame.t, x)
         held = np.zeros(len(containers), dtype=np.bool_)
@@ -187,7 +187,7 @@ class Interference:
         weight = -math.expm1(-2.0 * dt_s / self._parameters.before_s)
         self._usual += weight * np.where(np.isnan(grown), 0.0, grown)
         grown[0] = np.where(np.isnan(grown[0]), grown[1], grown[0])  # Work, else CPU.
-        return signals.explained(grown, self._falls)
+        return signals.explained(grown, self._falls, np.nan_to_num(self._noise.levels))
 
     # -- onset ---
 
@@ -322,11 +322,7 @@ class Interference:
     def _renew(self, place: int, since: float) -> None:
         self._start[place] = since
         recent = self._ring.times(len(self._ring)) >= since
-        x = self._ring.window(len(self._ring))[recent][:, :_COUNT, place]
-        known = np.isfinite(x)
-        count = known.sum(axis=0)
-        mean = np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1)
-        self._noise.relevel(place, np.where(count > 0, mean, np.nan))
+        self._noise.renew(place, self._ring.window(len(self._ring))[recent][:, :_COUNT, place])
 
     def _accuse(self, episode: Episode, age: int, interval_s: float) -> None:
         resource = MECHANISMS[episode.mechanism].resource
@@ -360,10 +356,11 @@ class Interference:
         prior = self._prior(ages, self._coincidence.evidence(ages, interval_s))
         score, slowdown = self._score(seen, prior, np.full_like(prior, -np.inf), interval_s)
         m = int(np.argmax(score[:, 0, 0]))
-        if score[m, 0, 0] > score[episode.mechanism, 0, 0] + 1.0:
-            episode.mechanism = m
-        episode.slowdown = float(slowdown[episode.mechanism, 0, 0])
-        episode.weigh(SIGNALS_OF[episode.mechanism], seen.delta[0, :, 0], seen.variance[0, :, 0])
+        if score[m, 0, 0] <= score[episode.mechanism, 0, 0] + 1.0:
+            m = episode.mechanism
+        # Without a signal that tells of it nothing could tell of its end.
+        if episode.weigh(SIGNALS_OF[m], seen.delta[0, :, 0], seen.variance[0, :, 0]):
+            episode.mechanism, episode.slowdown = m, float(slowdown[m, 0, 0])
         self._accuse(episode, age, interval_s)
 
     def _recovered(self, episode: Episode, place: int, age: int) -> bool:

@@ -75,7 +75,8 @@ def test_a_clock_that_is_set_back_blinds_nobody_and_tells_its_own_time(made, set
         for t in range(seconds):
             hurt = t % 60 >= 40 and t >= 100
             rows = [made.production(name, sli=(500.0 if hurt else 1000.0) * luck.uniform(0.98, 1.02)) for name in "ab"]
-            yield made.frame(t if t < 150 else t - set_back_s, *rows, made.best_effort("x", cpu=2.0 if hurt else 0.01))
+            rows.append(made.best_effort("x", cpu=2.0 if hurt else 0.01))
+            yield made.frame(t if t < 150 else t - set_back_s, *rows, node=Node(cpus=4.0))
 
     def told(set_back_s):
         """By true time: who suffers, since when."""
