@@ -16,6 +16,9 @@ from serenity.qos.rows import Ring, Rows, moved
 # The columns that stand for the resources that can be contended for.
 RESOURCES = ("cpu", "llc_bytes", "mem_bw", "io_bytes", "rss_bytes")
 CPU, LLC, MEM_BW, IO, RSS = range(len(RESOURCES))
+# Capacities where none is known, which only set the scale of rises: by the most that was seen, whoever uses more than
+# anybody before would seem to have used all of it before.
+_SCALE = np.array([64.0, 64e6, 100e9, 1e9, 1e12])
 _RESOURCE = np.arange(len(RESOURCES))
 _ALL = slice(None)
 _SPAN = 128  # Samples kept.
@@ -28,7 +31,8 @@ _NOBODY = 1e-9  # The worth where no best-effort task is that could do harm.
 class Pressure:
     """The last samples of every best-effort row's use of RESOURCES, in shares of the node's capacity.
 
-    Where a capacity is not known, the most that all rows together were seen to use stands in.
+    Where a capacity is not known, of the usual one of a large machine; `held` is of the most that all rows together
+    were seen to use then.
     A row that is not there presses on nothing; a sample that is missing is as the last one.  What is
     measured of no row on this machine may be used by any, as far as it runs: its share of the CPU stands in.
     """
@@ -41,7 +45,8 @@ class Pressure:
         self._ring = Ring(_SPAN, len(RESOURCES), 0.0)
         self._last = np.zeros((len(RESOURCES), 0))
         self._sum = np.zeros((len(RESOURCES), 0))  # Of all samples; the ring keeps the sums, so that means are cheap.
-        self._most = np.zeros(len(RESOURCES))
+        self._most = np.full(len(RESOURCES), 1e-9)
+        self._held_of = np.ones(len(RESOURCES))  # A share, in those of what is held.
 
     def observe(self, frame: Frame) -> None:
         if frame.containers is not self._containers:
@@ -53,7 +58,9 @@ class Pressure:
         np.maximum(self._most, np.fmax(use, 0.0).sum(axis=1), out=self._most)
         node = frame.node
         capacity = np.array([node.cpus, node.llc_bytes, node.mem_bw, np.nan, node.mem_bytes])
-        capacity = np.where(capacity > 0, capacity, np.maximum(self._most, 1e-9))
+        known = capacity > 0
+        capacity[~known] = _SCALE[~known]
+        self._held_of = np.where(known, 1.0, capacity / self._most)
         share = use.take(self._places, axis=1)
         share /= capacity[:, None]
         share[np.isnan(share).all(axis=1)] = share[CPU]
@@ -76,6 +83,11 @@ class Pressure:
     @property
     def now(self) -> Floats:
         return self._last
+
+    @property
+    def held(self) -> Floats:
+        """What each row has now, of all that there is as far as anybody knows; (resources, rows)."""
+        return self._last * self._held_of[:, None]
 
     def since(self, t: float) -> int:
         """How many samples are not older than `t`."""

@@ -254,7 +254,7 @@ class Interference:
 
     def _who_is_able(self) -> Floats:
         """Of each mechanism, in logs: whether anybody has enough of its resource to do harm; (mechanisms,)."""
-        share = self._pressure.now.max(axis=1, initial=0.0)[_RESOURCE_OF]
+        share = self._pressure.held.max(axis=1, initial=0.0)[_RESOURCE_OF]
         with np.errstate(divide="ignore"):
             by_capacity = np.minimum(0.0, np.log(share / _CAN_HURT))
         return np.where(_BY_CAPACITY, by_capacity, np.where(share > _USES, 0.0, -np.inf))

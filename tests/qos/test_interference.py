@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from serenity.qos.detectors.interference import Interference, InterferenceParame
 from serenity.qos.frame import Node
 from serenity.qos.mechanisms import MECHANISMS, interference
 from serenity.qos.noise import Noise
-from serenity.qos.pressure import CPU, Coincidence, Pressure
+from serenity.qos.pressure import CPU, IO, Coincidence, Pressure
 from serenity.qos.shifts import Past, Shifts, shifts
 
 SIGNALS, OWN = len(signals.SIGNALS), len(signals.OWN)
@@ -165,6 +163,17 @@ def test_a_rare_rise_is_worth_more_than_a_usual_one(made):
     rare, usual = worth_at_the_end([582]), worth_at_the_end([*range(40, 580, 30), 582])
     assert rare > 30.0 and usual < 8.0
     assert worth_at_the_end([]) < 1.0
+
+
+def test_who_uses_more_than_anybody_before_has_begun_to(made):
+    """The capacity of disks is not known, and the most that was seen grows with them."""
+    pressure, coincidence = Pressure(), Coincidence(3600.0)
+    for t in range(310):
+        busy = 1e8 if t >= 305 else 1e4
+        pressure.observe(made.frame(float(t), made.best_effort("b", io_bytes=busy), node=NODE))
+        coincidence.observe(pressure, float(t), 1.0, [])
+    assert coincidence.evidence(np.array([5]), 1.0)[0, IO] > 10.0
+    assert pressure.held[IO] == [1.0]
 
 
 def test_rises_of_a_contention_are_unlearnt_when_it_comes_to_light(made):
