@@ -55,7 +55,7 @@ _BY_CAPACITY = np.array([each.by_capacity for each in MECHANISMS])
 @dataclass(frozen=True)
 class InterferenceParameters:
     false_alarm_days: float = parameter(10.0, "days", "mean time between false alarms of noise, a container")
-    phase_odds: float = parameter(10.0, "ratio", "how much likelier a phase of the program begins than interference")
+    phase_odds: float = parameter(20.0, "ratio", "how much likelier a phase of the program begins than interference")
     before_s: float = parameter(60.0, "s", "how long a past makes the baseline of a change")
     memory_s: float = parameter(300.0, "s", "over which the noise of a signal is learnt")
     min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are not trusted")

@@ -165,7 +165,7 @@ def test_plugins(serenity):
         "filter ema",
         "detector interference",
         "strategy combined",
-        "phase_odds = 10.0 (ratio):",
+        "phase_odds = 20.0 (ratio):",
         "predictor ahead",
     ):
         assert words in out

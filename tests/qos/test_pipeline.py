@@ -74,7 +74,10 @@ def test_a_clock_that_is_set_back_blinds_nobody_and_tells_its_own_time(made, set
         luck = random.Random(3)
         for t in range(seconds):
             hurt = t % 60 >= 40 and t >= 100
-            rows = [made.production(name, sli=(500.0 if hurt else 1000.0) * luck.uniform(0.98, 1.02)) for name in "ab"]
+            rows = [
+                made.production(name, sli=(500.0 if hurt else 1000.0) * luck.uniform(0.98, 1.02), psi_io=0.3 * hurt)
+                for name in "ab"
+            ]
             rows.append(made.best_effort("x", cpu=2.0 if hurt else 0.01))
             yield made.frame(t if t < 150 else t - set_back_s, *rows, node=Node(cpus=4.0))
 
@@ -114,9 +117,9 @@ def told_late(made, better="higher"):
     """Frames of a container whose indicator is asked once its process is known, and cannot be for a while."""
     luck = random.Random(4)
     means = Indicator("p99", "ms", better)
-    for t in range(400):
-        hurt = 200 <= t < 260 or t >= 360
-        asked = t >= 4 and not 280 <= t < 300
+    for t in range(800):
+        hurt = 600 <= t < 660 or t >= 760
+        asked = t >= 4 and not 680 <= t < 700
         sli = (0.5 if hurt else 1.0) ** (1 if better == "higher" else -1) * luck.uniform(0.95, 1.05)
         told = made.production("web", means if asked else None, cpu=1.0, sli=sli if asked else math.nan)
         yield made.frame(float(t), told, made.best_effort("x", cpu=2.0 if hurt else 0.1))
