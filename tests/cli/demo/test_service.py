@@ -13,7 +13,7 @@ import pytest
 
 from serenity.cli.demo import production
 from serenity.cli.demo.kv_service import Service
-from serenity.cli.demo.load import percentile_ms
+from serenity.cli.demo.load import percentile_ms, saturation
 from serenity.cli.demo.load_process import LoadFailed, LoadProcess, capacity_of
 
 
@@ -94,6 +94,22 @@ def test_a_load_without_a_service_says_so() -> None:
 def test_the_percentile_is_by_requests() -> None:
     assert percentile_ms({1: 98, 50: 1, 900: 1}, 0.99) == 50
     assert percentile_ms({}, 0.99) == 0
+
+
+@pytest.mark.parametrize("capacity", [2e5, 3.9e6, 4.1e6, 30e6])
+def test_a_service_faster_than_what_is_asked_for_is_asked_for_more(capacity: float) -> None:
+    assert saturation(lambda rate: min(rate, capacity)) == capacity
+
+
+def test_what_answers_everything_is_not_asked_for_ever() -> None:
+    asked: list[float] = []
+
+    def answered(rate: float) -> float:
+        asked.append(rate)
+        return rate
+
+    saturation(answered)
+    assert len(asked) < 8
 
 
 def test_a_port_in_use_is_one_line(address: str) -> None:
