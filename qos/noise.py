@@ -23,6 +23,11 @@ CLIP = 5.0
 # Before so many samples a variance is not known to better than a third, and nothing is said.
 LEAST_SAMPLES = 20
 _LEAST_DIFFERENCES = 6  # From which a size is known to a half.
+# Squares count at most as that of two deviations, and their mean is then so much of a Gaussian's variance (Huber's
+# proposal 2).  What is looked for must not become part of what it is compared with: each start and end of a contention
+# is a difference or two of many deviations.  How often noise itself goes farther shows in `tails`.
+_HUBER, _HUBER_MEAN = 4.0, 0.92
+_MEDIAN = 0.455  # Of the square of a standard Gaussian.
 _FLOOR = 1e-8  # Variance, in square logs: a signal that never moves is measured to 1e-4 at best.
 # Of a step every later sample tells (1 - φ)² of what its first one does: here a dozen of them as much as that.  With a
 # greater φ all would rest on the first, and what comes by and by would be taken for wander.  What φ lacks shows in
@@ -59,6 +64,7 @@ class Noise:
         self._state = {name: np.full((width, 0), fresh) for name, fresh in _FRESH.items()}
         # Of the newest innovations 1 for one that is far above, else 0; NaN where none was judged.
         self._newest_far = Ring(_LATER + 1, width, np.nan)
+        self._newest = Ring(2 * LEAST_SAMPLES, width, np.nan)
         self.means = np.zeros((len(SCALES_S), width, 0))  # Running means of innovations, standardised.
         self._running = np.zeros((len(SCALES_S), width, 0))
         self.inflation = np.ones((len(SCALES_S), width, 0))
@@ -70,6 +76,7 @@ class Noise:
         for name, fresh in _FRESH.items():
             self._state[name] = moved(self._state[name], places, fresh)
         self._newest_far.move(places)
+        self._newest.move(places)
         self.means, self._running = moved(self.means, places, 0.0), moved(self._running, places, 0.0)
         self.inflation = moved(self.inflation, places, 1.0)
         self.wander = moved(self.wander, places, 1e-3)
@@ -100,10 +107,12 @@ class Noise:
         state = self._state
         count, last = state["count"], state["last"]
         measured = np.isfinite(x)
+        self._come_of_age(measured & (count == LEAST_SAMPLES))
+        self._newest.push(0.0, x)
         x = np.where(measured, x, last)  # Any number will do: what was not measured has no weight.
         free = (measured & ~held).astype(np.float64)
         first = 1.0 / (count + 1.0)  # The weight that makes a mean of the first samples.
-        young = count <= LEAST_SAMPLES
+        young = count < LEAST_SAMPLES
         self._learn_size(x, measured, free * np.maximum(_rate(dt_s, self._memory_s), first), young)
         self._innovate(x, dt_s, measured & ~young, free, explained)
         level, slow = state["level"], state["slow"]
@@ -117,6 +126,20 @@ class Noise:
         np.copyto(last, x)
         count += measured
 
+    def _come_of_age(self, ready: Bools) -> None:
+        """The size of what has its first samples now, as most of them tell it.
+
+        A contention that began among them moved few of the differences, but by so much that a mean would take it for
+        noise and wander, and hide it and all that follow for minutes.
+        """
+        rows = np.flatnonzero(ready.any(axis=0))
+        if not len(rows):
+            return
+        x = self._newest.window(self._newest.span)[:, :, rows]
+        for lag, name in ((1, "square1"), (2, "square2")):
+            usual, mean = _usual(np.square(x[lag:] - x[:-lag])), self._state[name]
+            mean[:, rows] = np.where(ready[:, rows] & np.isfinite(usual), usual, mean[:, rows])
+
     def _learn_size(self, x: Floats, measured: Bools, weight: Floats, young: Bools) -> None:
         state = self._state
         count = state["count"]
@@ -126,7 +149,8 @@ class Noise:
             mean = state[name]
             square = x - before
             square *= square
-            np.minimum(square, any_size + 9.0 * mean, out=square)
+            np.minimum(square, any_size + _HUBER * mean, out=square)
+            np.divide(square, _HUBER_MEAN, out=square, where=~young)
             if begins:  # The first difference is the mean, and before it there is none.
                 _approach(mean, square, np.where(count > lag, weight, measured & (count == lag)))
             else:
@@ -171,15 +195,18 @@ class Noise:
 
         Level and size: of a signal that was none before a contention both were learnt when it stood still.
         """
-        fresh = {
-            "level": _mean(x, 1),
-            "square1": _mean((x[1:] - x[:-1]) ** 2, _LEAST_DIFFERENCES),
-            "square2": _mean((x[2:] - x[:-2]) ** 2, _LEAST_DIFFERENCES),
-        }
-        for name, value in fresh.items():
-            column = self._state[name][:, place]
-            self._state[name][:, place] = np.where(np.isnan(value), column, value)
+        self.settle(place, x)
+        for lag, name in ((1, "square1"), (2, "square2")):
+            self._replace(place, name, _usual(np.square(x[lag:] - x[:-lag])))
+
+    def settle(self, place: int, x: Floats) -> None:
+        """The same of its level alone."""
+        self._replace(place, "level", _mean(x, 1))
         self._running[:, :, place] = 0.0
+
+    def _replace(self, place: int, name: str, value: Floats) -> None:
+        column = self._state[name][:, place]
+        self._state[name][:, place] = np.where(np.isnan(value), column, value)
 
 
 @functools.lru_cache(maxsize=8)
@@ -200,6 +227,18 @@ def _mean(x: Floats, least: int) -> Floats:
     known = np.isfinite(x)
     count = known.sum(axis=0)
     return np.where(count >= least, np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _usual(squares: Floats) -> Floats:
+    """The mean over the first axis of those within three deviations, of which the median tells; NaN where unknown.
+
+    Where most are nothing, of all.
+    """
+    some = np.isfinite(squares).sum(axis=0) >= _LEAST_DIFFERENCES
+    median = np.full(squares.shape[1:], np.nan)
+    median[some] = np.nanmedian(squares[:, some], axis=0)
+    limit = np.where(median > 0.0, 9.0 / _MEDIAN * median, np.inf)
+    return _mean(np.where(squares <= limit, squares, np.nan), 1)
 
 
 def _approach(mean: Floats, sample: Floats, weight: Floats) -> None:

@@ -125,6 +125,5 @@ def _explained(earlier: Floats, since: Floats, falls: Floats, level: Floats) -> 
         grown = since[0] / since[1] - earlier[0] / earlier[1]
     # CPU is nearly always measured.  Work that was not counted in a lull would seem never to have been less, while
     # signals that are measured all along were lower then.
-    counted = earlier[1, :, 0] >= _COUNTED * earlier[1, :, 1]
-    grown[:, 0] = np.where(np.isfinite(grown[:, 0]) & counted, grown[:, 0], grown[:, 1])
-    return signals.explained(grown, falls, level)
+    counted = np.isfinite(grown[:, 0]) & (earlier[1, :, 0] >= _COUNTED * earlier[1, :, 1])
+    return signals.explained(grown, counted, falls, level)

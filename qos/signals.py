@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serenity.qos.frame import Floats, Frame
+from serenity.qos.frame import Bools, Floats, Frame
 
 Ints = npt.NDArray[np.intp]
 
@@ -48,10 +48,11 @@ SIGNALS = (
 )
 NAMES = tuple(each.name for each in SIGNALS)
 CPI, MPKI, LLC, DELAY, PSI_IO, PSI_MEMORY, SLI = range(len(SIGNALS))
-# What is kept beside the signals, as logarithms.  Work is instructions; where they are not counted, CPU stands in:
-# the better measure, for a container that is slowed burns more CPU for the same work.
-OWN = ("work", "cpu", "io_bytes", "rss_bytes")
-_CPU = OWN.index("cpu")
+# What is kept beside the signals, as logarithms.  Work is instructions; where they are not counted, CPU stands in, the
+# worse measure, for a container that is slowed burns more CPU for the same work.  Its throughput, where it declares an
+# indicator that falls when it suffers, tells of that.
+OWN = ("work", "cpu", "io_bytes", "rss_bytes", "throughput")
+_WORK, _CPU, _THROUGHPUT = (OWN.index(each) for each in ("work", "cpu", "throughput"))
 WAITS = np.array([each.wait for each in SIGNALS])
 _OFFSET = np.where(WAITS, LEAST_SHARE, 0.0)[:, None]
 LOAD_RESPONSE = np.array([each.load_response for each in SIGNALS])
@@ -92,22 +93,26 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
         out[LLC] *= -1.0
         out[SLI] *= higher_is_better
     np.copyto(out[SLI], usual - _NOTHING, where=np.isposinf(out[SLI]) & (higher_is_better < 0))
+    own[4] = np.where(higher_is_better < 0, -out[SLI], np.nan)
     np.copyto(out, np.nan, where=~np.isfinite(out))
     return out
 
 
-def explained(grown: Floats, falls: Floats, level: Floats) -> Floats:
+def explained(grown: Floats, counted: Bools, falls: Floats, level: Floats) -> Floats:
     """Variance of each signal, in square logs, for what the container's own doing may explain.
 
     `grown`: by how many logs each of OWN has, NaN where not known; shape (…, own, containers), the result (…, signals,
-    containers).  `falls`: 1 where the indicator falls when the application suffers, else 0.  Such a one, a throughput
-    mostly, falls as well when there is less to do: then less CPU is used, too, which is not so where each instruction
-    takes longer.  `level`: of each signal before, as the result; of a share of time it is the share that responds, and
-    not LEAST_SHARE, which is added to it: else four times nothing would explain any waiting.
+    containers).  `counted`: where work was; elsewhere it is CPU, less what a throughput has lost: more CPU for fewer
+    answers is no load.  `falls`: 1 where the indicator falls when the application suffers, else 0.  Such a one, a
+    throughput mostly, falls as well when there is less to do: then less CPU is used, too, which is not so where each
+    instruction takes longer.  `level`: of each signal before, as the result; of a share of time it is the share that
+    responds, and not LEAST_SHARE, which is added to it: else four times nothing would explain any waiting.
     """
     known = np.where(np.isfinite(grown), grown, 0.0)
+    work, cpu = known[..., _WORK, :], known[..., _CPU, :]
+    np.copyto(work, cpu + np.minimum(0.0, known[..., _THROUGHPUT, :]), where=~counted)
     response: Floats = LOAD_RESPONSE[:, None] * np.maximum(known, 0.0).take(EXPLAINED_BY, axis=-2)
-    response[..., SLI, :] += LOAD_RESPONSE[SLI] * falls * np.maximum(-known[..., _CPU, :], 0.0)
+    response[..., SLI, :] += falls * np.maximum(-cpu, 0.0)
     response *= np.where(WAITS[:, None], np.maximum(0.0, 1.0 - LEAST_SHARE * np.exp(-level)), 1.0)
     response *= response
     return response

@@ -31,6 +31,7 @@ class Episode:
     weight: Floats = field(default_factory=lambda: np.zeros(_COUNT))
     # Who rose at the onset: pressure before, and then.
     culprits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    left: dict[str, float] = field(default_factory=dict)  # When those were first seen to be on the node no more.
     remaining: float = 1.0  # Of the shift: 1 as at the onset, 0 as before it.
     observed: Floats | None = None
     samples: int = 0  # Since the onset,

@@ -186,8 +186,7 @@ class Interference:
         grown = own - self._usual
         weight = -math.expm1(-2.0 * dt_s / self._parameters.before_s)
         self._usual += weight * np.where(np.isnan(grown), 0.0, grown)
-        grown[0] = np.where(np.isnan(grown[0]), grown[1], grown[0])  # Work, else CPU.
-        return signals.explained(grown, self._falls, np.nan_to_num(self._noise.levels))
+        return signals.explained(grown, np.isfinite(grown[0]), self._falls, np.nan_to_num(self._noise.levels))
 
     # -- onset ---
 
@@ -345,7 +344,11 @@ class Interference:
             if self._recovered(episode, place, age):
                 del self._episodes[name]
                 self._start[place] = frame.t  # Of the samples that told of it, the oldest may still have been harmed.
-            elif self._gone(episode, age, interval_s) or frame.t - episode.noticed > self._parameters.give_up_s:
+                # What is left of the shift would look like innovations, and as if these had the heaviest of tails.
+                self._noise.settle(place, self._ring.window(_RECOVERY_SAMPLES[0])[:, :_COUNT, place])
+            elif (
+                self._gone(episode, frame.t, age, interval_s) or frame.t - episode.noticed > self._parameters.give_up_s
+            ):
                 del self._episodes[name]
                 self._renew(place, frame.t - _GONE_S)
 
@@ -374,15 +377,18 @@ class Interference:
                 return episode.remaining < 0.5
         return False
 
-    def _gone(self, episode: Episode, age: int, interval_s: float) -> bool:
+    def _gone(self, episode: Episode, t: float, age: int, interval_s: float) -> bool:
         span = max(1, round(_GONE_S / interval_s))
         if not episode.culprits or age < 2 * span:
             return False
         resource = MECHANISMS[episode.mechanism].resource
         now = self._pressure.mean(0, span, resource)
         at = self._pressure.rows.places
+        for name in episode.culprits:
+            if name not in at:
+                episode.left.setdefault(name, t)
         return all(
-            (now[at[name]] if name in at else 0.0) < before + 0.5 * (then - before)
+            now[at[name]] < before + 0.5 * (then - before) if name in at else t - episode.left[name] >= _GONE_S
             for name, (before, then) in episode.culprits.items()
         )
 
