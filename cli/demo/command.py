@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("demo")
-@click.option("--seconds", type=click.FloatRange(40, 3600), default=90.0, show_default=True, help="The three phases.")
+@click.option("--seconds", type=click.FloatRange(40, 3600), default=110.0, show_default=True, help="The three phases.")
 @click.option(
     "--report",
     metavar="DIR",
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--mesos-bin", metavar="DIR", help="Where mesos-master and mesos-agent are.  [default: PATH]")
 @click.option("--embedded", is_flag=True, help="Use the embedded Mesos even where there is a real one.")
 @click.option(
-    "--isolation", type=click.Choice(["posix", "cgroups"]), help="Of a real agent.  [default: the best there is]"
+    "--isolation",
+    type=click.Choice(["posix", "cgroups"]),
+    help="Of a real agent.  [default: posix, as an agent's own]",
 )
 def command(
     seconds: float, report: Path | None, as_json: bool, mesos_bin: str | None, embedded: bool, isolation: str | None
