@@ -42,6 +42,11 @@ class Episode:
         self.samples += len(x)
         self.missing += np.isnan(x).sum(axis=0)
 
+    def resume(self, onset: float, noticed: float) -> None:
+        """It had seemed to be over."""
+        self.onset, self.noticed = onset, noticed
+        self.samples, self.missing, self.left = 0, np.zeros(_COUNT), {}
+
     def weigh(self, takes_part: Floats, delta: Floats, variance: Floats) -> bool:
         """The signals that tell of it, each by its evidence: a matched filter for the shift.
 

@@ -15,7 +15,7 @@ from serenity.qos.mechanisms import MECHANISMS, SIGNALS_OF
 from serenity.qos.noise import SCALES_S, Noise
 from serenity.qos.pressure import RESOURCES, Coincidence, Pressure
 from serenity.qos.rows import Ring, Rows, moved
-from serenity.qos.shifts import Ints, Past, Shifts, shifts
+from serenity.qos.shifts import LEAST_BEFORE, Ints, Past, Shifts, shifts
 from serenity.qos.stages import parameter
 
 _COUNT = len(signals.SIGNALS)
@@ -46,6 +46,7 @@ _COMPANIONS = 1000.0
 _LATELY = 64  # Frames for which a rise helps the screening.
 _COINCIDENCE_S = 3600.0  # Over which the usual rises are learnt: jobs come and go within hours.
 _RECOVERY_SAMPLES = (3, 6, 12, 24)
+_BACK_SAMPLES = LEAST_BEFORE + _NOW + 1  # By then what comes back is seen against what was between.
 _TELLS_HALF = 0.2  # Standard deviation of what remains of the shift, at which half is 2.5 of them away.
 _SCALES_MEET_S = np.sqrt(np.maximum(SCALES_S[:-1], 1.0) * SCALES_S[1:])  # There the next is nearer, in logs.
 _RESOURCE_OF = np.array([each.resource for each in MECHANISMS])
@@ -120,6 +121,7 @@ class Interference:
         self._frames = 0
         self._able = np.zeros(len(MECHANISMS))
         self._episodes: dict[str, Episode] = {}
+        self._over: dict[str, Episode] = {}  # Those that recovered a moment ago, while there is no other baseline.
         self._intervals: deque[float] = deque(maxlen=15)
         self._last_t = math.nan
 
@@ -127,6 +129,7 @@ class Interference:
         self._pressure, self._shares_pressure = pressure, True
 
     def relearn(self, protected_id: str) -> None:
+        self._over.pop(protected_id, None)
         episode = self._episodes.pop(protected_id, None)
         if episode is not None and protected_id in self._rows.places:
             self._renew(self._rows.places[protected_id], self._last_t)
@@ -179,6 +182,7 @@ class Interference:
         self._near = moved(self._near, places, 0.0)
         here = set(self._rows.ids)
         self._episodes = {name: each for name, each in self._episodes.items() if name in here}
+        self._over = {name: each for name, each in self._over.items() if name in here}
 
     def _explained(self, own: Floats, dt_s: float) -> Floats:
         """Variance of each signal for what is unusual in the container's own doing; as the signals."""
@@ -335,6 +339,7 @@ class Interference:
     # -- while it holds ---
 
     def _watch(self, frame: Frame, interval_s: float, containers: list[Container]) -> None:
+        self._resume(frame.t, interval_s)
         for name, episode in list(self._episodes.items()):
             place = self._rows.places[name]
             episode.count(self._ring.window(1)[:, :_COUNT, place])
@@ -342,7 +347,7 @@ class Interference:
             if frame.t - episode.noticed <= _SETTLES_S and 0 < age <= 60:
                 self._settle(episode, place, age, interval_s)
             if self._recovered(episode, place, age):
-                del self._episodes[name]
+                self._over[name] = self._episodes.pop(name)
                 self._start[place] = frame.t  # Of the samples that told of it, the oldest may still have been harmed.
                 # What is left of the shift would look like innovations, and as if these had the heaviest of tails.
                 self._noise.settle(place, self._ring.window(_RECOVERY_SAMPLES[0])[:, :_COUNT, place])
@@ -351,6 +356,28 @@ class Interference:
             ):
                 del self._episodes[name]
                 self._renew(place, frame.t - _GONE_S)
+
+    def _resume(self, t: float, interval_s: float) -> None:
+        """What comes back before there is a new baseline is the contention that was, and was not over."""
+        for name, episode in list(self._over.items()):
+            place = self._rows.places[name]
+            since = int((self._ring.times(_BACK_SAMPLES + 1) > self._start[place]).sum())
+            samples = min(since, _RECOVERY_SAMPLES[0])
+            if since > _BACK_SAMPLES or name in self._episodes:
+                del self._over[name]
+            elif samples > 1 and self._is_back(episode, place, samples, (since - samples + 2) * interval_s, interval_s):
+                self._episodes[name] = self._over.pop(name)
+                episode.resume(float(self._ring.times(samples)[0]), t)
+                episode.count(self._ring.window(samples - 1)[:, :_COUNT, place])  # The newest is counted with all.
+
+    def _is_back(self, episode: Episode, place: int, samples: int, pause_s: float, interval_s: float) -> bool:
+        """Surely more than half of the shift, and somebody presses more than in the pause, if not who did before."""
+        deviation = self._look(episode, place, samples)
+        if episode.remaining - 0.5 * deviation / _TELLS_HALF < 0.5:
+            return False
+        resource = MECHANISMS[episode.mechanism].resource
+        then = max((then - before for before, then in episode.culprits.values()), default=0.0)
+        return bool(self._pressure.rise(samples, interval_s, pause_s)[resource].max(initial=0.0) >= 0.5 * then)
 
     def _settle(self, episode: Episode, place: int, age: int, interval_s: float) -> None:
         ages = np.array([age])
@@ -368,14 +395,17 @@ class Interference:
 
     def _recovered(self, episode: Episode, place: int, age: int) -> bool:
         """Over as few of the newest samples as tell half-way from not."""
-        long_run = (self._noise.sigma[:, place] / (1.0 - self._noise.phi[:, place])) ** 2
         for samples in _RECOVERY_SAMPLES:
             if samples >= age:
                 return False
-            deviation = episode.look(self._ring.window(samples)[:, :_COUNT, place], long_run)
-            if deviation <= _TELLS_HALF or samples == _RECOVERY_SAMPLES[-1]:
+            if self._look(episode, place, samples) <= _TELLS_HALF or samples == _RECOVERY_SAMPLES[-1]:
                 return episode.remaining < 0.5
         return False
+
+    def _look(self, episode: Episode, place: int, samples: int) -> float:
+        """At so many of the newest samples; the deviation of what they say remains."""
+        long_run = (self._noise.sigma[:, place] / (1.0 - self._noise.phi[:, place])) ** 2
+        return episode.look(self._ring.window(samples)[:, :_COUNT, place], long_run)
 
     def _gone(self, episode: Episode, t: float, age: int, interval_s: float) -> bool:
         span = max(1, round(_GONE_S / interval_s))

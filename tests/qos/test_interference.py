@@ -141,6 +141,16 @@ def test_what_comes_back_soon_after_it_is_found_again(made):
     assert found and found[-1].evidence.window_start == pytest.approx(96.0, abs=1.0)
 
 
+@pytest.mark.parametrize("pause", range(3, 12))
+def test_what_comes_back_at_once_is_found_however_short_the_pause(made, pause):
+    service = Service(made)
+    service.seconds(60, waits=0.1, burning=0.05)
+    service.seconds(20, waits=4.0, burning=3.0)
+    service.seconds(pause, waits=0.1, burning=0.05)
+    assert len(service.seconds(30, waits=4.0, burning=3.0)) >= 27
+    assert not service.seconds(30, waits=0.1, burning=0.05)[6:]
+
+
 def test_who_has_left_may_not_have_been_the_one(made):
     """The waiting goes on without him, for some seconds: they are still the contention's, and no new baseline."""
     luck, detector, found = np.random.default_rng(2), Interference(InterferenceParameters()), []
