@@ -197,7 +197,7 @@ class Noise:
         """
         self.settle(place, x)
         for lag, name in ((1, "square1"), (2, "square2")):
-            self._replace(place, name, _usual(np.square(x[lag:] - x[:-lag])))
+            self._replace(place, name, _mean(np.square(x[lag:] - x[:-lag]), _LEAST_DIFFERENCES))
 
     def settle(self, place: int, x: Floats) -> None:
         """The same of its level alone."""
