@@ -50,7 +50,7 @@ class Noise:
         E d2² = 2 σ²   (σ²: the innovations' variance)      E d2² / E d1² = 1 + φ
 
     Unlike the sample autocovariance, both are blind to the level, and a jump of it disturbs
-    two of them only; those are clipped at three deviations.  How far the innovations are from
+    two of them only; those are clipped at two deviations.  How far the innovations are from
     independent, or from constant in size, shows in their running means at SCALES_S: `inflation`
     is the variance of each, in units of what independence predicts.  It comes from the 68 %
     quantile of their sizes, followed by stochastic approximation, which changes of the program

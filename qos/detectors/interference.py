@@ -90,7 +90,8 @@ class Interference:
 
     It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
     onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
-    rows that use less than `min_cpu` are not trusted.  A change that is not interference is the new
+    rows that use less than `min_cpu` are not trusted.  What comes back within 10 samples, with somebody's pressure, is
+    the same contention: there is no other baseline yet.  A change that is not interference is the new
     baseline after 40 s and 8 samples.
 
     Sources: Page, Continuous inspection schemes, 1954, and Lai, Sequential change-point detection by generalised
