@@ -111,19 +111,7 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
         settings.task_kept_s,
         lambda *over: inbox.put(OverDisk(*over)),
     )
-    around = Surroundings(
-        container_id,
-        sandbox,
-        handed_on(environ),
-        nice=priority.nice_before,
-        lowest_priority=settings.rung0,
-        task_user=settings.task_user,
-        allow_root=settings.allow_root,
-        pids=settings.task_pids,
-        disk_bytes=settings.disk_bytes,
-        fetch_s=settings.task_fetch_s,
-        outside=tuple(priority.procs_files_before),
-    )
+    around = surroundings(settings, environ, container_id, sandbox, priority)
     executor = Executor(
         link,
         inbox,
@@ -149,6 +137,25 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
         link.stop()
         guardian.end()
         inbox.close()
+
+
+def surroundings(
+    settings: ExecutorSettings, environ: Mapping[str, str], container_id: str, sandbox: Path, priority: OwnPriority
+) -> Surroundings:
+    """`priority`: raised already, so that it knows what was before."""
+    return Surroundings(
+        container_id,
+        sandbox,
+        handed_on(environ),
+        nice=priority.nice_before,
+        lowest_priority=settings.rung0,
+        task_user=settings.task_user,
+        allow_root=settings.allow_root,
+        pids=settings.task_pids,
+        disk_bytes=settings.disk_bytes,
+        fetch_s=settings.task_fetch_s,
+        outside=tuple(priority.procs_files_before),
+    )
 
 
 def begin_originals(

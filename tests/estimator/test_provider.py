@@ -91,6 +91,14 @@ def told(agent: Peer) -> Callable[[], list[float]]:
     return cpus
 
 
+def tells(node: Node, told: Callable[[], list[float]]) -> SlackProvider:
+    """One that has told the agent SLACK, and nothing else."""
+    provider = node.start()
+    provider.tell(Report(SLACK))
+    eventually(lambda: told() == [SLACK.cpus], "the slack told")
+    return provider
+
+
 def ids(agent: Peer) -> list[str | None]:
     """The provider id of each SUBSCRIBE."""
     infos = [each["subscribe"]["resource_provider_info"] for each in agent.sent("SUBSCRIBE")]
@@ -114,9 +122,7 @@ def unknown(answer: Any) -> None:
 
 
 def test_the_total_does_not_rise_again_once_it_stops(node: Node, agent: Peer, told: Callable[[], list[float]]) -> None:
-    provider = node.start()
-    provider.tell(Report(SLACK))
-    eventually(lambda: told() == [4.0], "the slack told")
+    provider = tells(node, told)
     stopping = threading.Thread(target=provider.stop, args=(Amount(0.5, 1 << 28),))
     stopping.start()
     eventually(lambda: len(told()) == 2, "the total lowered")
@@ -129,9 +135,7 @@ def test_the_total_does_not_rise_again_once_it_stops(node: Node, agent: Peer, to
 def test_what_is_told_while_nobody_hears_it_is_told_after_the_next_subscription(
     node: Node, agent: Peer, told: Callable[[], list[float]]
 ) -> None:
-    provider = node.start()
-    provider.tell(Report(SLACK))
-    eventually(lambda: told() == [4.0], "the slack told")
+    tells(node, told)
     agent.streams[-1].cut()
     eventually(lambda: len(told()) == 2, "the slack told again")
     assert ids(agent) == [None, "p-1"] and told() == [4.0, 4.0]
@@ -155,9 +159,7 @@ def test_an_agent_that_is_another_one_now_hears_nothing_of_the_old_ones_slack(
     node: Node, agent: Peer, told: Callable[[], list[float]], recovering: bool
 ) -> None:
     """Whether it says who it is at once, or sends away an id that it does not know first."""
-    provider = node.start()
-    provider.tell(Report(SLACK))
-    eventually(lambda: told() == [4.0], "the slack told")
+    tells(node, told)
     agent.subscribes.append(unknown)
     if recovering:
         del agent.pages["/state"]  # What is no page gets an answer that is none of an agent's.
@@ -178,18 +180,14 @@ def test_an_agent_that_has_lost_its_registry_of_providers_knows_a_new_one_then(
 ) -> None:
     node.ids.write("p-0")
     agent.subscribes.append(unknown)
-    provider = node.start()
-    provider.tell(Report(SLACK))
-    eventually(lambda: told() == [4.0], "the slack told")
+    provider = tells(node, told)
     assert ids(agent) == ["p-0", None] and node.ids.read() == "p-1" == provider.provider_id
 
 
 def test_an_agent_that_returns_unfit_is_not_subscribed_to_again(
     node: Node, agent: Peer, told: Callable[[], list[float]]
 ) -> None:
-    provider = node.start()
-    provider.tell(Report(SLACK))
-    eventually(lambda: told() == [4.0], "the slack told")
+    tells(node, told)
     agent.pages["/flags"] = {"flags": {"resource_estimator": "org_example_Fixed"}}
     agent.streams[-1].cut()
     (said,) = eventually(lambda: node.gave_up, "given up")
