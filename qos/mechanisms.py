@@ -66,16 +66,17 @@ class Mechanism:
     resource: int  # Who presses on it is suspected.
     responses: tuple[Response, ...]
     by_capacity: bool  # Whether only who holds a good part of the resource can hurt.
+    stalls: int | None = None  # The signal in which the container's own stalls look the same.
 
 
 MECHANISMS = (
     Mechanism("llc", pressure.LLC, (_SLOWS, _MISSES, _EVICTED, _SUFFERS, _MAY_WAIT), by_capacity=True),
     Mechanism("memory_bandwidth", pressure.MEM_BW, (_SLOWS, _SOME_MISSES, _SUFFERS, _MAY_WAIT), by_capacity=True),
     Mechanism("unknown", pressure.CPU, (_SLOWS, _SUFFERS, _MAY_WAIT), by_capacity=False),
-    Mechanism("cpu", pressure.CPU, (_WAITS, _SUFFERS), by_capacity=False),
-    Mechanism("io", pressure.IO, (_WAITS_IO, _SUFFERS), by_capacity=False),
-    Mechanism("memory", pressure.RSS, (_WAITS_MEMORY, _SUFFERS), by_capacity=False),
-    Mechanism("slo", pressure.CPU, (_SUFFERS,), by_capacity=False),
+    Mechanism("cpu", pressure.CPU, (_WAITS, _SUFFERS), by_capacity=False, stalls=signals.DELAY),
+    Mechanism("io", pressure.IO, (_WAITS_IO, _SUFFERS), by_capacity=False, stalls=signals.PSI_IO),
+    Mechanism("memory", pressure.RSS, (_WAITS_MEMORY, _SUFFERS), by_capacity=False, stalls=signals.PSI_MEMORY),
+    Mechanism("slo", pressure.CPU, (_SUFFERS,), by_capacity=False, stalls=signals.SLI),
 )
 SIGNALS_OF = np.array(
     [[float(s in {r.signal for r in each.responses}) for s in range(len(signals.SIGNALS))] for each in MECHANISMS]

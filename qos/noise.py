@@ -36,7 +36,7 @@ _MAX_PHI = 0.7
 _FAR = 0.0455  # Of a Gaussian lies beyond two standard deviations,
 _T_EXCESS = 0.146  # and so much more of Student's t, times its degrees of freedom.
 # A sample beyond has its say of the tails when so many have followed: with which a contention began is known by then.
-_LATER = 8
+KNOWN_AFTER = 8
 _MOST_FREEDOM = 50.0
 _BEYOND = 0.317  # Of a Gaussian lies beyond one standard deviation,
 _DENSITY = 0.484  # and so much a unit is there, on both sides together.
@@ -63,10 +63,11 @@ class Noise:
         self._level_s = level_s
         self._state = {name: np.full((width, 0), fresh) for name, fresh in _FRESH.items()}
         # Of the newest innovations 1 for one that is far above, else 0; NaN where none was judged.
-        self._newest_far = Ring(_LATER + 1, width, np.nan)
+        self._newest_far = Ring(KNOWN_AFTER + 1, width, np.nan)
         self._newest = Ring(2 * LEAST_SAMPLES, width, np.nan)
         self.means = np.zeros((len(SCALES_S), width, 0))  # Running means of innovations, standardised.
         self._running = np.zeros((len(SCALES_S), width, 0))
+        self.wild_for = np.zeros((width, 0))  # How many innovations in a row, to the newest, are beyond noise.
         self.inflation = np.ones((len(SCALES_S), width, 0))
         self.wander = np.full((width, 0), 1e-3)
         self.phi = np.zeros((width, 0))
@@ -78,6 +79,7 @@ class Noise:
         self._newest_far.move(places)
         self._newest.move(places)
         self.means, self._running = moved(self.means, places, 0.0), moved(self._running, places, 0.0)
+        self.wild_for = moved(self.wild_for, places, 0.0)
         self.inflation = moved(self.inflation, places, 1.0)
         self.wander = moved(self.wander, places, 1e-3)
         self.phi, self.sigma = moved(self.phi, places, 0.0), moved(self.sigma, places, 0.0)
@@ -116,7 +118,9 @@ class Noise:
         self._learn_size(x, measured, free * np.maximum(_rate(dt_s, self._memory_s), first), young)
         self._innovate(x, dt_s, measured & ~young, free, explained)
         level, slow = state["level"], state["slow"]
-        moves = (measured & (~held | (count == 0.0))).astype(np.float64)  # The first sample is a level for all.
+        moves = measured & (~held | (count == 0.0))  # The first sample is a level for all.
+        # A moment that is over soon has no say: the level would be off for minutes, and all innovations with it.
+        moves &= (self.wild_for == 0.0) | (self.wild_for > KNOWN_AFTER)
         _approach(level, x, moves * np.maximum(_rate(dt_s, self._level_s), first))
         rate = 2.0 * _rate(dt_s, 2.0 * self._memory_s) / _DENSITY
         known = free * (count > 2 * LEAST_SAMPLES)
@@ -167,23 +171,26 @@ class Noise:
         u = x - state["level"]
         u -= self.phi * (state["last"] - state["level"])
         u /= self.sigma
-        np.minimum(np.maximum(u, -CLIP, out=u), CLIP, out=u)
         u *= judged
+        variance = explained / self.sigma**2
+        variance += self.inflation[0]
+        deviation = np.sqrt(variance, out=variance)
+        old = state["count"] > 2 * LEAST_SAMPLES
+        self.wild_for = np.where(old & (u > CLIP * deviation), self.wild_for + 1.0, 0.0)
+        np.minimum(np.maximum(u, -CLIP, out=u), CLIP, out=u)
         share = _shares(dt_s)
         _approach(self._running, u, share)
         np.divide(self._running, np.sqrt(share / (2.0 - share)), out=self.means)
         slow = _rate(dt_s, 2.0 * self._memory_s)
-        known = free * ((state["count"] > 2 * LEAST_SAMPLES) & (u != 0.0))
+        known = free * (old & (u != 0.0))
         # A standard Gaussian has density 0.48 at the quantile, which makes `slow` its rate of approach.
         _approach_quantile(self.inflation, np.square(self.means), 2.0 * slow / _DENSITY, known)
-        variance = explained / self.sigma**2
-        variance += self.inflation[0]
-        is_far = np.where(known > 0.0, u > 2.0 * np.sqrt(variance), np.nan)
+        is_far = np.where(known > 0.0, u > 2.0 * deviation, np.nan)
         self._learn_tails(is_far, slow, free)
 
     def _learn_tails(self, is_far: Floats, slow: float, free: Floats) -> None:
         self._newest_far.push(0.0, is_far)
-        is_far = self._newest_far.window(_LATER + 1)[0]
+        is_far = self._newest_far.window(KNOWN_AFTER + 1)[0]
         weight = 1.0 / (self._state["count"] + LEAST_SAMPLES)
         np.maximum(slow, weight, out=weight)
         weight *= free

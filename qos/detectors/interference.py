@@ -13,10 +13,12 @@ from serenity.qos.detectors.episode import Episode
 from serenity.qos.frame import Bools, Container, Floats, Frame
 from serenity.qos.mechanisms import MECHANISMS, SIGNALS_OF
 from serenity.qos.noise import SCALES_S, Noise
+from serenity.qos.odds import COMPANIONS, Beforehand, odds
 from serenity.qos.pressure import RESOURCES, Coincidence, Pressure
 from serenity.qos.rows import Ring, Rows, moved
 from serenity.qos.shifts import LEAST_BEFORE, Ints, Past, Shifts, shifts
 from serenity.qos.stages import parameter
+from serenity.qos.stalls import Stalls
 
 _COUNT = len(signals.SIGNALS)
 _SPAN = 128  # Samples kept of every production row.
@@ -40,9 +42,6 @@ _SHARED, _NEW = 0.3, 0.5
 _USES = 1e-4  # Share of a capacity that is use at all.
 # What the screening looks at is weaker than the analysis it stands for: so much of the limit is let through.
 _SCREEN = 0.8
-# What harms one harms others that use the same: where a neighbour is known to suffer by some mechanism since some
-# moment, the same is expected here.  By noise alone it is believed in at most one contention out of so many (Ville).
-_COMPANIONS = 1000.0
 _LATELY = 64  # Frames for which a rise helps the screening.
 _COINCIDENCE_S = 3600.0  # Over which the usual rises are learnt: jobs come and go within hours.
 _RECOVERY_SAMPLES = (3, 6, 12, 24)
@@ -75,7 +74,7 @@ class Interference:
     second, io and memory pressure, and the indicator are estimated, with their variances, by generalised least
     squares (AR(1) noise, learnt; `before_s` of baseline).  What own load may explain is variance, too.  Then
 
-        odds = 1 / (7 N / E + 7 `phase_odds` L'(phase) / E')      E = L(mechanism) e(coincidence) a(ability)
+        odds = 1 / (7 N / E + 7 (`phase_odds` L'(phase) + S) / E')      E = L(mechanism) e(coincidence) a(ability)
 
     L: likelihood ratios to "nothing has changed", Student's t with learnt tails; of a mechanism (llc,
     memory_bandwidth, cpu, io, memory, slo, unknown) averaged over slowdowns of 5 to 160 %, each of which moves its
@@ -83,10 +82,12 @@ class Interference:
     heavy where a shift rests on few samples, which noise may be.  Between a phase and a mechanism, since whichever
     moments, that must not decide: in E' and L' they are those of the most samples for all.
     e: how unusual best-effort's rise on that resource was at τ, on this node; a: at most 1, less for who
-    holds less than a tenth of the cache or bandwidth.  N: samples in `false_alarm_days`.  Fires when the
-    odds of some mechanism and τ reach 1, with τ two samples or 1.5 s ago.  L is a martingale where nothing
-    changes, so that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a
-    neighbour is known to suffer by the same mechanism since τ, the odds are L(mechanism) / (1000 + L(phase)).
+    holds less than a tenth of the cache or bandwidth.  S = max over τ and mechanisms of r L' exp(-(now - τ) / 2 s):
+    a stall of the container's own looks like its mechanism (cpu, io, memory, slo), but is short; r: how many it has
+    an hour, learnt over an hour.  N: samples in `false_alarm_days`.  Fires when the odds of some mechanism and τ
+    reach 1, with τ two samples or 1.5 s ago, and it is not over by then.  L is a martingale where nothing changes, so
+    that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a neighbour is known
+    to suffer by the same mechanism since τ, the odds are L(mechanism) / (1000 + L(phase) + S / `phase_odds`).
 
     It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
     onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
@@ -112,6 +113,7 @@ class Interference:
         self._better = self._falls = np.zeros(0)
         self._ring = Ring(_SPAN, _COUNT + len(signals.OWN), np.nan)
         self._noise = Noise(_COUNT, parameters.memory_s, parameters.before_s / 2.0)
+        self._stalls = Stalls(_COUNT)
         self._usual = np.zeros((len(signals.OWN), 0))  # Its own doing: averages over half of `before_s`.
         self._start = np.zeros(0)  # Of the segment that is judged: what was before is another normal.
         self._near = np.zeros(0)  # 1: half-way to an alarm when last judged, in logs; and so judged again.
@@ -153,6 +155,7 @@ class Interference:
             held[[self._rows.places[name] for name in self._episodes]] = True
         last = self._noise.means[0].copy()
         self._noise.learn(x[:_COUNT], dt_s, held, self._explained(x[_COUNT:], dt_s))
+        self._stalls.observe(self._noise.wild_for == 1.0, dt_s, held)
         if not self._shares_pressure:
             self._pressure.observe(frame)
         self._able = self._who_is_able()
@@ -178,6 +181,7 @@ class Interference:
             return
         self._ring.move(places)
         self._noise.move(places)
+        self._stalls.move(places)
         self._usual = moved(self._usual, places, np.nan)
         self._start = moved(self._start, places, frame.t)
         self._near = moved(self._near, places, 0.0)
@@ -218,7 +222,7 @@ class Interference:
         size = (SIGNALS_OF @ z).max(axis=0)
         size /= 2.0
         young = any(t - each.onset <= _OLDEST_S for each in self._episodes.values())
-        limit = math.log(_COMPANIONS) if young else self._threshold(interval_s)
+        limit = math.log(COMPANIONS) if young else self._threshold(interval_s)
         if not young:  # Who suffers beside others needs nobody's rise.
             helps += self._able
         bound = (size + helps[:, None]).max(axis=0)
@@ -273,17 +277,16 @@ class Interference:
             together[each.mechanism, np.abs(moments - each.onset) <= 1.5 * interval_s] = 0.0
         return together
 
-    def _score(self, seen: Shifts, prior: Floats, together: Floats, interval_s: float) -> tuple[Floats, Floats]:
-        """Log posterior odds by mechanism, age and row; the slowdown."""
-        # Two tests, and both must be passed.  Against noise, whose tails are heavy where it is of few samples;
-        likely, slowdown = mechanisms.interference(seen)
-        told = np.maximum(prior - self._threshold(interval_s), together - math.log(_COMPANIONS)) + likely
-        # against a phase, which may have begun at another moment than the interference that it is mistaken for.
-        alike = seen.of_one_kind()
-        phase = mechanisms.phase(alike).max(axis=0)
-        no_phase = np.maximum(prior - math.log(self._parameters.phase_odds), together) - phase
-        no_phase = no_phase + mechanisms.interference(alike)[0]
-        return -np.logaddexp(-told, -no_phase), slowdown
+    def _odds(
+        self, seen: Shifts, rows: Ints, prior: Floats, together: Floats, interval_s: float
+    ) -> tuple[Floats, Floats]:
+        stalls = np.full((len(MECHANISMS), len(rows)), -np.inf)
+        for place, mechanism in enumerate(MECHANISMS):
+            if mechanism.stalls is not None:
+                stalls[place] = np.log(self._stalls.per_hour[mechanism.stalls, rows])
+        x = self._ring.window(round(_AGES[-1]))[:, :_COUNT, rows]
+        noise, phase = self._threshold(interval_s), math.log(self._parameters.phase_odds)
+        return odds(seen, x, interval_s, Beforehand(prior, together, stalls, noise, phase))
 
     def _judge(self, frame: Frame, rows: Ints, worth: Floats, interval_s: float, containers: list[Container]) -> None:
         """`worth`: of the rises at _AGES."""
@@ -295,12 +298,14 @@ class Interference:
         seen = shifts(self._past(rows, ages, interval_s), ages, self._before(interval_s))
         prior, threshold = self._prior(ages, worth), self._threshold(interval_s)
         together = self._together(ages, interval_s)
-        expected = np.maximum(prior, together + threshold - math.log(_COMPANIONS))
+        expected = np.maximum(prior, together + threshold - math.log(COMPANIONS))
         worth_it = (mechanisms.at_most(seen) + expected).max(axis=(0, 1)) >= 0.5 * threshold
         score = np.full((len(MECHANISMS), len(ages), len(rows)), -np.inf)
         slowdown = np.zeros(score.shape)
         if worth_it.any():
-            score[..., worth_it], slowdown[..., worth_it] = self._score(seen.of(worth_it), prior, together, interval_s)
+            score[..., worth_it], slowdown[..., worth_it] = self._odds(
+                seen.of(worth_it), rows[worth_it], prior, together, interval_s
+            )
         best = score.max(axis=(0, 1))
         self._near[rows] = best >= -0.5 * threshold
         for i in np.flatnonzero(best >= 0.0):
@@ -311,9 +316,11 @@ class Interference:
             episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
             episode.count(self._ring.window(age)[:, :_COUNT, rows[i]])
             episode.weigh(SIGNALS_OF[m], seen.delta[a, :, i], seen.variance[a, :, i])
+            if self._recovered(episode, int(rows[i]), age):
+                continue  # It was a moment; what it did to the means is not gone yet.
             self._accuse(episode, age, interval_s)
             self._episodes[container.id] = episode
-        self._dismiss(rows, best < 0.0, mechanisms.change(seen), ages, interval_s)
+        self._dismiss(rows, best < 0.0, mechanisms.change(seen.of_one_kind()), ages, interval_s)
 
     def _dismiss(self, rows: Ints, innocent: Bools, anything: Floats, ages: Ints, interval_s: float) -> None:
         """What has changed long ago, and was not found to be interference, is how the container is now."""
@@ -385,7 +392,8 @@ class Interference:
         seen = shifts(self._past(np.array([place]), ages, interval_s), ages, self._before(interval_s))
         # Neighbours have no say in the cause: it would be one of theirs, and that one of ours.
         prior = self._prior(ages, self._coincidence.evidence(ages, interval_s))
-        score, slowdown = self._score(seen, prior, np.full_like(prior, -np.inf), interval_s)
+        alone = np.full_like(prior, -np.inf)
+        score, slowdown = self._odds(seen, np.array([place]), prior, alone, interval_s)
         m = int(np.argmax(score[:, 0, 0]))
         if score[m, 0, 0] <= score[episode.mechanism, 0, 0] + 1.0:
             m = episode.mechanism
