@@ -85,8 +85,9 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
         np.divide(column("cycles"), own[0], out=out[CPI])
         np.divide(column("llc_misses"), own[0], out=out[MPKI])
         out[LLC] = column("llc_bytes")
-        # Who gets next to nothing waits for all of the time.
-        np.divide(column("run_delay"), np.maximum(cpu, LEAST_SHARE), out=out[DELAY])
+        # Who gets next to nothing waits for all of the time; who asks for no more than that tells nothing.
+        waited = column("run_delay")
+        np.divide(np.where(cpu + waited >= LEAST_SHARE, waited, np.nan), np.maximum(cpu, LEAST_SHARE), out=out[DELAY])
         out[PSI_IO], out[PSI_MEMORY], out[SLI] = column("psi_io"), column("psi_memory"), column("sli")
         out[: len(SIGNALS)] += _OFFSET
         np.log(out, out=out)

@@ -125,3 +125,15 @@ def test_stalls_follow_their_container():
     before = stalls.per_hour[0, 0]
     stalls.move(np.array([-1, 0]))
     assert stalls.per_hour[0].tolist() == [1.0, before]
+
+
+def test_who_asked_for_no_cpu_did_not_go_without_waiting(made):
+    """Six threads wake at once, now and then, and wait for each other; in between they do nothing at all."""
+    quiet = Quiet(made)
+    asleep, awake = {"cpu": 0.0, "run_delay": 0.0}, {"cpu": 0.2, "run_delay": 0.06}
+    for _ in range(30):
+        assert not quiet.seconds(28, **asleep) + quiet.seconds(2, **awake)
+    assert not quiet.seconds(28, **asleep)
+    assert not quiet.seconds(20, burning=3.0, **awake), "as ever, only longer, while somebody happens to begin"
+    assert not quiet.seconds(28, **asleep)
+    assert quiet.seconds(4, burning=9.0, cpu=0.1, run_delay=0.9)
