@@ -316,7 +316,7 @@ class Interference:
             episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
             episode.count(self._ring.window(age)[:, :_COUNT, rows[i]])
             episode.weigh(SIGNALS_OF[m], seen.delta[a, :, i], seen.variance[a, :, i])
-            if self._recovered(episode, int(rows[i]), age):
+            if self._recovered(episode, int(rows[i]), age, (1, *_RECOVERY_SAMPLES)):
                 continue  # It was a moment; what it did to the means is not gone yet.
             self._accuse(episode, age, interval_s)
             self._episodes[container.id] = episode
@@ -402,12 +402,12 @@ class Interference:
             episode.mechanism, episode.slowdown = m, float(slowdown[m, 0, 0])
         self._accuse(episode, age, interval_s)
 
-    def _recovered(self, episode: Episode, place: int, age: int) -> bool:
+    def _recovered(self, episode: Episode, place: int, age: int, counts: tuple[int, ...] = _RECOVERY_SAMPLES) -> bool:
         """Over as few of the newest samples as tell half-way from not."""
-        for samples in _RECOVERY_SAMPLES:
+        for samples in counts:
             if samples >= age:
                 return False
-            if self._look(episode, place, samples) <= _TELLS_HALF or samples == _RECOVERY_SAMPLES[-1]:
+            if self._look(episode, place, samples) <= _TELLS_HALF or samples == counts[-1]:
                 return episode.remaining < 0.5
         return False
 

@@ -114,10 +114,11 @@ def test_who_stalls_every_minute_has_longer_ones_too(made):
     assert often.seconds(20, psi_io=0.5), "and yet what does not end is no stall"
 
 
-def test_what_is_over_is_not_told(made):
+@pytest.mark.parametrize("seconds", [4, 5])
+def test_what_is_over_is_not_told(made, seconds):
     """The mean since it began is far from what was before, for as long as the seconds after it are few."""
     quiet = Quiet(made)
-    assert not quiet.seconds(200) + quiet.seconds(4, psi_io=0.6) + quiet.seconds(60)
+    assert not quiet.seconds(200) + quiet.seconds(seconds, psi_io=0.6) + quiet.seconds(60)
 
 
 def test_stalls_follow_their_container():
