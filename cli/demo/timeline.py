@@ -108,7 +108,8 @@ def _corrections(axes: Any, measured: Measurements, start: float, top: float) ->
         ha="left",
         arrowprops={"arrowstyle": "-", "lw": 0.8, "color": _INK},
     )
-    axes.legend(loc="lower left", frameon=False, fontsize=9)
+    if axes.get_legend_handles_labels()[0]:  # There were corrections.
+        axes.legend(loc="lower left", frameon=False, fontsize=9)
 
 
 def _latency(axes: Any, measured: Measurements, times: list[float]) -> None:
