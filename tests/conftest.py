@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions
-from tests.clusters import KINDS, cluster_options, last_words
+from serenity.localmesos.cluster.cluster import Cluster, ClusterOptions, find_mesos
+from tests.clusters import KINDS, cluster_options, last_words, with_patient_executor
 
 
 def pytest_configure() -> None:
@@ -28,6 +28,14 @@ def _logging_of_its_own() -> Iterator[None]:
     for each in [each for each in root.handlers if each not in handlers]:
         root.removeHandler(each)
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_mesos_that_tells_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if (mesos := find_mesos(None)) is not None:
+            patch.setenv("SERENITY_MESOS_BIN", str(with_patient_executor(mesos, tmp_path_factory.mktemp("mesos"))))
+        yield
 
 
 @contextlib.contextmanager
