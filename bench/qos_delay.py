@@ -24,8 +24,8 @@ from dataclasses import replace
 import numpy as np
 
 from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.evidence.signals import LEAST_SHARE
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
-from serenity.qos.signals import LEAST_SHARE
 
 NOISE = 0.3  # In logs.
 BASE = 0.05  # Share of time.

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from serenity.daemon.settings import SettingsError, load_toml
 from serenity.qos.contention import Contention, Finding
 from serenity.qos.detectors import DETECTORS, ComparesJobs, Detector, LooksAtPressure
+from serenity.qos.evidence.pressure import Pressure
 from serenity.qos.filters import FILTERS, Filter
 from serenity.qos.frame import COLUMNS, Frame
-from serenity.qos.pressure import Pressure
 from serenity.qos.stages import Kind, PipelineError, build
 from serenity.qos.steady_time import SteadyTime
 from serenity.qos.strategies import STRATEGIES, Strategy

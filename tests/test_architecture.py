@@ -24,6 +24,15 @@ MAY_IMPORT = {
     "cli": {"wire", "daemon", "qos", "executor", "estimator", "framework", "localmesos"},
 }
 
+# And within qos: a datum goes one way. What stands beside these (the frame, the pipeline) is not restricted.
+MAY_IMPORT_OF_QOS = {
+    "sources": set(),
+    "filters": set(),
+    "evidence": set(),
+    "detectors": {"evidence"},
+    "strategies": {"evidence"},
+}
+
 # These run as processes of their own on gevent: their first statement is monkey.patch_all(), nobody else's is.
 GEVENT_PROCESSES = {
     "framework/__main__.py",
@@ -44,6 +53,8 @@ def violations(path: str, source: str) -> list[str]:
     if room in MAY_IMPORT:
         imported = _imported(tree, package=_package(path))
         found += _room_imports(room, imported)
+        if room == "qos":
+            found += _imports_within_qos(path.split("/")[1], imported)
         if room in WITHOUT_GEVENT and any(_is_gevent(name) for name in imported):
             found.append(f"{room} never imports gevent")
     return [f"{path}: {violation}" for violation in found]
@@ -102,6 +113,13 @@ def _room_imports(room: str, imported: set[str]) -> Iterator[str]:
             yield f"{room} may not import {name}"
         elif parts[1:3] == ["wire", "_vendor"] and room != "wire":
             yield f"{name} is wire's own"
+
+
+def _imports_within_qos(part: str, imported: set[str]) -> Iterator[str]:
+    for name in sorted(imported):
+        other = name.removeprefix("serenity.qos.").split(".")[0] if name.startswith("serenity.qos.") else part
+        if part in MAY_IMPORT_OF_QOS and other in MAY_IMPORT_OF_QOS and other not in {part, *MAY_IMPORT_OF_QOS[part]}:
+            yield f"qos/{part} may not import {name}"
 
 
 def _imported(tree: ast.Module, package: str) -> set[str]:
@@ -197,6 +215,7 @@ def test_src_links_to_every_room():
             "from serenity.daemon.clock import Clock\nfrom ..wire import resources\nfrom . import filters",
         ),
         ("qos/filters/ewma.py", "from ...wire.reason import Reason\nfrom ..frame import Frame"),
+        ("qos/detectors/interference.py", "from serenity.qos.evidence import odds\nfrom serenity.qos.rows import Rows"),
         ("cli/demo.py", "def run():\n    from serenity.localmesos import master"),
         ("wire/drivers.py", "from ._vendor.pymesos import Scheduler"),
         ("framework/__main__.py", '"""The framework."""\nfrom gevent import monkey\nmonkey.patch_all()\nimport time'),
@@ -215,6 +234,8 @@ def test_allowed(path, source):
         ("daemon/http.py", "from ..wire import http", "daemon may not import serenity.wire"),
         ("qos/frame.py", "def f():\n    from serenity import executor", "qos may not import serenity.executor"),
         ("qos/filters/ewma.py", "from ...estimator import slack", "qos may not import serenity.estimator"),
+        ("qos/evidence/odds.py", "from ..detectors import cause", "qos/evidence may not import serenity.qos.detectors"),
+        ("qos/strategies/by_use.py", "from serenity.qos import filters", "qos/strategies may not import"),
         ("executor/run.py", "from serenity.framework import store", "executor may not import serenity.framework"),
         ("framework/api.py", "from .. import qos", "framework may not import serenity.qos"),
         ("localmesos/agent/agent.py", "import serenity.cli.main", "localmesos may not import serenity.cli.main"),

@@ -17,8 +17,8 @@ from serenity.qos.detectors.threshold import (
     Slo,
     SloParameters,
 )
+from serenity.qos.evidence.pressure import Pressure
 from serenity.qos.frame import Frame
-from serenity.qos.pressure import Pressure
 from serenity.qos.stages import Kind
 from serenity.wire.messages.statistics import Cpi
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serenity.qos import mechanisms, signals
 from serenity.qos.contention import Contention, Evidence, Parameters
+from serenity.qos.evidence import mechanisms, signals
 from serenity.qos.frame import Container, Floats
 
 _COUNT = len(signals.SIGNALS)

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from serenity.qos import mechanisms, signals
 from serenity.qos.contention import Contention
 from serenity.qos.detectors.episode import Episode
+from serenity.qos.evidence import mechanisms, signals
+from serenity.qos.evidence.mechanisms import MECHANISMS, SIGNALS_OF
+from serenity.qos.evidence.noise import SCALES_S, Noise
+from serenity.qos.evidence.odds import COMPANIONS, Beforehand, odds
+from serenity.qos.evidence.pressure import RESOURCES, Coincidence, Pressure
+from serenity.qos.evidence.shifts import LEAST_BEFORE, Ints, Past, Shifts, shifts
+from serenity.qos.evidence.stalls import Stalls
 from serenity.qos.frame import Bools, Container, Floats, Frame
-from serenity.qos.mechanisms import MECHANISMS, SIGNALS_OF
-from serenity.qos.noise import SCALES_S, Noise
-from serenity.qos.odds import COMPANIONS, Beforehand, odds
-from serenity.qos.pressure import RESOURCES, Coincidence, Pressure
 from serenity.qos.rows import Ring, Rows, moved
-from serenity.qos.shifts import LEAST_BEFORE, Ints, Past, Shifts, shifts
 from serenity.qos.stages import parameter
-from serenity.qos.stalls import Stalls
 
 _COUNT = len(signals.SIGNALS)
 _SPAN = 128  # Samples kept of every production row.

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serenity.qos import pressure
 from serenity.qos.contention import Contention, Suspect
+from serenity.qos.evidence import pressure
+from serenity.qos.evidence.mechanisms import MECHANISMS
+from serenity.qos.evidence.pressure import Pressure
 from serenity.qos.frame import Container, Floats, Frame
-from serenity.qos.mechanisms import MECHANISMS
-from serenity.qos.pressure import Pressure
 from serenity.qos.rows import Places
 from serenity.qos.stages import parameter
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.evidence.odds import lasted
+from serenity.qos.evidence.stalls import Stalls
 from serenity.qos.frame import Node
-from serenity.qos.odds import lasted
-from serenity.qos.stalls import Stalls
 
 NODE = Node(cpus=8.0, llc_bytes=3e7, mem_bw=2e10)
 

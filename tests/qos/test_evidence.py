@@ -1,16 +1,16 @@
-"""The statistics that the interference detector rests on: noise, shifts, coincidence."""
+"""What detectors weigh: noise, shifts, coincidence."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from serenity.qos import signals
+from serenity.qos.evidence import signals
+from serenity.qos.evidence.mechanisms import MECHANISMS, interference
+from serenity.qos.evidence.noise import Noise
+from serenity.qos.evidence.pressure import CPU, IO, Coincidence, Pressure
+from serenity.qos.evidence.shifts import Past, Shifts, shifts
 from serenity.qos.frame import Node
-from serenity.qos.mechanisms import MECHANISMS, interference
-from serenity.qos.noise import Noise
-from serenity.qos.pressure import CPU, IO, Coincidence, Pressure
-from serenity.qos.shifts import Past, Shifts, shifts
 
 NODE = Node(cpus=8.0, llc_bytes=3e7, mem_bw=2e10)
 SIGNALS, OWN = len(signals.SIGNALS), len(signals.OWN)

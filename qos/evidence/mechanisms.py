@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serenity.qos import pressure, signals
 from serenity.qos.contention import Cause
+from serenity.qos.evidence import pressure, signals
+from serenity.qos.evidence.shifts import Shifts
 from serenity.qos.frame import Floats
-from serenity.qos.shifts import Shifts
 
 # Sizes of slowdown that are looked for: from what is barely worth a correction to what more
 # than doubles the time, each twice the last; what lies between is met by the responses' spread.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from serenity.qos.evidence.noise import KNOWN_AFTER
 from serenity.qos.frame import Bools, Floats
-from serenity.qos.noise import KNOWN_AFTER
 from serenity.qos.rows import Places, Ring, moved
 
 _MEMORY_S = 3600.0  # What flushes once a minute does so all day; releases change that within hours.

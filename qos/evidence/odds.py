@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serenity.qos import mechanisms
+from serenity.qos.evidence import mechanisms
+from serenity.qos.evidence.shifts import Shifts
 from serenity.qos.frame import Floats
-from serenity.qos.shifts import Shifts
 
 # What harms one harms others that use the same: where a neighbour is known to suffer by some mechanism since some
 # moment, the same is expected here.  By noise alone it is believed in at most one contention out of so many (Ville).

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from serenity.qos import signals
+from serenity.qos.evidence import signals
 from serenity.qos.frame import Floats
 
 Ints = npt.NDArray[np.intp]
