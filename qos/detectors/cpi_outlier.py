@@ -55,6 +55,7 @@ class _Job:
 class _Outliers:
     """The last ones of a container, and what they were compared with."""
 
+    job: str
     seen: deque[tuple[float, float]] = field(default_factory=deque)  # (when, CPI)
     limit: float = math.nan
     mean: float = math.nan
@@ -65,9 +66,10 @@ class CpiOutlier:
 
     Of each minute's first 10 s one sample, Σ cycles / Σ instructions, where the mean CPU use was
     at least `min_cpu`.  It is an outlier above mean + `deviations` x σ of its job's last `memory`
-    samples, outliers included; where the framework knows more of the job, from all agents with this type
-    of CPU, that is taken instead.  Fires while `outliers` of them lie within the last `window_s` and a
-    best-effort row is there; judges nothing before the job has `min_samples`.  The cause is ``unknown``.
+    samples, outliers included once they are older than `window_s`; where the framework knows more of the
+    job, from all agents with this type of CPU, that is taken instead.  Fires while `outliers` of them lie
+    within the last `window_s` and a best-effort row is there; judges nothing before the job has
+    `min_samples`.  The cause is ``unknown``.
 
     Source: Zhang et al., CPI²: CPU performance isolation for shared compute clusters, EuroSys 2013.
     """
@@ -118,7 +120,7 @@ class CpiOutlier:
         """Who has had outliers enough in the window; who has none there is forgotten."""
         for name, each in list(self._outliers.items()):
             while each.seen and each.seen[0][0] <= t - self._parameters.window_s:
-                each.seen.popleft()
+                self._learn(each.job, each.seen.popleft()[1])
             if not each.seen:
                 del self._outliers[name]
         return [name for name, each in self._outliers.items() if len(each.seen) >= self._parameters.outliers]
@@ -127,15 +129,20 @@ class CpiOutlier:
         cpi = cycles / instructions if instructions > 0 else math.nan
         if not (cpu / n >= self._parameters.min_cpu and math.isfinite(cpi)):
             return
-        job = self._jobs.pop(container.job, None) or _Job()
+        job = self._jobs.get(container.job) or _Job()
         limit = job.mean + self._parameters.deviations * math.sqrt(job.square)
         if job.count >= self._parameters.min_samples and (cpi > limit or container.id in self._outliers):
-            found = self._outliers.setdefault(container.id, _Outliers())
+            found = self._outliers.setdefault(container.id, _Outliers(container.job))
             found.limit, found.mean = limit, job.mean
-            if cpi > limit:
+            if cpi > limit:  # Learnt later: one contention must not make the next of its own samples look usual.
                 found.seen.append((t, cpi))
+                return
+        self._learn(container.job, cpi)
+
+    def _learn(self, name: str, cpi: float) -> None:
+        job = self._jobs.pop(name, None) or _Job()
         job.learn(cpi, self._parameters.memory)
-        self._jobs[container.job] = job
+        self._jobs[name] = job
         self._bound()
 
     def _bound(self) -> None:

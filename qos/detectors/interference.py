@@ -26,6 +26,8 @@ _SPAN = 128  # Samples kept of every production row.
 _AGES = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 60])
 _NOW = 3  # The first of them: what has begun with one of the newest samples.
 _OLDEST_S = 60.0  # What has not told by then is slower than any baseline is steady.
+_LEAST_OLDEST = 6  # Samples, however far apart: fewer could not tell a change from noise.
+_GAP = 2.0  # Intervals: the first sample after a gap is one sample, and no more is learnt from it than of two.
 _HICCUP_S = 1.5  # One sample of a second proves nothing: the mean of two must still be enough.
 _BESIDE = 3  # Samples by which noise makes a change seem older or younger: as often as not, hence the half below.
 _LEAST_BEFORE = 20  # Samples of the baseline, however far apart: its error is then a fifth of a sample's.
@@ -143,16 +145,13 @@ class Interference:
         if dt_s > 0:
             self._intervals.append(dt_s)
         interval_s = statistics.median(self._intervals) if self._intervals else 1.0
-        dt_s = dt_s if dt_s > 0 else interval_s
+        dt_s = min(dt_s, _GAP * interval_s) if dt_s > 0 else interval_s
         if frame.containers is not self._containers:
             self._follow(frame)
-        containers = self._protected
         usual = self._noise.levels[signals.SLI]
         x = signals.look(frame, self._places, self._parameters.min_cpu, self._better, usual)
         self._ring.push(frame.t, x)
-        held = np.zeros(len(containers), dtype=np.bool_)
-        if self._episodes:
-            held[[self._rows.places[name] for name in self._episodes]] = True
+        held = self._held()
         last = self._noise.means[0].copy()
         self._noise.learn(x[:_COUNT], dt_s, held, self._explained(x[_COUNT:], dt_s))
         self._stalls.observe(self._noise.wild_for == 1.0, dt_s, held)
@@ -161,12 +160,17 @@ class Interference:
         self._able = self._who_is_able()
         onsets = [each.onset for each in self._episodes.values()]
         self._coincidence.observe(self._pressure, frame.t, interval_s, onsets)
-        self._watch(frame, interval_s, containers)
+        self._watch(frame, interval_s)
         worth = self._coincidence.evidence(_AGES, interval_s)
-        flagged = self._screen(frame.t, held, last, worth[:_NOW], interval_s)
+        flagged = self._screen(frame.t, self._held(), last, worth[:_NOW], interval_s)
         if len(flagged):
-            self._judge(frame, flagged, worth, interval_s, containers)
+            self._judge(frame, flagged, worth, interval_s)
         return [each.contention(frame.t, self.name, self._told) for each in self._episodes.values()]
+
+    def _held(self) -> Bools:
+        held = np.zeros(len(self._protected), dtype=np.bool_)
+        held[[self._rows.places[name] for name in self._episodes]] = True
+        return held
 
     def _follow(self, frame: Frame) -> None:
         """The set of containers has changed, or may have."""
@@ -234,7 +238,7 @@ class Interference:
 
     def _past(self, rows: Ints, ages: Ints, interval_s: float) -> Past:
         before = self._before(interval_s)
-        samples = int(before + ages.max())
+        samples = before + int(ages.max())
         x = self._ring.window(samples)[:, :, rows]
         old = self._ring.times(samples)[:, None] < self._start[rows]
         np.copyto(x, np.nan, where=old[:, None])
@@ -246,7 +250,7 @@ class Interference:
             self._noise.sigma[:, rows],
             self._noise.tails[:, rows],
             inflation,
-            self._noise.wander[:, rows] * np.minimum(1.0, ages * interval_s / 60.0)[:, None, None],
+            self._noise.wander[:, rows] * np.minimum(1.0, ages * interval_s / _OLDEST_S)[:, None, None],
             self._falls[rows],
             interval_s,
         )
@@ -284,14 +288,13 @@ class Interference:
         for place, mechanism in enumerate(MECHANISMS):
             if mechanism.stalls is not None:
                 stalls[place] = np.log(self._stalls.per_hour[mechanism.stalls, rows])
-        x = self._ring.window(round(_AGES[-1]))[:, :_COUNT, rows]
+        x = self._ring.window(int(_AGES[-1]))[:, :_COUNT, rows]
         noise, phase = self._threshold(interval_s), math.log(self._parameters.phase_odds)
         return odds(seen, x, interval_s, Beforehand(prior, together, stalls, noise, phase))
 
-    def _judge(self, frame: Frame, rows: Ints, worth: Floats, interval_s: float, containers: list[Container]) -> None:
+    def _judge(self, frame: Frame, rows: Ints, worth: Floats, interval_s: float) -> None:
         """`worth`: of the rises at _AGES."""
-        oldest = max(6, round(_OLDEST_S / interval_s))
-        usable = (oldest >= _AGES) & (len(self._ring) > _AGES) & (_AGES * interval_s >= _HICCUP_S)
+        usable = (_oldest(interval_s) >= _AGES) & (len(self._ring) > _AGES) & (_AGES * interval_s >= _HICCUP_S)
         ages, worth = _AGES[usable], worth[usable]
         if not len(ages):
             return
@@ -311,7 +314,7 @@ class Interference:
         for i in np.flatnonzero(best >= 0.0):
             m, a = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
             a = _about(ages, worth)[a, :, _RESOURCE_OF[m]].argmax()  # It began with what it coincides with.
-            container, age = containers[rows[i]], int(ages[a])
+            container, age = self._protected[rows[i]], int(ages[a])
             onset = float(self._ring.times(age)[0])
             episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
             episode.count(self._ring.window(age)[:, :_COUNT, rows[i]])
@@ -325,7 +328,7 @@ class Interference:
     def _dismiss(self, rows: Ints, innocent: Bools, anything: Floats, ages: Ints, interval_s: float) -> None:
         """What has changed long ago, and was not found to be interference, is how the container is now."""
         changed = anything.argmax(axis=0)
-        long_ago = (ages >= _DISMISS_SAMPLES) & (ages * interval_s >= _DISMISS_S)
+        long_ago = (ages >= min(_DISMISS_SAMPLES, _oldest(interval_s))) & (ages * interval_s >= _DISMISS_S)
         told = anything.max(axis=0, initial=-np.inf) > self._threshold(interval_s)
         for i in np.flatnonzero(innocent & told & long_ago[changed]):
             self._renew(int(rows[i]), self._ring.times(int(ages[changed[i]]))[0])
@@ -346,13 +349,13 @@ class Interference:
 
     # -- while it holds ---
 
-    def _watch(self, frame: Frame, interval_s: float, containers: list[Container]) -> None:
+    def _watch(self, frame: Frame, interval_s: float) -> None:
         self._resume(frame.t, interval_s)
         for name, episode in list(self._episodes.items()):
             place = self._rows.places[name]
             episode.count(self._ring.window(1)[:, :_COUNT, place])
             age = self._pressure.since(episode.onset)
-            if frame.t - episode.noticed <= _SETTLES_S and 0 < age <= 60:
+            if frame.t - episode.noticed <= _SETTLES_S and 0 < age <= _AGES[-1]:
                 self._settle(episode, place, age, interval_s)
             if self._recovered(episode, place, age):
                 self._over[name] = self._episodes.pop(name)
@@ -430,6 +433,11 @@ class Interference:
             now[at[name]] < before + 0.5 * (then - before) if name in at else t - episode.left[name] >= _GONE_S
             for name, (before, then) in episode.culprits.items()
         )
+
+
+def _oldest(interval_s: float) -> int:
+    """Samples back to where a change may have begun."""
+    return max(_LEAST_OLDEST, round(_OLDEST_S / interval_s))
 
 
 def _about(ages: Ints, worth: Floats) -> Floats:

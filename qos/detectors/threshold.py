@@ -23,29 +23,33 @@ class _Sample:
 
 
 class _Votes:
-    """The last samples of each container; a contention holds while `votes` of `window` are over the limit."""
+    """The last samples of each container; a contention holds while `votes` of `window` are over the limit.
+
+    Of a container that would be over it anyway, as turned out, none does before a whole window was measured within it.
+    """
 
     def __init__(self, votes: int, window: int) -> None:
         self._votes = votes
         self._window = window
         self._samples: dict[str, deque[_Sample]] = {}
+        self._over_anyway: set[str] = set()
 
     def keep(self, ids: set[str]) -> None:
         self._samples = {name: each for name, each in self._samples.items() if name in ids}
+        self._over_anyway &= ids
 
-    def forget(self, name: str) -> None:
+    def absolve(self, name: str) -> None:
         self._samples.pop(name, None)
+        self._over_anyway.add(name)
 
     def add(self, name: str, sample: _Sample) -> deque[_Sample] | None:
         """The window, when the contention holds."""
         samples = self._samples.setdefault(name, deque(maxlen=self._window))
         samples.append(sample)
-        return samples if sum(each.over for each in samples) >= self._votes else None
-
-    def clear(self, name: str) -> bool:
-        """Whether all of a whole window is within the limit."""
-        samples = self._samples[name]
-        return len(samples) == self._window and not any(each.over for each in samples)
+        if len(samples) == self._window and not any(each.over or math.isnan(each.value) for each in samples):
+            self._over_anyway.discard(name)
+        holds = sum(each.over for each in samples) >= self._votes and name not in self._over_anyway
+        return samples if holds else None
 
 
 def _check(votes: int, window: int) -> None:
@@ -86,7 +90,8 @@ class PressureDetector:
     """A production container waits for a resource for more than a share of its time (PSI).
 
     Fires while `column` > `threshold` in `votes` of the last `window` samples and a best-effort row
-    is there.  A missing sample votes for nothing.  The cause is the resource that is waited for.
+    is there.  A missing sample votes for nothing.  The cause is the resource that is waited for.  Where it turned
+    out not to be best-effort's doing, it fires anew only after a whole window within the limit.
 
     Source: the signal is Linux' PSI (``Documentation/accounting/psi.rst``); oomd acts on the same (Facebook, 2018).
     """
@@ -98,7 +103,7 @@ class PressureDetector:
         self._votes = _Votes(parameters.votes, parameters.window)
 
     def relearn(self, protected_id: str) -> None:
-        self._votes.forget(protected_id)
+        self._votes.absolve(protected_id)
 
     def step(self, frame: Frame) -> list[Contention]:
         column, limit = self.parameters.column, self.parameters.threshold
@@ -142,16 +147,13 @@ class Slo:
     def __init__(self, parameters: SloParameters) -> None:
         self.parameters = parameters
         self._votes = _Votes(parameters.votes, parameters.window)
-        self._missed_anyway: set[str] = set()
 
     def relearn(self, protected_id: str) -> None:
-        self._votes.forget(protected_id)
-        self._missed_anyway.add(protected_id)
+        self._votes.absolve(protected_id)
 
     def step(self, frame: Frame) -> list[Contention]:
         values = frame.column("sli")
-        self._votes.keep(here := set(frame.ids))
-        self._missed_anyway &= here
+        self._votes.keep(set(frame.ids))
         found = []
         for i, container in _production(frame):
             told = container.indicator
@@ -161,9 +163,7 @@ class Slo:
             lower = told.better == "lower"
             limit = told.objective * (1.0 + margin if lower else 1.0 - margin)
             window = self._votes.add(container.id, _Sample(frame.t, value, value > limit if lower else value < limit))
-            if self._votes.clear(container.id):
-                self._missed_anyway.discard(container.id)
-            if window is not None and container.id not in self._missed_anyway:
+            if window is not None:
                 found.append(_contention("slo", container, told.name, told.unit, limit, window, self))
         return found if _has_best_effort(frame) else []
 
@@ -185,8 +185,9 @@ class Overload:
 
     Fires while the sum of `cpu` over all rows is at least `threshold` x the node's cpus in `votes`
     of the last `window` samples and a best-effort row uses CPU.  It protects the production
-    container that uses the greatest share of its allocation.  The cause is ``overload``.
-    Silent where the node's cpus are not known.
+    container that used the greatest share of its allocation when that began.  The cause is ``overload``.
+    Silent where the node's cpus are not known, and, where it turned out not to be best-effort's doing, until
+    a whole window was below.
     """
 
     name = "overload"
@@ -194,9 +195,11 @@ class Overload:
     def __init__(self, parameters: OverloadParameters) -> None:
         self.parameters = parameters
         self._votes = _Votes(parameters.votes, parameters.window)
+        self._protected: str | None = None
 
     def relearn(self, protected_id: str) -> None:
-        """It has no baseline."""
+        if protected_id == self._protected:
+            self._votes.absolve("node")
 
     def step(self, frame: Frame) -> list[Contention]:
         cpu = frame.column("cpu")
@@ -206,10 +209,14 @@ class Overload:
         rows = list(_production(frame))
         best_effort = cpu[~frame.production]
         if window is None or not rows or not (best_effort > 0).any():
+            self._protected = None
             return []
-        share = [float(cpu[i]) / (container.cpus or math.inf) for i, container in rows]
-        fullest = rows[int(np.argmax(np.nan_to_num(np.array(share))))][1]
-        return [_contention("overload", fullest, "node cpu", "cores", limit, window, self)]
+        protected = next((container for _, container in rows if container.id == self._protected), None)
+        if protected is None:
+            share = [float(cpu[i]) / (container.cpus or math.inf) for i, container in rows]
+            protected = rows[int(np.argmax(np.nan_to_num(np.array(share))))][1]
+            self._protected = protected.id
+        return [_contention("overload", protected, "node cpu", "cores", limit, window, self)]
 
 
 def _production(frame: Frame) -> Iterator[tuple[int, Container]]:

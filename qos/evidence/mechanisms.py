@@ -40,17 +40,31 @@ class Response:
 _SLOWS = Response(signals.CPI, 1.0, 0.25)
 # Misses are a part of CPI, so they grow at least as much as what they cause.
 _MISSES = Response(signals.MPKI, 2.0, 1.0)
-# Bandwidth makes each miss dearer; late prefetches make some more of them.
-_SOME_MISSES = Response(signals.MPKI, 0.5, 0.5)
-_EVICTED = Response(signals.LLC, 1.0, 0.5)
+# Bandwidth makes each miss dearer; where prefetches come too late, some more of them.
+_SOME_MISSES = Response(signals.MPKI, 0.5, 0.5, chance=0.5)
+# How much it hurts to lose half of a cache is each program's own, and what is taken may be won back at once.
+_EVICTED = Response(signals.LLC, 2.0, 1.5, chance=0.8)
 _WAITS = Response(signals.DELAY, 1.0, 0.4)
 _WAITS_IO = Response(signals.PSI_IO, 1.0, 0.4)
 _WAITS_MEMORY = Response(signals.PSI_MEMORY, 1.0, 0.4)
 # Latency is the time of service and queueing: in proportion, some more or less.
 _SUFFERS = Response(signals.SLI, 1.0, 0.5)
+# But what is asked for is answered, if later, until there is no time left; and most of a latency may be others'.
+_MAY_SUFFER = Response(signals.SLI, 1.0, 0.5, chance=0.8)
 # Who takes cache or bandwidth computes as well: now and then there is waiting for CPU beside it, much or little.
 _MAY_WAIT = Response(signals.DELAY, 1.0, 1.0, chance=0.1)
-RESPONSES = (_SLOWS, _MISSES, _SOME_MISSES, _EVICTED, _WAITS, _WAITS_IO, _WAITS_MEMORY, _SUFFERS, _MAY_WAIT)
+RESPONSES = (
+    _SLOWS,
+    _MISSES,
+    _SOME_MISSES,
+    _EVICTED,
+    _WAITS,
+    _WAITS_IO,
+    _WAITS_MEMORY,
+    _SUFFERS,
+    _MAY_SUFFER,
+    _MAY_WAIT,
+)
 _SIGNAL = np.array([each.signal for each in RESPONSES])
 _MEAN, _SPREAD = (
     np.array(each)[:, None, None, None] for each in zip(*((r.mean, r.spread) for r in RESPONSES), strict=True)
@@ -70,12 +84,12 @@ class Mechanism:
 
 
 MECHANISMS = (
-    Mechanism("llc", pressure.LLC, (_SLOWS, _MISSES, _EVICTED, _SUFFERS, _MAY_WAIT), by_capacity=True),
-    Mechanism("memory_bandwidth", pressure.MEM_BW, (_SLOWS, _SOME_MISSES, _SUFFERS, _MAY_WAIT), by_capacity=True),
-    Mechanism("unknown", pressure.CPU, (_SLOWS, _SUFFERS, _MAY_WAIT), by_capacity=False),
-    Mechanism("cpu", pressure.CPU, (_WAITS, _SUFFERS), by_capacity=False, stalls=signals.DELAY),
-    Mechanism("io", pressure.IO, (_WAITS_IO, _SUFFERS), by_capacity=False, stalls=signals.PSI_IO),
-    Mechanism("memory", pressure.RSS, (_WAITS_MEMORY, _SUFFERS), by_capacity=False, stalls=signals.PSI_MEMORY),
+    Mechanism("llc", pressure.LLC, (_SLOWS, _MISSES, _EVICTED, _MAY_SUFFER, _MAY_WAIT), by_capacity=True),
+    Mechanism("memory_bandwidth", pressure.MEM_BW, (_SLOWS, _SOME_MISSES, _MAY_SUFFER, _MAY_WAIT), by_capacity=True),
+    Mechanism("unknown", pressure.CPU, (_SLOWS, _MAY_SUFFER, _MAY_WAIT), by_capacity=False),
+    Mechanism("cpu", pressure.CPU, (_WAITS, _MAY_SUFFER), by_capacity=False, stalls=signals.DELAY),
+    Mechanism("io", pressure.IO, (_WAITS_IO, _MAY_SUFFER), by_capacity=False, stalls=signals.PSI_IO),
+    Mechanism("memory", pressure.RSS, (_WAITS_MEMORY, _MAY_SUFFER), by_capacity=False, stalls=signals.PSI_MEMORY),
     Mechanism("slo", pressure.CPU, (_SUFFERS,), by_capacity=False, stalls=signals.SLI),
 )
 SIGNALS_OF = np.array(
@@ -85,15 +99,16 @@ _TAKES_PART = np.array([[float(each in mechanism.responses) for each in RESPONSE
 
 # What a phase of the program itself moves, how far in logs, and how likely: other code touches
 # other data, so that CPI and cache change by tens of percent and in unison (Sherwood, Sair and
-# Calder, Phase tracking and prediction, ISCA 2003); whether users notice is anybody's guess.  Now and
-# then it waits for itself, too: near saturation a queue is long or short by chance.  Or its code is what it was, and
-# counters stand still: others that it waits for, a service or a host, are slower or faster.
+# Calder, Phase tracking and prediction, ISCA 2003); whether users notice is anybody's guess.  Now
+# and then it waits for itself, too, and for longer than a stall: near saturation a queue is long or
+# short by chance.  Or its code is what it was, and counters stand still: others that it waits for,
+# a service or a host, are slower or faster.
 _PHASE = (
     (signals.CPI, 0.3, 0.9),
     (signals.MPKI, 0.5, 0.9),
     (signals.LLC, 0.4, 0.9),
     (signals.SLI, 0.3, 0.5),
-    (signals.DELAY, 1.0, 0.05),
+    (signals.DELAY, 1.0, 0.02),
 )
 _OF_CODE = (signals.CPI, signals.MPKI, signals.LLC)
 _PHASE_SIGNAL = np.array([signal for signal, _, _ in _PHASE])

@@ -259,7 +259,7 @@ def _approach_quantile(quantile: Floats, sample: Floats, rate: float, known: Flo
     """Moves the 68 % quantile in place, where `known` is 1: up for a sample beyond it, else down by half as much."""
     step = (sample > quantile).astype(np.float64)
     step -= _BEYOND
-    step *= rate
+    step *= min(rate, 1.0)  # It stays positive.
     step *= known
     step += 1.0
     quantile *= step

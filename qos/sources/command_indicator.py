@@ -54,6 +54,9 @@ class Commands:
         except OSError as error:
             self._failed[row_id] = Answer(now_s, ExchangeError(f"{command[0]}: {error.strerror}"))
             return
+        except ValueError as error:  # A name that no environment can hold.
+            self._failed[row_id] = Answer(now_s, ExchangeError(f"{command[0]}: {error}"))
+            return
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
         self._runs[row_id] = _Run(process, command[0], now_s)

@@ -104,10 +104,10 @@ class Correlation:
 
         score = Σ u (1 - θ / c)  where the CPI c > θ,   + Σ u (c / θ - 1)  where c < θ
 
-    over `window_s`, with u the row's share of its own CPU use in the window (Σ u = 1), and θ the
-    CPI's mean plus two standard deviations in it.  Positive when it runs while the victim is
-    slow; at most 1.  Source: Zhang et al., CPI²: CPU performance isolation for shared compute
-    clusters, EuroSys 2013, section 4.2, where 0.35 is the threshold.
+    over `window_s`, with u the row's share of its own CPU use in the window (Σ u = 1), and θ the CPI at which the
+    detector fires; of one that goes by another signal, its mean plus two standard deviations in the window.
+    Positive when it runs while the victim is slow; at most 1.  Source: Zhang et al., CPI²: CPU performance
+    isolation for shared compute clusters, EuroSys 2013, section 4.2, where 0.35 is the threshold.
     """
 
     name = "correlation"
@@ -125,11 +125,15 @@ class Correlation:
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
         best_effort = [each for each, yes in zip(frame.containers, frame.production, strict=True) if not yes]
+        seen = contention.evidence
         cpi, use = self._series(contention.protected.id, [each.id for each in best_effort])
         measured = np.isfinite(cpi)
         if not measured.any():
             return []
-        theta = float(cpi[measured].mean() + 2.0 * cpi[measured].std())
+        if seen.signal == "cpi":
+            theta = seen.baseline * (1.0 + seen.threshold)
+        else:  # Good for a short time: who suffers for a tenth of the window is within two deviations of its mean.
+            theta = float(cpi[measured].mean() + 2.0 * cpi[measured].std())
         with np.errstate(divide="ignore", invalid="ignore"):
             weight = np.where(measured, np.where(cpi > theta, 1.0 - theta / cpi, cpi / theta - 1.0), 0.0)
         use = np.nan_to_num(use)

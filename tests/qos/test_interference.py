@@ -151,6 +151,75 @@ def test_what_comes_back_at_once_is_found_however_short_the_pause(made, pause):
     assert not service.seconds(30, waits=0.1, burning=0.05)[6:]
 
 
+@pytest.mark.parametrize("pause", [8, 9, 10])
+def test_what_comes_back_soon_is_the_contention_that_was(made, pause):
+    luck, detector = np.random.default_rng(0), Interference(InterferenceParameters())
+    baselines = set()
+    for t in range(360 + pause):
+        on = 300 <= t < 330 or t >= 330 + pause
+        waits = (0.6 if on else 0.02) * luck.lognormal(0.0, 0.1)
+        burns = (4.0 if on else 0.02) * luck.lognormal(0.0, 0.1)
+        web = made.production("web", None, cpu=2.0 * luck.lognormal(0.0, 0.05), run_delay=waits)
+        found = detector.step(made.frame(float(t), web, made.best_effort("burn", cpu=burns), node=NODE))
+        baselines |= {each.evidence.baseline for each in found}
+    assert len(baselines) == 1
+
+
+def test_a_gap_in_the_frames_does_not_spoil_what_is_known(made):
+    """The clock was set forward by a quarter of an hour, or nobody looked for so long."""
+    luck, detector = np.random.default_rng(1), Interference(InterferenceParameters())
+    found = []
+    for k in range(1500):
+        harm = k >= 1440
+        web = {"cpu": 2.0, "run_delay": 0.02, "psi_io": 0.01, "psi_memory": 0.4 if harm else 0.0}
+        web = {name: x * luck.lognormal(0.0, 0.1) for name, x in web.items()}
+        task = made.best_effort("b", cpu=0.1 * luck.lognormal(0.0, 0.1), rss_bytes=6e9 if harm else 1e8)
+        frame = made.frame(float(k if k < 300 else k + 900), made.production("web", None, **web), task, node=NODE)
+        found += [(k, each.cause) for each in detector.step(frame)]
+    assert found and found[0][0] in range(1440, 1446) and found[-1] == (1499, "memory")
+
+
+@pytest.mark.parametrize("more_misses", [1.0, 1.5])
+def test_who_takes_the_bandwidth_is_named_however_many_the_misses(made, more_misses):
+    """Where bandwidth is short each miss takes longer; that there are more of them is a matter of the prefetcher."""
+    luck, pipeline, found = np.random.default_rng(1), Pipeline.load(), []
+    node = Node(cpus=16.0, llc_bytes=3e7, mem_bw=5e10, mem_bytes=64e9)
+    for t in range(330):
+        on = t >= 300
+        web = {"cpu": 2.0, "cycles": 9e9 if on else 6e9, "instructions": 4e9, "run_delay": 0.01, "llc_bytes": 5e6}
+        web["llc_misses"] = 8e6 * (more_misses if on else 1.0)
+        stream = {"cpu": 2.0, "mem_bw": 3e10 if on else 1e7, "llc_bytes": 2e6 if on else 1e5}
+        other = {"cpu": 2.0, "mem_bw": 1e9, "llc_bytes": 1e6}
+        web, stream, other = (
+            {name: x * luck.lognormal(0.0, 0.05) for name, x in each.items()} for each in (web, stream, other)
+        )
+        rows = made.production("web", None, **web), made.best_effort("stream", **stream)
+        frame = made.frame(float(t), *rows, made.best_effort("other", **other), node=node)
+        found += [(t, each.contention.cause, each.suspects[0].container.id) for each in pipeline.step(frame)]
+    assert found and found[0][0] <= 305 and {each[1:] for each in found} == {("memory_bandwidth", "stream")}
+
+
+@pytest.mark.parametrize("kept", [0.7, 0.4])  # Of its share of the cache.
+@pytest.mark.parametrize("indicator", ["none", "ops", "latency"])
+def test_who_takes_the_cache_is_named_however_much_is_lost_and_whether_users_notice(made, kept, indicator):
+    """What is asked for is answered as long as there is time; how much it hurts to lose cache is each program's own."""
+    luck, pipeline, found = np.random.default_rng(1), Pipeline.load(), []
+    node = Node(cpus=16.0, llc_bytes=3e7, mem_bw=5e10, mem_bytes=64e9)
+    told = None if indicator == "none" else getattr(made, indicator)
+    for t in range(330):
+        on = t >= 300
+        web = {"cpu": 2.0, "cycles": 6e9 * (1.2 if on else 1.0), "instructions": 4e9, "run_delay": 0.02}
+        web |= {"llc_misses": 8e6 * (1.3 if on else 1.0), "llc_bytes": 5e6 * (kept if on else 1.0), "sli": 1000.0}
+        hog, other = {"cpu": 2.0, "llc_bytes": 2e7 if on else 1e5}, {"cpu": 2.0, "llc_bytes": 1e6}
+        web, hog, other = (
+            {name: x * luck.lognormal(0.0, 0.03) for name, x in each.items()} for each in (web, hog, other)
+        )
+        rows = made.production("web", told, **web), made.best_effort("hog", **hog)
+        frame = made.frame(float(t), *rows, made.best_effort("other", **other), node=node)
+        found += [(t, each.contention.cause, each.suspects[0].container.id) for each in pipeline.step(frame)]
+    assert found and found[0][0] <= 305 and {each[1:] for each in found} == {("llc", "hog")}
+
+
 def test_who_has_left_may_not_have_been_the_one(made):
     """The waiting goes on without him, for some seconds: they are still the contention's, and no new baseline."""
     luck, detector, found = np.random.default_rng(2), Interference(InterferenceParameters()), []

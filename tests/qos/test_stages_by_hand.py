@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,20 @@ def test_pressure_by_votes(made):
     assert second(6.0, 0.4) == [], "nobody best-effort is there"
 
 
+def test_pressure_that_best_effort_has_no_part_in_holds_nobody_down_again_and_again(made):
+    detector = PressureDetector(PressureParameters(votes=2, window=3))
+
+    def second(t, psi):
+        row = made.production("p", psi_memory=psi)
+        return bool(detector.step(made.frame(float(t), row, made.best_effort("b"))))
+
+    assert [second(t, 0.5) for t in range(3)] == [False, True, True]
+    detector.relearn("p")
+    assert not any(second(t, 0.5) for t in range(3, 60))
+    assert not any(second(t, psi) for t, psi in enumerate([0.0, 0.0, NAN, 0.5, 0.5, 0.0, 0.0, 0.0], 60))
+    assert [second(t, 0.5) for t in range(68, 71)] == [False, True, True], "a whole window was within the limit"
+
+
 @pytest.mark.parametrize(("better", "bad", "good"), [("lower", 56.0, 55.0), ("higher", 44.0, 45.0)])
 def test_a_missed_objective(made, better, bad, good):
     detector = Slo(SloParameters(margin=0.1, votes=2, window=3))
@@ -116,6 +131,32 @@ def test_a_missed_objective(made, better, bad, good):
 
     values = [good, bad, good, bad, good, good]
     assert [second(float(t), v) for t, v in enumerate(values)] == [False, False, False, True, False, False]
+
+
+def test_who_does_not_answer_has_not_met_its_objective(made):
+    detector = Slo(SloParameters(votes=2, window=3))
+    told = Indicator("p99", "ms", "lower", objective=50.0)
+
+    def second(t, value):
+        row = made.production("p", indicator=told, sli=value)
+        return bool(detector.step(made.frame(float(t), row, made.best_effort("b"))))
+
+    assert [second(t, 90.0) for t in range(2)] == [False, True]
+    detector.relearn("p")
+    assert not any(second(t, value) for t, value in enumerate([NAN, NAN, NAN, NAN, 90.0, 90.0, 90.0], 2))
+
+
+def test_overload_protects_one_for_as_long_as_it_holds(made):
+    detector = Overload(OverloadParameters(threshold=0.9, votes=1, window=2))
+
+    def second(t, a, b, *others):
+        rows = made.production("a", cpu=a, cpus=2.0), made.production("b", cpu=b, cpus=2.0), *others
+        found = detector.step(made.frame(float(t), *rows, made.best_effort("burn", cpu=7.0), node=Node(cpus=8.0)))
+        return [each.protected.id for each in found]
+
+    assert [second(0, 1.1, 1.0), second(1, 1.0, 1.1)] == [["a"], ["a"]], "of two that are nearly as full"
+    detector.relearn("a")
+    assert second(2, 1.0, 1.1) == second(3, 1.1, 1.0) == [], "nor is it the other's turn then"
 
 
 def test_overload_protects_the_fullest(made):
@@ -147,11 +188,17 @@ def test_cpi_outliers_of_a_job(made):
     minute(4, 1.19)
     minute(5, 5.0, cpu=0.1)
     assert fired == []
-    minute(6, 2.0)  # An outlier; then with it mean 1.198, sigma 0.41: another must be beyond 2.
-    minute(7, 1.9)
+    minute(6, 2.0)  # With 1.19 mean 1.038, sigma 0.117: the limit is 1.273.
+    minute(7, 1.25)
     assert fired == []
-    minute(8, 3.0)
+    minute(8, 1.35)  # It is 1.340 with 1.25, and would be 1.9 with the outlier.
     assert fired == [(8, 11.0)]
+    for number in range(9, 14):
+        minute(number, 1.1)
+    fired.clear()
+    minute(14, 1.6)  # Both are older than the window, and learnt: from 1.32 the limit has risen to 1.69.
+    minute(15, 1.6)
+    assert fired == []
 
 
 @pytest.mark.parametrize(("samples", "fires"), [(3.0, False), (40.0, True)])
@@ -203,7 +250,8 @@ def test_shares_of_cache_and_bandwidth(made, contention):
     assert ranking(Bandwidth(ShareParameters()), contention, frame) == [("b", 0.75), ("a", 0.25), ("unmeasured", 0.0)]
 
 
-def test_correlation_of_use_with_cpi(made, contention):
+@pytest.mark.parametrize("signal", ["cpi", "run_delay"])
+def test_correlation_of_use_with_cpi(made, contention, signal):
     strategy = Correlation(CorrelationParameters(window_s=100.0, min_score=-1.0))
     cpis = [1.0] * 8 + [2.0, 4.0]
     for t, cpi in enumerate(cpis):
@@ -215,12 +263,33 @@ def test_correlation_of_use_with_cpi(made, contention):
             made.best_effort("innocent", cpu=float(not slow)),
         )
         strategy.observe(frame)
-    # Mean 1.4, sigma 0.917: theta = 3.233; 1 - theta / 4 for who ran then only, 1 / theta - 1 for who ran before.
-    theta = 1.4 + 2 * math.sqrt((8 * 0.16 + 0.36 + 6.76) / 10)
-    assert [(each.container.id, pytest.approx(each.score)) for each in strategy.rank(contention, frame)] == [
+    # CPI's limit, 1 + 5 %; or mean 1.4, sigma 0.917: theta = 3.233.
+    theta = 1.05 if signal == "cpi" else 1.4 + 2 * math.sqrt((8 * 0.16 + 0.36 + 6.76) / 10)
+    seen = replace(contention, evidence=replace(contention.evidence, signal=signal))
+    # 1 - theta / 4 for who ran then only, 1 / theta - 1 for who ran before.
+    assert [(each.container.id, pytest.approx(each.score)) for each in strategy.rank(seen, frame)] == [
         ("guilty", 1 - theta / 4),
         ("innocent", 1 / theta - 1),
     ]
+
+
+def test_correlation_names_who_keeps_up_what_cpi_outlier_finds(made):
+    """Of a contention as long as that, the victim's own mean and deviation over the window say nothing any more."""
+    detector, strategy = CpiOutlier(CpiOutlierParameters()), Correlation(CorrelationParameters())
+    luck, named = np.random.default_rng(1), []
+    for t in range(3600 + 300):
+        slow = t >= 3600
+        cycles = (2e9 if slow else 1e9) * luck.lognormal(0.0, 0.02)
+        frame = made.frame(
+            float(t),
+            made.production("web", cpu=1.0, cycles=cycles, instructions=1e9),
+            made.best_effort("bad", cpu=3.0 if slow else 0.05),
+            made.best_effort("steady", cpu=1.0),
+        )
+        strategy.observe(frame)
+        for each in detector.step(frame):
+            named.append([suspect.container.id for suspect in strategy.rank(each, frame)])
+    assert named and all(each == ["bad"] for each in named)
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,7 @@ def test_commands_of_the_operator(sampled, tmp_path):
         (("sh", "-c", "yes"), "more than 4096 bytes"),
         (("echo", "fast"), "no number"),
         (("echo", "nan"), "no measurement"),
+        (("echo", "\0"), "null byte"),  # As a task's name may have one.
     ],
 )
 def test_commands_that_fail_are_counted(sampled, caplog, command, says):
