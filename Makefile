@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 help:
-	@echo "make demo    show it: production, best-effort tasks that hurt it, and what Serenity does (three minutes)"
+	@echo "make demo    show it: production, best-effort tasks that hurt it, and what Serenity does (2.5 minutes)"
 	@echo "make test    run the tests"
 	@echo "make test-mesos    those against the real mesos-master and mesos-agent, from PATH or SERENITY_MESOS_BIN; as root with cgroups too"
 	@echo "make test-pmu      the hardware counters' code on a PMU that QEMU emulates (three minutes; fetches Debian packages)"

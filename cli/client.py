@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 import click
 import msgspec
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
 from serenity.cli.profile import access_of, find_framework
+from serenity.daemon import exits
 from serenity.wire.messages import api
 from serenity.wire.transport.http import Endpoint, HttpError, Response, Stream, Unreachable, open_stream, request
 from serenity.wire.transport.undecodable import UNDECODABLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from serenity.cli import exits
+from serenity.daemon import exits
 
 _SHELLS = ("bash", "zsh", "fish")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import json_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json, table
+from serenity.daemon import exits
 from serenity.daemon.settings import Origin, SettingsError, resolve
 from serenity.wire.transport.endpoint import without_credentials
 
@@ -21,7 +21,7 @@ def command() -> None:
 
 
 @command.command("show")
-@click.option("--config", "file", type=click.Path(path_type=Path), help="Of this serenity.toml.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The serenity.toml to read.")
 @json_option
 def show(file: Path | None, as_json: bool) -> int:
     """Print each setting, its value and its origin: flag, variable, file or default."""

@@ -12,10 +12,10 @@ from typing import Literal
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import folded, print_json, styled
+from serenity.daemon import exits
 from serenity.wire.messages import api
 from serenity.wire.messages.tokens import Me
 
@@ -162,7 +162,7 @@ def _node() -> Iterator[Finding]:
         yield Finding("left behind", "less", f"cannot look into {directory}: {error.strerror}")
         return
     if left:
-        text = f"{len(left)} executors were killed and their changes are still there; serenity executor --undo"
+        text = f"executors were killed, and what they changed is still so: {len(left)}; serenity executor --undo"
         yield Finding("left behind", "bad", text)
     else:
         yield Finding("left behind", "ok", f"nothing, by {originals_folder(directory)}")

@@ -6,8 +6,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
+from serenity.daemon import exits
 
 
 class Picture:

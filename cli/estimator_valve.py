@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
-from serenity.cli import amounts, exits
+from serenity.cli import amounts
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json, words
+from serenity.daemon import exits
 from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages import node
 

@@ -7,10 +7,10 @@ import sys
 import click
 import msgspec
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.events import follow
 from serenity.cli.output import ago, clock_time, faint, folded, print_json, shorten, table, words
+from serenity.daemon import exits
 from serenity.wire.messages.hints import Hint, Hints
 
 _NAME_COLUMNS = 16

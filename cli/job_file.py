@@ -25,8 +25,8 @@ from typing import Any
 
 import msgspec
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
+from serenity.daemon import exits
 from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
 from serenity.wire.messages import api
 from serenity.wire.messages.constraints import Constraint

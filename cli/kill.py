@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json, words
+from serenity.daemon import exits
 from serenity.wire.messages import api
 
 

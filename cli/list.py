@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.output import ago, print_json, shorten, table, words
+from serenity.daemon import exits
 from serenity.wire.mesos.quantities import format_mem
 from serenity.wire.messages import api
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from serenity.cli import amounts, exits
+from serenity.cli import amounts
 from serenity.cli.failure import Failure
 from serenity.cli.output import words
+from serenity.daemon import exits
 
 if TYPE_CHECKING:
     from serenity.cli.demo.production import Production

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json
+from serenity.daemon import exits
 from serenity.wire.messages import api
 
 _FOLLOW_PAUSE_S = 0.5
@@ -20,7 +20,7 @@ _FOLLOW_PAUSE_S = 0.5
 
 @click.command("logs")
 @click.argument("job", metavar="JOB[/INSTANCE]", shell_complete=complete_job)
-@click.option("--attempt", type=click.IntRange(1), help="Not the last one.")
+@click.option("--attempt", type=click.IntRange(1), help="Which attempt.  [default: the last]")
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr instead of stdout.")
 @click.option("-n", "lines", type=click.IntRange(0, 10_000), default=100, show_default=True, help="The last LINES.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")

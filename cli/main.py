@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.lazy_group import LazyGroup
 from serenity.cli.profile import PROFILE
+from serenity.daemon import exits
 
 # Verb: its module, and its line in `serenity --help`.
 VERBS = {
@@ -29,7 +29,7 @@ VERBS = {
     "why": ("why", "Say why a job is not running."),
     "reasons": ("reasons", "List the reasons for which attempts end."),
     "nodes": ("nodes", "List the agents and their slack."),
-    "hints": ("hints", "Show who is a noisy neighbour, and nobody corrects."),
+    "hints": ("hints", "Show noisy neighbours that nobody corrects."),
     "slo": ("slo", "Show how production services do."),
     "token": ("token", "Create, list and revoke tokens for the API."),
     "framework": ("framework", "Run the framework."),

@@ -8,9 +8,10 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from serenity.cli import amounts, exits
+from serenity.cli import amounts
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.output import ago, folded, print_json, shorten, table, words
+from serenity.daemon import exits
 from serenity.wire.mesos.quantities import format_duration, format_mem
 from serenity.wire.messages import api
 

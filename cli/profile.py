@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
+from serenity.daemon import exits
 from serenity.wire.transport.access import ANONYMOUS, Access
 
 if TYPE_CHECKING:

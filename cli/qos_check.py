@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
 from serenity.cli.output import words
+from serenity.daemon import exits
 
 
 @click.command("check")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
+from serenity.daemon import exits
 
 if TYPE_CHECKING:
     from serenity.qos.pipeline import PipelineFile

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import json_option
 from serenity.cli.output import bold, print_json
+from serenity.daemon import exits
 
 if TYPE_CHECKING:
     from serenity.qos.plugins import Plugin

@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
 from serenity.cli.output import words
+from serenity.daemon import exits
 
 if TYPE_CHECKING:
     from serenity.estimator.settings import EstimatorSettings

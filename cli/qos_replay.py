@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from serenity.cli import exits
 from serenity.cli.client import json_option
 from serenity.cli.drawing import Picture
 from serenity.cli.failure import Failure
 from serenity.cli.output import words
+from serenity.daemon import exits
 
 if TYPE_CHECKING:
     from serenity.qos.replay import Decision

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import json_option
 from serenity.cli.output import print_json, table
+from serenity.daemon import exits
 from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages.reasons import Reason
 

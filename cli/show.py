@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.job_argument import complete_job
 from serenity.cli.output import (
@@ -24,6 +23,7 @@ from serenity.cli.output import (
     terminal_width,
     words,
 )
+from serenity.daemon import exits
 from serenity.wire.mesos.quantities import format_duration, format_mem
 from serenity.wire.messages import api
 from serenity.wire.messages.task_end import TaskEnd

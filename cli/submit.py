@@ -10,10 +10,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from serenity.cli import amounts, exits, job_file
+from serenity.cli import amounts, job_file
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.output import print_json, words
+from serenity.daemon import exits
 from serenity.wire.messages import api
 from serenity.wire.messages.constraints import Constraint
 from serenity.wire.messages.uris import Uri

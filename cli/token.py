@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, json_option, url_option
 from serenity.cli.output import ago, print_json, table, words
+from serenity.daemon import exits
 from serenity.wire.messages.tokens import NewToken, Role, Token, TokenRequest, Tokens
 
 

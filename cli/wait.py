@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from serenity.cli import amounts, exits
+from serenity.cli import amounts
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.failure import Failure
 from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json, words
+from serenity.daemon import exits
 from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages import api
 

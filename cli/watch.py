@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.events import follow
 from serenity.cli.job_argument import complete_job
 from serenity.cli.output import clock_time, faint, folded, print_json, state_text
+from serenity.daemon import exits
 from serenity.wire.messages import api
 from serenity.wire.messages.api import EventType, JobState
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json, state_text
+from serenity.daemon import exits
 from serenity.wire.messages import api
 
 

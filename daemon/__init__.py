@@ -1,1 +1,1 @@
-"""What every long-running process needs: clock, configuration, log format, metrics, signals, HTTP serving."""
+"""What every process of ours needs: clock, configuration, exit codes, log format, metrics, signals, HTTP serving."""

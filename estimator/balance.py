@@ -52,11 +52,11 @@ class Balance:
         for each in self._valve.leases:
             self._valve_moved("held", f"{each.holder} held it before ({each.reason})")
 
-    def estimated(self, slack: Slack, looked_at_s: float | None, state: Amount) -> Overcommitment:
-        """A new estimate; `state` is what the agent, asked at `looked_at_s`, says is held (None: it said nothing)."""
+    def estimated(self, slack: Slack, looked_at_s: float | None, held: Amount) -> Overcommitment:
+        """A new estimate; `held` by what the agent said when asked at `looked_at_s` (None: it said nothing)."""
         with self._lock:
             if looked_at_s is not None:
-                self._held.looked(looked_at_s, state)
+                self._held.looked(looked_at_s, held)
             for lease in self._valve.expire():
                 self._valve_moved("ran_out", f"the lease of {lease.holder} ran out ({lease.reason})")
             self._slack = slack

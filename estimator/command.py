@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from serenity.daemon import log
+from serenity.daemon import exits, log
 from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import Clock, SystemClock
 from serenity.daemon.lock import Taken
@@ -36,7 +36,6 @@ from serenity.wire.transport.trust_files import UnusableFile
 
 logger = logging.getLogger(__name__)
 
-OK, USAGE, REFUSED, UNREACHABLE = 0, 2, 4, 5
 _RETRY_S = 1.0
 
 
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file = pipeline.DEFAULT_FILE if settings.pipeline is None else Path(settings.pipeline)
         stages = SlackStages.from_file(pipeline.read(file))
     except (SettingsError, UnusableFile, PipelineError) as error:
-        return _complain(str(error), USAGE)
+        return _complain(str(error), exits.USAGE)
     clock = SystemClock()
     roster = Roster(AgentReader(settings.agent, access=access), clock, asking_interval_s(settings.interval_s))
     if given.once:
@@ -59,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             sys.stdout.write(look_once(roster, stages, clock, settings, as_json=given.json))
         except (Unreachable, HttpError) as error:
-            return _complain(str(error), UNREACHABLE)
-        return OK
+            return _complain(str(error), exits.UNREACHABLE)
+        return exits.OK
     return Estimator(settings, access, stages, roster, clock).run(stop_event())
 
 
@@ -125,16 +124,16 @@ class Estimator:
         try:
             server = serve(application(self), host, port)
         except CannotListen as error:
-            return _complain(f"{error}; choose another address with --listen", REFUSED)
+            return _complain(f"{error}; choose another address with --listen", exits.REFUSED)
         logger.info("/slack, /metrics and /health on %s:%d", host, server.server_port)
         try:
             return self._sessions(stopping)
         except Taken as error:
-            return _complain(f"{node.ANOTHER_ESTIMATOR}: {error}", REFUSED)
+            return _complain(f"{node.ANOTHER_ESTIMATOR}: {error}", exits.REFUSED)
         except agent_check.AgentUnfit as error:
-            return _complain(str(error), REFUSED)
+            return _complain(str(error), exits.REFUSED)
         except OSError as error:
-            return _complain(f"{error.filename or 'a folder'} cannot be used: {error.strerror or error}", REFUSED)
+            return _complain(f"{error.filename or 'a folder'} cannot be used: {error.strerror or error}", exits.REFUSED)
         finally:
             self._roster.stop()
             server.stop(timeout=0.5)
@@ -151,9 +150,9 @@ class Estimator:
             logger.info("serving agent %s on %s", agent.agent_id, agent.hostname)
             self._session.run(stopping)
             if self._session.ended_because is not None:
-                return _complain(self._session.ended_because, REFUSED)
+                return _complain(self._session.ended_because, exits.REFUSED)
             self._session = None
-        return OK
+        return exits.OK
 
     def _wait_for_agent(self, stopping: threading.Event) -> AgentIdentity | None:
         """The agent, once it answers and is registered; None when we are to stop first."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from serenity.daemon.state_dir import default_state_dir
 from serenity.estimator.bounds import Bounds, Room
 from serenity.qos.sources.indicator import Rule
 from serenity.wire.messages import node
@@ -82,10 +81,3 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def state_folder(self) -> Path:
         return Path(self.state_dir) if self.state_dir else default_state_dir()
-
-
-def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where what must survive a restart is kept: /var/lib/serenity as root, else the user's own."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/serenity")
-    return Path(environ.get("XDG_STATE_HOME") or Path(environ.get("HOME", "/tmp")) / ".local/state") / "serenity"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from serenity.daemon import log
+from serenity.daemon import exits, log
 from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import SystemClock
 from serenity.daemon.settings import SettingsError, resolve
@@ -43,7 +43,6 @@ from serenity.wire.transport.trust_files import UnusableFile
 
 logger = logging.getLogger(__name__)
 
-_OK, _FAILED, _USAGE = 0, 1, 2
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -57,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--undo",
         action="store_true",
-        help="run nothing: undo what executors have left on this machine that were killed",
+        help="run nothing: undo what killed executors have left on this machine",
     )
     parser.add_argument("--run-dir", metavar="DIR", help="where the node's socket is (default /run/serenity as root)")
     arguments = parser.parse_args(argv)
@@ -71,10 +70,10 @@ def main(argv: Sequence[str]) -> int:
         return run(settings, os.environ)
     except (SettingsError, PipelineError, NotUnderMesos, UnusableFile) as error:
         print(f"serenity executor: {error}", file=sys.stderr)
-        return _USAGE
+        return exits.USAGE
     except Exception:
         logger.exception("the executor has failed")
-        return _FAILED
+        return exits.BUG
 
 
 def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
@@ -127,7 +126,7 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
         link.start()
         disk.start()
         executor.run()
-        return _OK
+        return exits.OK
     finally:
         # First what would stay behind on the machine: the agent may kill us any moment now.
         priority.undo()
@@ -181,12 +180,12 @@ def undo(settings: ExecutorSettings, environ: Mapping[str, str]) -> int:
         found = undo_all(folder, KernelFiles())
     except OSError as error:
         print(f"serenity executor: {folder} cannot be read: {error.strerror}; run it as root", file=sys.stderr)
-        return _FAILED
+        return exits.REFUSED
     for each in found:
         print(each)
     if not found:
         print(f"nothing is left of any executor ({folder})")
-    return _FAILED if any(each.refused for each in found) else _OK
+    return exits.REFUSED if any(each.refused for each in found) else exits.OK
 
 
 def originals_of(settings: ExecutorSettings, environ: Mapping[str, str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -59,7 +60,7 @@ class TickLoop:
         self._clock = clock
         self._switched_off = switched_off
         self._on_frame = on_frame
-        self._known: KnownJobs | None = None  # Of the cluster, and new to the pipeline.
+        self._known: deque[KnownJobs] = deque(maxlen=1)  # Of the cluster, and new to the pipeline.
         self._off = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
@@ -80,7 +81,7 @@ class TickLoop:
 
     def know(self, known: KnownJobs) -> None:
         """From any thread.  Taken up at the next tick."""
-        self._known = known
+        self._known.append(known)  # By main; atomic, as is taking it.
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -102,9 +103,8 @@ class TickLoop:
             return
         self._watch_own_pace()
         self._on_frame(frames[-1])
-        if (known := self._known) is not None:
-            self._known = None
-            self._decisions.know(known)
+        if self._known:
+            self._decisions.know(self._known.pop())
         over = self._frames.overcommitment
         self._note_overcommitment(over)
         if self._is_off():

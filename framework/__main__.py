@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from serenity.daemon import log
+from serenity.daemon import exits, log
 from serenity.daemon.clock import SystemClock
 from serenity.daemon.serving import CannotListen
 from serenity.daemon.settings import SettingsError, resolve
@@ -25,7 +25,6 @@ from serenity.wire.transport.trust_files import UnusableFile
 logger = logging.getLogger("serenity.framework")
 
 _CLICK = {float: click.FLOAT}
-_USAGE, _REFUSED, _BUG = 2, 4, 1  # As of every serenity command: cli/exits.py.
 
 
 def _options() -> list[click.Parameter]:
@@ -35,7 +34,9 @@ def _options() -> list[click.Parameter]:
         meta = next(each for each in field.type.__metadata__ if isinstance(each, msgspec.Meta))
         base, flag = field.type.__origin__, f"--{field.name.replace('_', '-')}"
         kind: dict[str, Any] = {"is_flag": True, "default": None} if base is bool else {"type": _CLICK.get(base, str)}
-        options.append(click.Option([flag], help=meta.description, **kind))
+        default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+        text = meta.description if default in (None, "", False) else f"{meta.description}  [default: {default}]"
+        options.append(click.Option([flag], help=text, **kind))
     teardown_help = "have Mesos end the framework for good, with all its tasks, and exit"
     options.append(click.Option(["--teardown"], is_flag=True, help=teardown_help))
     options.append(click.Option(["--yes"], is_flag=True, help="do not ask whether to tear down"))
@@ -52,16 +53,16 @@ def run(config: Path | None, verbose: bool, teardown: bool, yes: bool, **flags: 
         sys.stderr.write(
             f"serenity framework: {error.name} is not installed; pip install 'serenity-mesos[framework]'\n"
         )
-        return _REFUSED
+        return exits.REFUSED
     try:
         settings, _ = resolve(FrameworkSettings, "framework", flags, file=config)
         return _tear_down(settings, yes) if teardown else _serve(settings, config)
     except (SettingsError, UnusableFile) as error:
         sys.stderr.write(f"serenity framework: {error}\n")
-        return _USAGE
+        return exits.USAGE
     except (StoreError, CannotListen) as error:
         sys.stderr.write(f"serenity framework: {error}\n")
-        return _REFUSED
+        return exits.REFUSED
 
 
 def _serve(settings: FrameworkSettings, config: Path | None) -> int:
@@ -96,7 +97,7 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
     framework.stop()
     for why in failures:
         sys.stderr.write(f"serenity framework: {why}\n")
-    return _BUG if failures else 0
+    return exits.BUG if failures else exits.OK
 
 
 def _tear_down(settings: FrameworkSettings, yes: bool) -> int:
@@ -114,13 +115,16 @@ def _tear_down(settings: FrameworkSettings, yes: bool) -> int:
         print(tear_down(settings, SystemClock(), agreed))
     except NotTornDown as error:
         sys.stderr.write(f"serenity framework: not torn down: {error}\n")
-        return _REFUSED
+        return exits.REFUSED
     return 0
 
 
 def main() -> None:
     help_text = "Runs the framework: takes jobs, and launches them on the slack of the cluster."
-    command = click.Command("serenity framework", callback=run, params=_options(), help=help_text)
+    names = {"help_option_names": ["-h", "--help"]}
+    command = click.Command(
+        "serenity framework", callback=run, params=_options(), help=help_text, context_settings=names
+    )
     try:
         sys.exit(command.main(prog_name="serenity framework", standalone_mode=False))
     except click.UsageError as error:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from serenity.daemon.settings import SettingsError, default_file, load_toml, variable_text
+from serenity.daemon.state_dir import default_state_dir
 from serenity.framework.cluster.hint_source import HintSource
 from serenity.framework.estimators.rollout import Aim, Plan
 from serenity.framework.estimators.task import DEFAULT_ESTIMATOR_COMMAND, EstimatorTemplate
@@ -41,19 +42,12 @@ def _user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _state_dir() -> Path:
-    """Root's is the system's; everybody else has one of their own."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/serenity")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "serenity"
-
-
 def _database() -> str:
-    return f"sqlite:///{_state_dir() / 'framework.db'}"
+    return f"sqlite:///{default_state_dir() / 'framework.db'}"
 
 
 def _tokens_file() -> str:
-    return str(_state_dir() / "tokens.json")
+    return str(default_state_dir() / "tokens.json")
 
 
 def _socket() -> str:

@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# docs: design.md, "Folders". What a room may import besides itself.
+# docs/design.md, "Rooms, and who may import whom": What a room may import besides itself.
 MAY_IMPORT = {
     "wire": set(),
     "daemon": set(),

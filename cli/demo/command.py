@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serenity.cli import exits
 from serenity.cli.failure import Failure
 from serenity.cli.output import words
+from serenity.daemon import exits
 
 if TYPE_CHECKING:
     from serenity.cli.demo.report import Measurements

@@ -37,7 +37,9 @@ class AheadParameters:
 
     def __post_init__(self) -> None:
         if not (1 <= self.horizon_s <= self.memory_s and self.stale_s > 0 and self.min_age_s >= 0):
-            raise ValueError("horizon_s must be at least 1, memory_s at least horizon_s, stale_s above 0, min_age_s 0")
+            raise ValueError(
+                "horizon_s must be at least 1, memory_s at least horizon_s, stale_s above 0, min_age_s not negative"
+            )
         if not 1e-6 <= self.risk < 0.5:
             raise ValueError(f"risk = {self.risk}; it is a share of moments, from 0.000001 to below 0.5")
 

@@ -66,6 +66,7 @@ class Decisions:
     def stand_down(self, frame: Frame) -> list[Action]:
         """Corrections are off: lets go of everything; signals and baselines are followed all the same."""
         self.observe(frame)
+        self._memory.stand_down()
         return self._guard.stand_down() + self._limits.stand_down()
 
     def _hints(self, actions: list[Action], at: float) -> list[Action]:

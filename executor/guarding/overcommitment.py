@@ -63,6 +63,10 @@ class MemoryOverrun:
             self._lasting.ends()
         return actions
 
+    def stand_down(self) -> None:
+        """Who is switched on again begins to count then."""
+        self._lasting.ends()
+
     def _finding(self, over: Overcommitment, frame: Frame) -> Finding:
         rss = frame.column("rss_bytes")
         rss_bytes = dict(zip(frame.ids, map(float, rss), strict=True))

@@ -95,7 +95,7 @@ class Episode:
         name, unit, falls = meaning.name, meaning.unit, lead == signals.LLC
         if lead == signals.SLI and indicator is not None:
             name, unit, falls = indicator.name, indicator.unit, indicator.better == "higher"
-        logs = (self.level if self.observed is None else self.observed - self.delta)[lead] + self.delta[lead]
+        logs = (self.level + self.delta if self.observed is None else self.observed)[lead]
         baseline, observed = (signals.value(lead, -x if falls else x) for x in (float(self.level[lead]), float(logs)))
         least = float(mechanisms.SLOWDOWNS[0])
         return Evidence(

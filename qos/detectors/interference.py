@@ -94,8 +94,8 @@ class Interference:
     It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
     onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
     rows that use less than `min_cpu` are not trusted.  What comes back within 10 samples, with somebody's pressure, is
-    the same contention: there is no other baseline yet.  A change that is not interference is the new
-    baseline after 40 s and 8 samples.
+    the same contention, if not found by itself: there is no other baseline yet.  A change that is not interference
+    is the new baseline after 40 s and 8 samples, or the 6 samples there are of 60 s.
 
     Sources: Page, Continuous inspection schemes, 1954, and Lai, Sequential change-point detection by generalised
     likelihood ratios, 1998 (bank of moments and sizes); Robbins, 1970 (mixtures); Box and Tiao, 1975 (a step in
@@ -151,7 +151,8 @@ class Interference:
         usual = self._noise.levels[signals.SLI]
         x = signals.look(frame, self._places, self._parameters.min_cpu, self._better, usual)
         self._ring.push(frame.t, x)
-        held = self._held()
+        held = np.zeros(len(self._protected), dtype=np.bool_)
+        held[[self._rows.places[name] for name in self._episodes]] = True
         last = self._noise.means[0].copy()
         self._noise.learn(x[:_COUNT], dt_s, held, self._explained(x[_COUNT:], dt_s))
         self._stalls.observe(self._noise.wild_for == 1.0, dt_s, held)
@@ -162,15 +163,10 @@ class Interference:
         self._coincidence.observe(self._pressure, frame.t, interval_s, onsets)
         self._watch(frame, interval_s)
         worth = self._coincidence.evidence(_AGES, interval_s)
-        flagged = self._screen(frame.t, self._held(), last, worth[:_NOW], interval_s)
+        flagged = self._screen(frame.t, held, last, worth[:_NOW], interval_s)
         if len(flagged):
             self._judge(frame, flagged, worth, interval_s)
         return [each.contention(frame.t, self.name, self._told) for each in self._episodes.values()]
-
-    def _held(self) -> Bools:
-        held = np.zeros(len(self._protected), dtype=np.bool_)
-        held[[self._rows.places[name] for name in self._episodes]] = True
-        return held
 
     def _follow(self, frame: Frame) -> None:
         """The set of containers has changed, or may have."""
@@ -313,15 +309,16 @@ class Interference:
         self._near[rows] = best >= -0.5 * threshold
         for i in np.flatnonzero(best >= 0.0):
             m, a = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
-            a = _about(ages, worth)[a, :, _RESOURCE_OF[m]].argmax()  # It began with what it coincides with.
             container, age = self._protected[rows[i]], int(ages[a])
-            onset = float(self._ring.times(age)[0])
+            # It began with what it coincides with, be that some samples before or after it shows.
+            began = int(ages[_about(ages, worth)[a, :, _RESOURCE_OF[m]].argmax()])
+            onset = float(self._ring.times(began)[0])
             episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
             episode.count(self._ring.window(age)[:, :_COUNT, rows[i]])
             episode.weigh(SIGNALS_OF[m], seen.delta[a, :, i], seen.variance[a, :, i])
             if self._recovered(episode, int(rows[i]), age, (1, *_RECOVERY_SAMPLES)):
                 continue  # It was a moment; what it did to the means is not gone yet.
-            self._accuse(episode, age, interval_s)
+            self._accuse(episode, began, interval_s)
             self._episodes[container.id] = episode
         self._dismiss(rows, best < 0.0, mechanisms.change(seen.of_one_kind()), ages, interval_s)
 

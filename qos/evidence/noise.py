@@ -58,7 +58,6 @@ class Noise:
     """
 
     def __init__(self, width: int, memory_s: float, level_s: float) -> None:
-        self._width = width
         self._memory_s = memory_s
         self._level_s = level_s
         self._state = {name: np.full((width, 0), fresh) for name, fresh in _FRESH.items()}

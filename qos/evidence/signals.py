@@ -46,7 +46,6 @@ SIGNALS = (
     Signal("psi_memory", "share of time", 4.0, wait=True, explained_by="rss_bytes"),
     Signal("sli", "its own", 2.0, wait=False),
 )
-NAMES = tuple(each.name for each in SIGNALS)
 CPI, MPKI, LLC, DELAY, PSI_IO, PSI_MEMORY, SLI = range(len(SIGNALS))
 # What is kept beside the signals, as logarithms.  Work is instructions; where they are not counted, CPU stands in, the
 # worse measure, for a container that is slowed burns more CPU for the same work.  Its throughput, where it declares an

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from serenity.cli import exits, main
+from serenity.cli import main
+from serenity.daemon import exits
 
 
 @pytest.mark.parametrize(

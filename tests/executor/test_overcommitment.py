@@ -141,6 +141,15 @@ def test_the_largest_over_its_request_leaves_first_then_the_youngest():
     assert [step.action for step in decision.ladder] == ["evict"]
 
 
+def test_switched_on_again_it_lasts_anew_before_anybody_leaves():
+    node = Crowded({"a": 0.1})
+    assert node.run(5, 1 << 30) == []
+    node.memory.stand_down()
+    node.clock.advance(3600.0)
+    assert node.run(10, 1 << 30) == []
+    assert [each.task for _, each in node.run(2, 1 << 30) if isinstance(each, Evict)] == ["a"]
+
+
 def test_its_outcome_is_known_when_all_fits_again():
     node = Crowded({"a": 0.1})
     node.run(12, 1 << 30)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from serenity.daemon import exits
 from serenity.executor.corrections.kernel_files import Knob
 from serenity.executor.corrections.originals import Originals, lock_file, record_file
 from serenity.executor.corrections.undo import undo_all
+from serenity.wire.messages.node import originals_folder
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, MadeUpResctrl, cgroup_v2
 
 
@@ -127,3 +129,11 @@ def test_the_command_says_when_there_is_nothing(tmp_path):
     done = run_undo(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("nothing is left of any executor")
+
+
+def test_the_command_refuses_what_it_must_not_undo(tmp_path):
+    folder = originals_folder(tmp_path)
+    run_and_kill(folder, MadeUpKernel(), Originals.begin)
+    record_file(folder, "c1").write_text("{")
+    done = run_undo(tmp_path)
+    assert (done.returncode, done.stderr) == (exits.REFUSED, "") and "nothing is undone by" in done.stdout

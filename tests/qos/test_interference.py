@@ -151,20 +151,6 @@ def test_what_comes_back_at_once_is_found_however_short_the_pause(made, pause):
     assert not service.seconds(30, waits=0.1, burning=0.05)[6:]
 
 
-@pytest.mark.parametrize("pause", [8, 9, 10])
-def test_what_comes_back_soon_is_the_contention_that_was(made, pause):
-    luck, detector = np.random.default_rng(0), Interference(InterferenceParameters())
-    baselines = set()
-    for t in range(360 + pause):
-        on = 300 <= t < 330 or t >= 330 + pause
-        waits = (0.6 if on else 0.02) * luck.lognormal(0.0, 0.1)
-        burns = (4.0 if on else 0.02) * luck.lognormal(0.0, 0.1)
-        web = made.production("web", None, cpu=2.0 * luck.lognormal(0.0, 0.05), run_delay=waits)
-        found = detector.step(made.frame(float(t), web, made.best_effort("burn", cpu=burns), node=NODE))
-        baselines |= {each.evidence.baseline for each in found}
-    assert len(baselines) == 1
-
-
 def test_a_gap_in_the_frames_does_not_spoil_what_is_known(made):
     """The clock was set forward by a quarter of an hour, or nobody looked for so long."""
     luck, detector = np.random.default_rng(1), Interference(InterferenceParameters())

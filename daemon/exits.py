@@ -1,4 +1,4 @@
-"""Exit codes.  They are part of the interface: scripts read them."""
+"""Exit codes of every command, daemons too.  They are part of the interface: scripts read them."""
 
 from __future__ import annotations
 
