@@ -113,7 +113,7 @@ class Core:
         self._seen_slack: dict[str, why.SeenSlack] = {}  # By agent.
         self.heard = Hearing(self._book, Cluster(snapshot.antagonists, snapshot.job_cpi, snapshot.slo_periods))
         self._maintenance = Maintenance()
-        self.rollout = Rollout(config.estimators, snapshot.estimators)
+        self.rollout = Rollout(config.estimators, snapshot.estimators, clock.monotonic_s())
         # Of the slack's role alone, where there is another; whether estimators' resources are wanted is its own matter.
         self._demand = Demand((config.role,) if self.rollout.on else ())
         self._calls: list[Call] = []
@@ -208,7 +208,7 @@ class Core:
         self._offers.clear()
         self._maintenance.forget()
         self._demand.subscribed()
-        self.rollout.subscribed(self._clock.now_s())
+        self.rollout.subscribed(self._clock.monotonic_s())
         self._pursuit.subscribed(self._clock.monotonic_s())
 
     def subscription_ended(self) -> None:
@@ -223,7 +223,7 @@ class Core:
         self.framework_id, self._book.changes.framework_id = None, ""
         for agent_id in list(self._executors):
             self.executor_ended(agent_id, None)
-        self.rollout.framework_removed(self._clock.now_s(), _REMOVED_LINGERS_S)
+        self.rollout.framework_removed(self._clock.monotonic_s(), _REMOVED_LINGERS_S)
         gone = Ending(AttemptState.LOST, Reason.LOST, "Mesos removed the framework", lingers_s=_REMOVED_LINGERS_S)
         for attempt in self._book.alive():
             self._step(attempt, Ended(gone))
@@ -265,7 +265,7 @@ class Core:
             self._calls.append(Acknowledge(status))
         estimator = TaskId.parse(update.task_id)
         if estimator is not None:
-            self.rollout.updated(update, estimator, self._clock.now_s())
+            self.rollout.updated(update, estimator, self._clock.monotonic_s())
             return
         attempt = self._book.find(update.task_id)
         if attempt is None:
@@ -377,7 +377,7 @@ class Core:
         self._offers.clear()
 
     def _roll_out(self, now_s: float) -> None:
-        steps = self.rollout.end_round(lambda agent_id: self._closed(agent_id, now_s), now_s)
+        steps = self.rollout.end_round(lambda agent_id: self._closed(agent_id, now_s), self._clock.monotonic_s(), now_s)
         changes = self._book.changes
         changes.estimators.update(steps.launched)
         changes.estimators_gone |= steps.gone

@@ -269,9 +269,14 @@ class Framework:
 
     def nodes(self) -> api.Nodes:
         """Raises Unreachable or HttpError."""
-        term, now_s = self._leading(), self._clock.now_s()
+        term, monotonic_s, now_s = self._leading(), self._clock.monotonic_s(), self._clock.now_s()
         tasks, holds, estimators, halted = term.loop.ask(
-            lambda core: (core.tasks_on(), core.holds, view.estimators(core.rollout, now_s), core.rollout.halted)
+            lambda core: (
+                core.tasks_on(),
+                core.holds,
+                view.estimators(core.rollout, monotonic_s, now_s),
+                core.rollout.halted,
+            )
         )
         agents = MasterReader(term.driver.leading, access=self._access).agents()
         return api.Nodes(nodes=nodes.nodes(agents, tasks, holds, estimators), roll_out=halted or "")
@@ -315,7 +320,8 @@ class Framework:
         term = self._term
         self.metrics.set("serenity_framework_leading", float(term is not None))
         self.metrics.set("serenity_framework_subscribed", float(term is not None and term.driver.subscribed))
-        self._count_estimators(view.counts(term.core.rollout, self._clock.now_s()) if term is not None else {})
+        monotonic_s, now_s = self._clock.monotonic_s(), self._clock.now_s()
+        self._count_estimators(view.counts(term.core.rollout, monotonic_s, now_s) if term is not None else {})
         if term is None:
             framework_id, leader, jobs = self._store.run(
                 lambda store: (store.framework_id(), store.leader(), store.jobs_alive())

@@ -66,7 +66,7 @@ class AgentSeen:
 
 @dataclass(slots=True)
 class Agent:
-    """Times are seconds since the epoch."""
+    """Times are monotonic seconds."""
 
     id: str
     hostname: str
@@ -90,30 +90,29 @@ class Agent:
     seen: AgentSeen | None = None
     seen_at_s: float = 0.0  # When the master was asked.
 
-    def launched(self, task: TaskId, now_s: float) -> None:
+    def launched(self, task: TaskId, monotonic_s: float) -> None:
         self.task, self.version, self.heard = task, task.version, False
         self.settled, self.well_since_s = False, None
-        self.since_s = 0.0  # The last one may have ended while it was launched, too.
-        self.enter(State.LAUNCHING, now_s)
+        self.state, self.since_s = State.LAUNCHING, monotonic_s  # Not entered: the last one may have ended in it.
 
-    def enter(self, state: State, now_s: float) -> None:
-        if state is not self.state or self.since_s == 0.0:
-            self.state, self.since_s = state, now_s
+    def enter(self, state: State, monotonic_s: float) -> None:
+        if state is not self.state:
+            self.state, self.since_s = state, monotonic_s
             self.well_since_s = None
 
-    def ended(self, message: str, now_s: float, *, badly: bool, pause_s: float = 0.0) -> None:
+    def ended(self, message: str, monotonic_s: float, *, badly: bool, pause_s: float = 0.0) -> None:
         """`badly`: for a reason of its own, so that it may happen again."""
-        ran_s = now_s - self.since_s if self.state is State.RUNNING else 0.0
-        failed, self.task, self.ended_s = self.task, None, now_s
+        ran_s = monotonic_s - self.since_s if self.state is State.RUNNING else 0.0
+        failed, self.task, self.ended_s = self.task, None, monotonic_s
         self.settled, self.well_since_s = False, None
-        self.not_before_s = now_s + pause_s
+        self.not_before_s = monotonic_s + pause_s
         if not badly:
             return
         self.failures = 1 if ran_s >= _RAN_WELL_S else self.failures + 1
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self.failures - 1, 16))
         if _REFUSED.search(message):
             pause_s = max(pause_s, _REFUSED_PAUSE_S)
-        self.not_before_s = now_s + pause_s
+        self.not_before_s = monotonic_s + pause_s
         self.why, self.words, self.failed_task = message, None, failed
 
     def judge(self, wanted: str, settle_s: float) -> None:

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from serenity.framework.estimators.agent import Agent, AgentSeen, Deployed, State
 from serenity.framework.estimators.task import GRACE_S, EstimatorTemplate, TaskId
 from serenity.framework.jobs.job import Ended, Ending, Seen
-from serenity.framework.mesos.calls import Accept, Call, Decline, Kill, Reconcile
-from serenity.framework.mesos.pursuit import DOUBT_S, TASKS_A_RECONCILE
+from serenity.framework.mesos.calls import Accept, Call, Decline, Kill
 from serenity.framework.mesos.reminders import Reminders
 from serenity.framework.mesos.updates import Update
+from serenity.framework.mesos.whereabouts import Whereabouts, reconciles
 from serenity.framework.placement.agents import Offer
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.messages.api import AttemptState
@@ -47,7 +47,6 @@ _LOOK_HOLDS_S = 90.0
 _LISTEN_FIRST_S = 1.0
 # Nor is any upgraded before all that are missing had time to be launched: one may be, in the middle of its upgrade.
 _LAUNCH_FIRST_S = 30.0
-_LAUNCH_SILENCE_S = 20.0
 _KILL_AGAIN_S = 10.0
 _LONGEST_PAUSE_S = 600.0
 # An estimator that is not back by then is said to be missed.
@@ -84,9 +83,9 @@ class Steps:
 
 
 class Rollout:
-    """All times are seconds since the epoch."""
+    """All times are monotonic seconds, but for the one that new tasks are named after."""
 
-    def __init__(self, plan: Plan, deployed: Iterable[Deployed] = ()) -> None:
+    def __init__(self, plan: Plan, deployed: Iterable[Deployed], monotonic_s: float) -> None:
         self.plan = plan
         self.agents: dict[str, Agent] = {}
         self.halted: str | None = None  # Why no other agent's turn comes.
@@ -100,13 +99,12 @@ class Rollout:
         self._look_wanted = False
         self._news = True
         self._acted_s = 0.0
-        self._where = Reminders(_LONGEST_PAUSE_S)  # By task id, like all that follows.
-        self._kill = Reminders(_LONGEST_PAUSE_S)
-        self._doubted_since: dict[str, float] = {}
+        self._where = Whereabouts()
+        self._kill = Reminders(_LONGEST_PAUSE_S)  # By task id.
         for each in deployed:
             task = TaskId.parse(each.task_id)
             if task is not None:
-                self._agent(each.agent_id, each.hostname).launched(task, 0.0)
+                self._agent(each.agent_id, each.hostname).launched(task, monotonic_s)
 
     @property
     def on(self) -> bool:
@@ -129,24 +127,25 @@ class Rollout:
 
     # -- what comes in ---------------------------------------------------------------------------
 
-    def subscribed(self, now_s: float) -> None:
+    def subscribed(self, monotonic_s: float) -> None:
         self._offers.clear()
-        self._subscribed_s, self._first_look_s = now_s, None
+        self._subscribed_s, self._first_look_s = monotonic_s, None
         for each in self.agents.values():
             if each.task is not None:
-                each.since_s = each.since_s or now_s
-                self._where.set(str(each.task), now_s, pause_s=_LAUNCH_SILENCE_S)
+                if not each.heard:
+                    each.since_s = monotonic_s  # Until now nobody listened.
+                self._where.ask(str(each.task), monotonic_s)
 
     def unsubscribed(self) -> None:
         """Offers die with the subscription."""
         self._offers.clear()
         self._subscribed_s = None
 
-    def framework_removed(self, now_s: float, lingers_s: float) -> None:
+    def framework_removed(self, monotonic_s: float, lingers_s: float) -> None:
         """Its tasks are ended by their agents, who take so long and will not say when."""
         for each in self.agents.values():
             if each.task is not None:
-                self._ended(each, "Mesos removed the framework", now_s, badly=False, pause_s=lingers_s)
+                self._ended(each, "Mesos removed the framework", monotonic_s, badly=False, pause_s=lingers_s)
 
     def offered(self, offer: Offer) -> None:
         """Of the estimators' role."""
@@ -180,25 +179,24 @@ class Rollout:
             if words:
                 logger.warning("the estimator on %s said: %s", agent.hostname, words)
 
-    def updated(self, update: Update, task: TaskId, now_s: float) -> None:
+    def updated(self, update: Update, task: TaskId, monotonic_s: float) -> None:
         """A status update of an estimator, or an answer to a reconciliation."""
         agent = self._agent(task.agent_id)
-        if agent.task != task and not self._taken_up(agent, task, update, now_s):
+        if agent.task != task and not self._taken_up(agent, task, update, monotonic_s):
             return
-        if update.doubtful and not self._believed(update.task_id, now_s):
+        if update.doubtful and not self._where.believed(update.task_id, monotonic_s):
             return
         if update.event != Seen(AttemptState.UNREACHABLE):
             self._where.drop(update.task_id)
-            self._doubted_since.pop(update.task_id, None)
         agent.heard = self._news = True
         if isinstance(update.event, Ended):
-            self._end(agent, update.event.ending, now_s)
+            self._end(agent, update.event.ending, monotonic_s)
         elif update.event is not None:
             state = _STATES[update.event.state]
             late = state is State.RUNNING and agent.killed == task
-            agent.enter(State.KILLING if late else state, now_s)
+            agent.enter(State.KILLING if late else state, monotonic_s)
 
-    def _taken_up(self, agent: Agent, task: TaskId, update: Update, now_s: float) -> bool:
+    def _taken_up(self, agent: Agent, task: TaskId, update: Update, monotonic_s: float) -> bool:
         """Of a task that is not in the book: whether it is now.  It is not where another one is known to run."""
         alive = isinstance(update.event, Seen) or update.event is None
         if not alive:
@@ -208,62 +206,55 @@ class Rollout:
             self._calls.append(Kill(str(task), task.agent_id, GRACE_S))
             return False
         logger.info("taking up %s, which runs and was not known", task)
-        agent.launched(task, now_s)
+        agent.launched(task, monotonic_s)
         self._store(agent, task)
         return True
 
-    def _believed(self, task_id: str, now_s: float) -> bool:
-        """As `Pursuit.believed`."""
-        since_s = self._doubted_since.setdefault(task_id, now_s)
-        if now_s - since_s >= DOUBT_S:
-            return True
-        self._where.set(task_id, now_s + DOUBT_S / 4, pause_s=DOUBT_S / 4)
-        return False
-
-    def _end(self, agent: Agent, ending: Ending, now_s: float) -> None:
+    def _end(self, agent: Agent, ending: Ending, monotonic_s: float) -> None:
         asked_for = agent.state is State.KILLING or agent.killed == agent.task
         blameless = ending.reason in _BLAMELESS
         message = ending.message or f"ended as {ending.state}"
-        self._ended(agent, message, now_s, badly=not asked_for and not blameless, pause_s=_SOON_S if blameless else 0.0)
+        self._ended(
+            agent, message, monotonic_s, badly=not asked_for and not blameless, pause_s=_SOON_S if blameless else 0.0
+        )
         if agent.why:
             logger.warning("the estimator on %s has ended: %s", agent.hostname, message)
 
-    def _ended(self, agent: Agent, message: str, now_s: float, *, badly: bool, pause_s: float) -> None:
+    def _ended(self, agent: Agent, message: str, monotonic_s: float, *, badly: bool, pause_s: float) -> None:
         for reminders in (self._where, self._kill):
             reminders.drop(str(agent.task))
-        self._doubted_since.pop(str(agent.task), None)
-        agent.ended(message, now_s, badly=badly, pause_s=pause_s)
+        agent.ended(message, monotonic_s, badly=badly, pause_s=pause_s)
         self._launched.pop(agent.id, None)
         self._gone.add(agent.id)
 
     # -- the round -------------------------------------------------------------------------------
 
-    def end_round(self, closed: Callable[[str], bool], now_s: float) -> Steps:
-        """`closed`: whether nothing new is to go to that agent."""
+    def end_round(self, closed: Callable[[str], bool], monotonic_s: float, now_s: float) -> Steps:
+        """`closed`: whether nothing new is to go to that agent.  `now_s`: since the epoch."""
         if self._subscribed_s is not None:
-            self._ask_again(now_s)
-            if not 0 <= now_s - self._subscribed_s < _LISTEN_FIRST_S:  # The clock may be set back.
-                self._act(closed, now_s)
+            self._ask_again(monotonic_s)
+            if monotonic_s - self._subscribed_s >= _LISTEN_FIRST_S:
+                self._act(closed, monotonic_s, now_s)
         steps = Steps(self._launched, self._gone, tuple(self._calls))
         self._launched, self._gone, self._calls = {}, set(), []
         return steps
 
-    def _act(self, closed: Callable[[str], bool], now_s: float) -> None:
-        self._use_offers(closed, now_s)
-        if not self._news and 0 <= now_s - self._acted_s < _LOOK_EVERY_S:
+    def _act(self, closed: Callable[[str], bool], monotonic_s: float, now_s: float) -> None:
+        self._use_offers(closed, monotonic_s, now_s)
+        if not self._news and monotonic_s - self._acted_s < _LOOK_EVERY_S:
             return
-        self._news, self._acted_s = False, now_s
+        self._news, self._acted_s = False, monotonic_s
         if self.plan.aim is Aim.REMOVE:
             for agent in self.agents.values():
                 if agent.task is not None and agent.heard and agent.state in (State.LAUNCHING, State.RUNNING):
-                    self._kill_task(agent, now_s)
+                    self._kill_task(agent, monotonic_s)
         if self.on:
             version = self.plan.template.version
             for agent in self.agents.values():
                 agent.judge(version, self.plan.settle_s)
-            self._upgrade(version, closed, now_s)
+            self._upgrade(version, closed, monotonic_s)
 
-    def _use_offers(self, closed: Callable[[str], bool], now_s: float) -> None:
+    def _use_offers(self, closed: Callable[[str], bool], monotonic_s: float, now_s: float) -> None:
         by_agent: dict[str, list[Offer]] = defaultdict(list)
         for offer in self._offers.values():
             by_agent[offer.agent_id].append(offer)
@@ -271,46 +262,52 @@ class Rollout:
         for agent_id, offers in by_agent.items():
             agent, ids = self._agent(agent_id), tuple(each.id for each in offers)
             resources = self.plan.template.part_of(Resources.total(each.resources for each in offers))
-            wait_s = self.waits_s(agent, now_s) if not closed(agent_id) else _LATER_S
+            wait_s = self.waits_s(agent, monotonic_s) if not closed(agent_id) else _LATER_S
             if resources is None:
                 self._calls.append(Decline(ids, _TOO_LITTLE_S))
             elif wait_s > 0:
-                self._look_wanted |= agent.task is None and not self._was_seen(agent, now_s)
+                self._look_wanted |= agent.task is None and not self._was_seen(agent, monotonic_s)
                 self._calls.append(Decline(ids, wait_s))
             else:
-                self._launch(agent, offers[0], ids, resources, now_s)
+                self._launch(agent, offers[0], ids, resources, monotonic_s, now_s)
 
-    def waits_s(self, agent: Agent, now_s: float) -> float:
+    def waits_s(self, agent: Agent, monotonic_s: float) -> float:
         """How long, at least, nothing is to be launched there; 0: now."""
         if agent.task is not None:
             return _LATER_S
         if agent.reported_by_others:
             return _FOREIGN_S
-        if agent.not_before_s > now_s:
-            return max(_SOON_S, agent.not_before_s - now_s)
-        if agent.upgrading or self._was_seen(agent, now_s):
+        if agent.not_before_s > monotonic_s:
+            return max(_SOON_S, agent.not_before_s - monotonic_s)
+        if agent.upgrading or self._was_seen(agent, monotonic_s):
             return 0.0
         return _SOON_S
 
     @staticmethod
-    def _was_seen(agent: Agent, now_s: float) -> bool:
-        return agent.seen is not None and now_s - agent.seen_at_s < _LOOK_HOLDS_S
+    def _was_seen(agent: Agent, monotonic_s: float) -> bool:
+        return agent.seen is not None and monotonic_s - agent.seen_at_s < _LOOK_HOLDS_S
 
     def _launch(
-        self, agent: Agent, offer: Offer, offer_ids: tuple[str, ...], resources: Resources, now_s: float
+        self,
+        agent: Agent,
+        offer: Offer,
+        offer_ids: tuple[str, ...],
+        resources: Resources,
+        monotonic_s: float,
+        now_s: float,
     ) -> None:
         template = self.plan.template
         task = TaskId(template.version, round(now_s * 1000), agent.id)
-        agent.launched(task, now_s)
+        agent.launched(task, monotonic_s)
         self._store(agent, task)
-        self._where.set(str(task), now_s + _LAUNCH_SILENCE_S, pause_s=_LAUNCH_SILENCE_S)
+        self._where.launched(str(task), monotonic_s)
         logger.info("launching an estimator on %s, version %s", agent.hostname, task.version)
         info = template.task_info(str(task), agent.id, offer.agent_url, resources)
         self._calls.append(Accept(offer_ids, (info,), _LATER_S))
 
     # -- upgrades --------------------------------------------------------------------------------
 
-    def _upgrade(self, version: str, closed: Callable[[str], bool], now_s: float) -> None:
+    def _upgrade(self, version: str, closed: Callable[[str], bool], monotonic_s: float) -> None:
         """Ends one that is of another version, unless another agent's estimator is still to come back."""
         outdated = [
             each
@@ -323,17 +320,17 @@ class Rollout:
             and not closed(each.id)
         ]
         missed = [each for each in self.agents.values() if self._to_come(each, version)]
-        self._say_halted(missed if outdated else [], now_s)
-        if outdated and not missed and not self._may_launch_first(now_s):
+        self._say_halted(missed if outdated else [], monotonic_s)
+        if outdated and not missed and not self._may_launch_first(monotonic_s):
             agent = min(outdated, key=lambda each: (each.hostname, each.id))
             logger.info("upgrading the estimator on %s from version %s to %s", agent.hostname, agent.version, version)
             agent.upgrading, agent.slack_expected = True, agent.seen is not None and agent.seen.has_slack
-            self._kill_task(agent, now_s)
+            self._kill_task(agent, monotonic_s)
 
-    def _may_launch_first(self, now_s: float) -> bool:
+    def _may_launch_first(self, monotonic_s: float) -> bool:
         """What was under way before a restart is not stored; without a look nothing is launched."""
         wait_s = min(_LAUNCH_FIRST_S, self.plan.settle_s)
-        return self._first_look_s is None or 0 <= now_s - self._first_look_s < wait_s
+        return self._first_look_s is None or monotonic_s - self._first_look_s < wait_s
 
     def _to_come(self, agent: Agent, version: str) -> bool:
         if agent.foreign:
@@ -343,8 +340,8 @@ class Rollout:
         unsettled = agent.version == version and not agent.settled and agent.state is not State.AWAY
         return unsettled and (agent.task is not None or agent.failures > 0)
 
-    def _say_halted(self, missed: Sequence[Agent], now_s: float) -> None:
-        late = [each for each in missed if each.failures or now_s - (each.ended_s or each.since_s) > _PATIENCE_S]
+    def _say_halted(self, missed: Sequence[Agent], monotonic_s: float) -> None:
+        late = [each for each in missed if each.failures or monotonic_s - (each.ended_s or each.since_s) > _PATIENCE_S]
         self.halted, before = None, self._waited_for
         agent = min(late, key=lambda each: (each.hostname, each.id)) if late else None
         self._waited_for = agent.id if agent is not None else None
@@ -355,20 +352,19 @@ class Rollout:
 
     # -- tasks -----------------------------------------------------------------------------------
 
-    def _kill_task(self, agent: Agent, now_s: float) -> None:
-        agent.enter(State.KILLING, now_s)
+    def _kill_task(self, agent: Agent, monotonic_s: float) -> None:
+        agent.enter(State.KILLING, monotonic_s)
         agent.killed = agent.task
-        self._kill.set(str(agent.task), now_s + _KILL_AGAIN_S, pause_s=_KILL_AGAIN_S)
+        self._kill.set(str(agent.task), monotonic_s + _KILL_AGAIN_S, pause_s=_KILL_AGAIN_S)
         self._calls.append(Kill(str(agent.task), agent.id, GRACE_S))
 
-    def _ask_again(self, now_s: float) -> None:
-        asked = [(str(each), each.agent_id) for each in self._alive(self._where, now_s)]
-        for start in range(0, len(asked), TASKS_A_RECONCILE):
-            self._calls.append(Reconcile(tuple(asked[start : start + TASKS_A_RECONCILE])))
-        self._calls.extend(Kill(str(each), each.agent_id, GRACE_S) for each in self._alive(self._kill, now_s))
+    def _ask_again(self, monotonic_s: float) -> None:
+        asked = [(str(each), each.agent_id) for each in self._alive(self._where, monotonic_s)]
+        self._calls.extend(reconciles(asked))
+        self._calls.extend(Kill(str(each), each.agent_id, GRACE_S) for each in self._alive(self._kill, monotonic_s))
 
-    def _alive(self, reminders: Reminders, now_s: float) -> Iterator[TaskId]:
-        for task_id in reminders.due(now_s):
+    def _alive(self, reminders: Reminders, monotonic_s: float) -> Iterator[TaskId]:
+        for task_id in reminders.due(monotonic_s):
             task = TaskId.parse(task_id)
             agent = self.agents.get(task.agent_id) if task is not None else None
             if task is not None and agent is not None and agent.task == task:

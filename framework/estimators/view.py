@@ -15,22 +15,22 @@ from serenity.wire.messages.api import Estimator
 STATES = (*(each.value for each in State), "failed", "none", "foreign")
 
 
-def estimators(rollout: Rollout, now_s: float) -> dict[str, Estimator]:
-    """By agent id; none where the framework rolls out none, and has none."""
+def estimators(rollout: Rollout, monotonic_s: float, now_s: float) -> dict[str, Estimator]:
+    """By agent id; none where the framework rolls out none, and has none.  `now_s`: since the epoch."""
     return {
-        agent.id: _of_task(rollout, agent) if agent.task is not None else _of_none(rollout, agent, now_s)
+        agent.id: (_of_task if agent.task is not None else _of_none)(rollout, agent, monotonic_s, now_s)
         for agent in rollout.agents.values()
         if rollout.on or agent.task is not None
     }
 
 
-def counts(rollout: Rollout, now_s: float) -> dict[str, int]:
+def counts(rollout: Rollout, monotonic_s: float, now_s: float) -> dict[str, int]:
     """How many agents are in each state; all states, so that a gauge falls to nothing."""
-    found = Counter(each.state for each in estimators(rollout, now_s).values())
+    found = Counter(each.state for each in estimators(rollout, monotonic_s, now_s).values())
     return {state: found[state] for state in STATES} if rollout.agents else {}
 
 
-def _of_task(rollout: Rollout, agent: Agent) -> Estimator:
+def _of_task(rollout: Rollout, agent: Agent, monotonic_s: float, now_s: float) -> Estimator:
     template = rollout.plan.template
     outdated = rollout.on and agent.version != template.version
     why = ""
@@ -45,26 +45,31 @@ def _of_task(rollout: Rollout, agent: Agent) -> Estimator:
         why = "runs again, and its slack is not back yet"
     elif agent.why and not agent.settled:
         why = f"was started again; the last one {_ended(agent)}"
-    return Estimator(state=agent.state.value, version=agent.version, outdated=outdated, since=agent.since_s, why=why)
+    since = _epoch_s(agent.since_s, monotonic_s, now_s)
+    return Estimator(state=agent.state.value, version=agent.version, outdated=outdated, since=since, why=why)
 
 
-def _of_none(rollout: Rollout, agent: Agent, now_s: float) -> Estimator:
+def _of_none(rollout: Rollout, agent: Agent, monotonic_s: float, now_s: float) -> Estimator:
     template, seen = rollout.plan.template, agent.seen
-    pause = format_duration(max(0.0, agent.not_before_s - now_s))
+    pause = format_duration(max(0.0, agent.not_before_s - monotonic_s))
     if agent.reported_by_others:
         return Estimator(state="foreign", why="somebody else reports its slack, and is left alone")
     if agent.foreign:
         return Estimator(state="foreign", why=f"{agent.words}; again in {pause}")
     if agent.why:
-        return Estimator(
-            state="failed", version=agent.version, since=agent.ended_s, why=f"{_ended(agent)}; again in {pause}"
-        )
+        since = _epoch_s(agent.ended_s, monotonic_s, now_s)
+        return Estimator(state="failed", version=agent.version, since=since, why=f"{_ended(agent)}; again in {pause}")
     if seen is not None and not seen.active:
         return Estimator(state="none", why="the agent is not connected to the master")
     if seen is not None and agent.lacks_room(template.cpus, template.mem_mb):
         return Estimator(state="none", why=_too_little(template), remedy=reserve_command(template, agent.id))
     why = "waiting for an offer of what is reserved for it" + (", to be upgraded" if agent.upgrading else "")
     return Estimator(state="none", version=agent.version if agent.upgrading else None, why=why)
+
+
+def _epoch_s(then_s: float | None, monotonic_s: float, now_s: float) -> float | None:
+    """When that was, for people: by the clock as it is set now."""
+    return None if then_s is None else now_s - (monotonic_s - then_s)
 
 
 def _ended(agent: Agent) -> str:

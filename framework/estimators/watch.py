@@ -67,9 +67,9 @@ class Watch:
 
     def _look(self) -> float:
         """Seconds until the next one.  Raises Unreachable, HttpError, StoreError, TimeoutError or KeyError."""
-        asked_at_s, began_s = self._clock.now_s(), self._clock.monotonic_s()
+        asked_at_s = self._clock.monotonic_s()
         agents = MasterReader(self._leading(), access=self._access).agents()
-        took_s = self._clock.monotonic_s() - began_s
+        took_s = self._clock.monotonic_s() - asked_at_s
 
         def tell(core: Core) -> tuple[bool, Sequence[Agent], str | None]:
             rollout = core.rollout

@@ -13,16 +13,11 @@ from serenity.framework.jobs.book import Book
 from serenity.framework.jobs.job import Attempt
 from serenity.framework.mesos.calls import Call, Kill, Reconcile
 from serenity.framework.mesos.reminders import Reminders
+from serenity.framework.mesos.whereabouts import Whereabouts, reconciles
 from serenity.wire.messages.api import AttemptState
 
-TASKS_A_RECONCILE = 1000
 _LONGEST_PAUSE_S = 600.0
-# No news of a launch for this long: ask.
-_LAUNCH_SILENCE_S = 20.0
 _KILL_AGAIN_S = 10.0
-# How long Mesos must keep to an answer that may be mistaken (updates.py).  Agents return to a
-# new master within a minute.
-DOUBT_S = 90.0
 
 
 class Pursuit:
@@ -31,21 +26,19 @@ class Pursuit:
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
         self._all_at_s = 0.0
-        self._where = Reminders(_LONGEST_PAUSE_S)
+        self._where = Whereabouts()
         self._kill = Reminders(_LONGEST_PAUSE_S)
-        self._doubted_since: dict[str, float] = {}
 
     def subscribed(self, now_s: float) -> None:
         """What happened while nobody listened: everything is asked for."""
         self._all_at_s = now_s
 
     def launched(self, task_id: str, now_s: float) -> None:
-        self._where.set(task_id, now_s + _LAUNCH_SILENCE_S, pause_s=_LAUNCH_SILENCE_S)
+        self._where.launched(task_id, now_s)
 
     def found(self, task_id: str) -> None:
         """Mesos has told where the task is, and was believed."""
         self._where.drop(task_id)
-        self._doubted_since.pop(task_id, None)
 
     def ended(self, task_id: str) -> None:
         self.found(task_id)
@@ -57,11 +50,7 @@ class Pursuit:
 
     def believed(self, task_id: str, now_s: float) -> bool:
         """Whether Mesos has given a doubtful answer for long enough; until then it is asked again."""
-        since_s = self._doubted_since.setdefault(task_id, now_s)
-        if now_s - since_s >= DOUBT_S:
-            return True
-        self._where.set(task_id, now_s + DOUBT_S / 4, pause_s=DOUBT_S / 4)
-        return False
+        return self._where.believed(task_id, now_s)
 
     def calls(self, book: Book, now_s: float) -> Iterator[Call]:
         """What is to be asked now."""
@@ -69,15 +58,14 @@ class Pursuit:
             self._all_at_s = now_s + self._every_s
             yield Reconcile()
             for attempt in book.alive():
-                self._where.set(attempt.task_id, now_s, pause_s=_LAUNCH_SILENCE_S)
+                self._where.ask(attempt.task_id, now_s)
                 job = book.job(attempt.job_id)
                 if job is not None and (job.kill_requested or attempt.state is AttemptState.KILLING):
                     # The call may have been lost with the last process or subscription.
                     self._kill.set(attempt.task_id, now_s, pause_s=_KILL_AGAIN_S)
         yield from self._kills(book, now_s)
-        asked = [(each.task_id, each.place.agent_id) for each in self._due(self._where, book, now_s) if each.place]
-        for start in range(0, len(asked), TASKS_A_RECONCILE):
-            yield Reconcile(tuple(asked[start : start + TASKS_A_RECONCILE]))
+        due = self._due(self._where, book, now_s)
+        yield from reconciles([(each.task_id, each.place.agent_id) for each in due if each.place])
 
     def _kills(self, book: Book, now_s: float) -> Iterator[Call]:
         for attempt in self._due(self._kill, book, now_s):

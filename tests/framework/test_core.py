@@ -10,7 +10,7 @@ import pytest
 from serenity.framework.core import UnknownJob
 from serenity.framework.jobs.views import attempt_view
 from serenity.framework.mesos.calls import Accept, Acknowledge, Decline, Kill, Reconcile, Revive, Suppress
-from serenity.framework.mesos.pursuit import DOUBT_S
+from serenity.framework.mesos.whereabouts import DOUBT_S
 from serenity.wire.messages.api import EventType, JobRequest, JobState
 from serenity.wire.messages.corrections import Correction, Outcome
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, Step, TaskResources

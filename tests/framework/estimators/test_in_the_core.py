@@ -11,6 +11,7 @@ from serenity.framework.estimators.agent import AgentSeen
 from serenity.framework.estimators.rollout import Aim, Plan
 from serenity.framework.estimators.task import EstimatorTemplate
 from serenity.framework.mesos.calls import Accept, Acknowledge, Decline, Kill, Suppress
+from serenity.framework.mesos.whereabouts import DOUBT_S
 from serenity.framework.service import Framework
 from serenity.framework.settings import FrameworkSettings
 from tests.framework.life import CONFIG, Life
@@ -29,7 +30,11 @@ def life(tmp_path):
 def begin(life):
     life.subscribe()
     life.clock.advance(2.0)
-    life.core.rollout.looked([AgentSeen("S0", "host-S0", True, False, 0.1, 256.0)], life.clock.now_s())
+    look(life)
+
+
+def look(life):
+    life.core.rollout.looked([AgentSeen("S0", "host-S0", True, False, 0.1, 256.0)], life.clock.monotonic_s())
 
 
 def offer_room(life):
@@ -103,6 +108,51 @@ def test_a_framework_that_mesos_removed_launches_it_anew_when_the_old_one_has_go
     offer_room(life)
     (second,) = launched(life)
     assert second != task
+
+
+def test_a_clock_that_is_set_forward_does_not_end_a_doubt(life):
+    """A second one beside the first, with a provider of the same id, aborts the agent."""
+    offer_room(life)
+    (task,) = launched(life)
+    life.update(task, "TASK_RUNNING")
+    life.reconciled(task, "TASK_UNKNOWN")
+    life.clock.jump(3600.0)
+    life.reconciled(task, "TASK_UNKNOWN")
+    life.clock.advance(2.0)
+    look(life)
+    offer_room(life)
+    assert launched(life) == []
+    life.clock.advance(DOUBT_S)
+    life.reconciled(task, "TASK_UNKNOWN")
+    life.clock.advance(2.0)
+    look(life)
+    offer_room(life)
+    assert len(launched(life)) == 1
+
+
+def test_a_clock_that_is_set_back_puts_no_kill_off(life):
+    offer_room(life)
+    (task,) = launched(life)
+    life.config = replace(CONFIG, estimators=replace(PLAN, aim=Aim.REMOVE))
+    life.restart()
+    begin(life)
+    life.reconciled(task, "TASK_RUNNING")
+    assert [each.task_id for each in life.of_kind(Kill)] == [task]
+    life.clock.jump(-3600.0)
+    life.clock.advance(10.0)
+    life.round()
+    assert [each.task_id for each in life.of_kind(Kill)] == [task]
+
+
+def test_a_clock_that_is_set_back_makes_no_pause_longer(life):
+    offer_room(life)
+    (task,) = launched(life)
+    life.update(task, "TASK_FAILED", message="Command exited with status 1")
+    life.clock.jump(-3600.0)
+    life.clock.advance(10.0)
+    look(life)
+    offer_room(life)
+    assert len(launched(life)) == 1
 
 
 def test_who_leads_no_longer_shows_no_estimators(tmp_path, monkeypatch):
