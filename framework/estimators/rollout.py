@@ -130,6 +130,7 @@ class Rollout:
     def subscribed(self, monotonic_s: float) -> None:
         self._offers.clear()
         self._subscribed_s, self._first_look_s = monotonic_s, None
+        self._where.subscribed()
         for each in self.agents.values():
             if each.task is not None:
                 if not each.heard:

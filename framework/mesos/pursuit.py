@@ -32,6 +32,7 @@ class Pursuit:
     def subscribed(self, now_s: float) -> None:
         """What happened while nobody listened: everything is asked for."""
         self._all_at_s = now_s
+        self._where.subscribed()
 
     def launched(self, task_id: str, now_s: float) -> None:
         self._where.launched(task_id, now_s)

@@ -26,6 +26,10 @@ class Whereabouts(Reminders):
         super().__init__(_LONGEST_PAUSE_S)
         self._doubted_since: dict[str, float] = {}
 
+    def subscribed(self) -> None:
+        """It may be another master, whom agents have yet to return to: every doubt begins anew."""
+        self._doubted_since.clear()
+
     def launched(self, task_id: str, now_s: float) -> None:
         self.ask(task_id, now_s + _LAUNCH_SILENCE_S)
 

@@ -113,6 +113,22 @@ def test_a_doubt_ends_when_the_agent_is_back(life):
     assert life.store.attempts(task.split(".")[0])[0].state == "running"
 
 
+def test_what_one_master_does_not_know_is_doubted_anew_of_the_next(life):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_RUNNING")
+    life.reconciled(task, "TASK_UNKNOWN")
+    life.clock.advance(DOUBT_S / 2)
+    life.subscribe()
+    life.reconciled(task, "TASK_UNKNOWN")
+    life.clock.advance(DOUBT_S / 2)
+    life.reconciled(task, "TASK_UNKNOWN")
+    assert life.store.attempts(task.split(".")[0])[0].state == "running"
+    life.clock.advance(DOUBT_S / 2)
+    life.reconciled(task, "TASK_UNKNOWN")
+    assert life.store.attempts(task.split(".")[0])[0].state == "lost"
+
+
 def test_while_its_agent_is_unreachable_a_job_waits(life):
     life.subscribe()
     task = life.launch()

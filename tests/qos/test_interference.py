@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -436,6 +438,23 @@ def test_containers_that_come_and_go_leave_nothing_and_disturb_nobody():
         assert detector.step(frame) == []
         if number == 300:
             break
+
+
+def test_nothing_grows_with_the_containers_that_have_been():
+    """Every other frame one is replaced, 1,200 in all: none may leave even a hundred bytes, as an entry somewhere."""
+    pipeline, traced = Pipeline.load(), []
+    tracemalloc.start()
+    try:
+        for number, frame in enumerate(frames(9, renew_every=2)):
+            pipeline.step(frame)
+            if number in (600, 3000):
+                gc.collect()
+                traced.append(tracemalloc.get_traced_memory()[0])
+            if number == 3000:
+                break
+    finally:
+        tracemalloc.stop()
+    assert traced[1] - traced[0] < 1200 * 100
 
 
 def test_the_delay_lies_within_four_times_the_bound():
