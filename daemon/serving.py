@@ -74,7 +74,7 @@ class _Handler(WSGIHandler):
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
-        environ[PEER_UID] = _peer_uid(self.socket)
+        environ[PEER_UID] = peer_uid(self.socket)
         return environ
 
     def run_application(self) -> None:
@@ -176,7 +176,8 @@ def _is_served(path: Path) -> bool:
     return True
 
 
-def _peer_uid(sock: Any) -> int | None:
+def peer_uid(sock: Any) -> int | None:
+    """Of whoever has connected; None where that is no Unix socket."""
     if sock.family != socket.AF_UNIX:
         return None
     uid: int = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]

@@ -11,7 +11,6 @@ import logging
 import os
 import queue
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Protocol
 import msgspec
 
 from serenity.daemon.lock import FileLock
+from serenity.daemon.serving import peer_uid
 from serenity.estimator.valve import LeaseError
 from serenity.wire.messages import node
 
@@ -32,7 +32,6 @@ _HELLO_TIMEOUT_S = 10.0
 _ACCEPT_AGAIN_S = 0.2
 # An executor says one at each tick for each contention; what is beyond would only crowd out samples.
 _ACCUSATIONS_A_SECOND = 8
-_UCRED = struct.Struct("3i")  # pid, uid, gid of a socket's peer.
 
 
 class Node(Protocol):
@@ -209,10 +208,10 @@ class NodeServer:
 
 def _trusted(accepted: socket.socket) -> bool:
     """Who may have tasks stopped is root, or who runs the estimator.  The modes of files say so too; folders move."""
-    _, uid, _ = _UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    uid = peer_uid(accepted)
     if uid in (0, os.geteuid()):
         return True
-    logger.warning("user %d came to the node's socket, which is not theirs", uid)
+    logger.warning("user %s came to the node's socket, which is not theirs", uid)
     return False
 
 

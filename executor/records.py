@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from serenity.executor.guarding.actions import Decision
-from serenity.executor.guarding.evidence import detector_of, protected_of, selection_of, signal_of, window_of
+from serenity.executor.guarding.wire_finding import detector_of, protected_of, selection_of, signal_of, window_of
 from serenity.executor.tasks.task import Task
 from serenity.wire.messages import kill_record
 from serenity.wire.messages.kill_record import KillRecord, Step

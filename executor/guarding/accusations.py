@@ -11,18 +11,22 @@ container's id is the lesser counts, on both sides.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from serenity.daemon.clock import Clock
-from serenity.executor.guarding.evidence import detector_of, protected_of, selection_of, signal_of, window_of
-from serenity.qos.contention import CAUSES, Cause, Contention, Evidence, Finding, Suspect
-from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container
+from serenity.executor.guarding.wire_finding import (
+    detector_of,
+    finding_of,
+    protected_of,
+    selection_of,
+    signal_of,
+    window_of,
+)
+from serenity.qos.contention import CAUSES, Finding
+from serenity.qos.frame import Container
 from serenity.wire.messages import node
-from serenity.wire.messages.kill_record import Candidate
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +80,7 @@ class Accusations:
             logger.warning("%s accuses %s of %r, which this version does not know", message.by, accuse.task_id, accuse)
             return
         until_s = self._clock.monotonic_s() + min(_LONGEST_TTL_S, max(0.0, accuse.ttl_s))
-        told = _Told(message.by, accuse.task_id, _finding(accuse), until_s)
+        told = _Told(message.by, accuse.task_id, finding_of(accuse), until_s)
         with self._lock:
             self._told.pop((accuse.protected_id, message.by), None)
             self._told[accuse.protected_id, message.by] = told
@@ -117,50 +121,3 @@ class Accusations:
 
 def _accuses_one_of(finding: Finding, ours: Collection[str]) -> bool:
     return bool(finding.suspects) and finding.suspects[0].container.id in ours
-
-
-def _finding(accuse: node.Accuse) -> Finding:
-    """As our own pipeline would have made it; the accused is the top suspect, whatever the ranking says."""
-    who = accuse.protected
-    signal, window = accuse.signal, accuse.window
-    evidence = Evidence(
-        signal=signal.name,
-        unit=signal.unit,
-        observed=_number(signal.observed),
-        baseline=_number(signal.baseline),
-        deviation=_number(signal.deviation),
-        threshold=_number(signal.threshold),
-        window_start=window.start,
-        window_end=window.end,
-        samples=window.samples,
-        missing=window.missing,
-    )
-    protected = Container(
-        accuse.protected_id,
-        PRODUCTION,
-        who.job or who.task,
-        math.nan,
-        math.nan,
-        who.framework,
-        who.executor,
-        who.task,
-        who.container,
-    )
-    candidates = sorted(accuse.selection.candidates, key=lambda each: each.task != accuse.task_id)
-    parameters = {name: value for name, value in accuse.detector.parameters.items() if value is not None}
-    return Finding(
-        # `received` has looked that the cause is one that we know.
-        Contention(cast(Cause, accuse.cause), protected, accuse.severity, evidence, accuse.detector.name, parameters),
-        accuse.selection.strategy,
-        tuple(map(_suspect, candidates)),
-    )
-
-
-def _suspect(candidate: Candidate) -> Suspect:
-    parts = {name: _number(value) for name, value in candidate.parts.items()}
-    row = Container(candidate.task, BEST_EFFORT, "", math.nan, math.nan, task=candidate.task)
-    return Suspect(row, _number(candidate.score), parts)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

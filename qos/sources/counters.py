@@ -13,6 +13,7 @@ import numpy.typing as npt
 from serenity.daemon.clock import Clock
 from serenity.qos.frame import PRODUCTION, Floats
 from serenity.qos.sources.cgroups import V2
+from serenity.qos.sources.cpu_list import parse_cpus
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import FileBudget
 from serenity.qos.sources.perf_encoding import Encoder, Encoding, encoder
@@ -252,15 +253,6 @@ def scaled(grown: Floats) -> Floats | None:
     seen = enabled.sum() / enabled[ran].sum()
     found: Floats = (counts[ran] * (seen * enabled[ran] / running[ran])[:, None]).sum(axis=0)
     return found
-
-
-def parse_cpus(text: str) -> list[int]:
-    """A list of CPUs as the kernel writes it: ``0-3,8``."""
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        cpus += range(int(first), int(last or first) + 1)
-    return cpus
 
 
 def _explained(error: OSError, folder: Path) -> str:

@@ -160,7 +160,7 @@ def test_what_a_task_leaves_behind_ends_with_it(executor, agent, marker):
     agent.launch("t1", "sh", "-c", f"{ESCAPE.format(marker=marker)} sleep 0.3; exit 7")
     failed = agent.wait_for("t1", "TASK_FAILED")
     assert failed["message"] == "exited with 7"
-    assert executor.processes_of(marker) == []
+    eventually(lambda: executor.processes_of(marker) == [], "what was sent SIGKILL has ended")
 
 
 def test_a_stopped_task_can_be_killed(executor, agent):

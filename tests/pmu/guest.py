@@ -20,7 +20,8 @@ from task_cgroups import task_cgroups
 
 from serenity.daemon.clock import SystemClock
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
-from serenity.qos.sources.counters import Counters, parse_cpus
+from serenity.qos.sources.counters import Counters
+from serenity.qos.sources.cpu_list import parse_cpus
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import FileBudget
 from serenity.qos.sources.perf_encoding import generic

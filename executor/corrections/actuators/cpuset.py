@@ -9,6 +9,7 @@ from serenity.executor.corrections.actuators import ActuatorError, Allowance, Re
 from serenity.executor.corrections.actuators.knobs_of_tasks import KnobsOfTasks
 from serenity.executor.corrections.kernel_files import Knob
 from serenity.executor.corrections.originals import Originals
+from serenity.qos.sources.cpu_list import parse_cpus
 
 _SIBLINGS = "devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
@@ -54,22 +55,13 @@ class Cpuset(KnobsOfTasks):
         super().undo(target)
 
     def _effective(self, folder: Path, v2: bool) -> list[int]:
-        return parsed(self._kernel.read(folder / ("cpuset.cpus.effective" if v2 else "cpuset.effective_cpus")))
+        return parse_cpus(self._kernel.read(folder / ("cpuset.cpus.effective" if v2 else "cpuset.effective_cpus")))
 
     def _by_core(self, cpus: Iterable[int]) -> list[int]:
         def core(cpu: int) -> tuple[int, int]:
-            return min(parsed(self._kernel.read(self._sys / _SIBLINGS.format(cpu)))), cpu
+            return min(parse_cpus(self._kernel.read(self._sys / _SIBLINGS.format(cpu)))), cpu
 
         return sorted(cpus, key=core)
-
-
-def parsed(text: str) -> list[int]:
-    """A list of CPUs as the kernel writes it: ``0-2,5``.  Raises ValueError."""
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        cpus += range(int(first), int(last or first) + 1)
-    return cpus
 
 
 def written(cpus: Iterable[int]) -> str:

@@ -11,11 +11,12 @@ import pytest
 
 from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
 from serenity.executor.corrections.actuators.cpu_quota import CpuQuota
-from serenity.executor.corrections.actuators.cpuset import Cpuset, parsed, written
+from serenity.executor.corrections.actuators.cpuset import Cpuset, written
 from serenity.executor.corrections.actuators.duty_cycle import DutyCycle
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.originals import Originals
 from serenity.executor.tasks.cgroups import OwnedCgroup
+from serenity.qos.sources.cpu_list import parse_cpus
 from tests.executor.actuators.conftest import cores_used, states
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, cgroup_v2
 from tests.polling import eventually
@@ -135,7 +136,7 @@ class TestCpuset:
 
     @pytest.mark.parametrize("text", ["0", "0-3", "0,2", "0-1,4-6,9"])
     def test_lists_of_cpus_are_spelled_as_the_kernel_does(self, text):
-        assert written(parsed(f"{text}\n")) == text
+        assert written(parse_cpus(f"{text}\n")) == text
 
 
 class TestDutyCycle:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from serenity.daemon.clock import ManualClock
-from serenity.qos.sources.counters import Counters, parse_cpus, scaled
+from serenity.qos.sources.counters import Counters, scaled
+from serenity.qos.sources.cpu_list import parse_cpus
 from serenity.qos.sources.draft import Faults
 from serenity.qos.sources.files import FileBudget
 from serenity.qos.sources.perf_encoding import GENERIC, Encoding, generic
