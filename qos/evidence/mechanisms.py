@@ -23,36 +23,45 @@ SLOWDOWNS = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class Size:
     """A signal moves by `mean` ± `spread` (standard deviation) times what the slowdown alone would be.
 
     For a ratio that is log(1 + h); for a share of time, which grows by h itself,
     log((base + h) / base).
     """
 
-    signal: int
     mean: float
     spread: float
-    chance: float = 1.0  # That it moves at all.
+    chance: float = 1.0
+
+
+class Response:
+    """A signal moves by one of some sizes, or, as far as their chances leave it, not at all."""
+
+    def __init__(self, signal: int, *sizes: Size) -> None:
+        self.signal = signal
+        self.sizes = sizes
+        self.still = 1.0 - sum(each.chance for each in sizes)
 
 
 # CPI is the slowdown itself, and spreads by half an octave of the bank.
-_SLOWS = Response(signals.CPI, 1.0, 0.25)
+_SLOWS = Response(signals.CPI, Size(1.0, 0.25))
 # Misses are a part of CPI, so they grow at least as much as what they cause.
-_MISSES = Response(signals.MPKI, 2.0, 1.0)
+_MISSES = Response(signals.MPKI, Size(2.0, 1.0))
 # Bandwidth makes each miss dearer; where prefetches come too late, some more of them.
-_SOME_MISSES = Response(signals.MPKI, 0.5, 0.5, chance=0.5)
-# How much it hurts to lose half of a cache is each program's own, and what is taken may be won back at once.
-_EVICTED = Response(signals.LLC, 2.0, 1.5, chance=0.8)
-_WAITS = Response(signals.DELAY, 1.0, 0.4)
-_WAITS_IO = Response(signals.PSI_IO, 1.0, 0.4)
-_WAITS_MEMORY = Response(signals.PSI_MEMORY, 1.0, 0.4)
+_SOME_MISSES = Response(signals.MPKI, Size(0.5, 0.5, 0.8))
+# Whoever needs what it has in the cache slows down as it loses it.  But how much that hurts is each program's own, and
+# what is taken may be won back at once.
+_EVICTED = Response(signals.LLC, Size(1.0, 0.5, 0.6), Size(2.0, 2.0, 0.3))
+_WAITS = Response(signals.DELAY, Size(1.0, 0.4))
+_WAITS_IO = Response(signals.PSI_IO, Size(1.0, 0.4))
+_WAITS_MEMORY = Response(signals.PSI_MEMORY, Size(1.0, 0.4))
 # Latency is the time of service and queueing: in proportion, some more or less.
-_SUFFERS = Response(signals.SLI, 1.0, 0.5)
+_SUFFERS = Response(signals.SLI, Size(1.0, 0.5))
 # But what is asked for is answered, if later, until there is no time left; and most of a latency may be others'.
-_MAY_SUFFER = Response(signals.SLI, 1.0, 0.5, chance=0.8)
+_MAY_SUFFER = Response(signals.SLI, Size(1.0, 0.5, 0.8))
 # Who takes cache or bandwidth computes as well: now and then there is waiting for CPU beside it, much or little.
-_MAY_WAIT = Response(signals.DELAY, 1.0, 1.0, chance=0.1)
+_MAY_WAIT = Response(signals.DELAY, Size(1.0, 1.0, 0.1))
 RESPONSES = (
     _SLOWS,
     _MISSES,
@@ -65,13 +74,16 @@ RESPONSES = (
     _MAY_SUFFER,
     _MAY_WAIT,
 )
-_SIGNAL = np.array([each.signal for each in RESPONSES])
-_MEAN, _SPREAD = (
-    np.array(each)[:, None, None, None] for each in zip(*((r.mean, r.spread) for r in RESPONSES), strict=True)
+# All sizes of all responses in one array, so that they are judged at once; and where each response's begin.
+_SIGNAL = np.array([each.signal for each in RESPONSES for _ in each.sizes])
+_MEAN, _SPREAD, _CHANCE = (
+    np.array(each)[:, None, None, None]
+    for each in zip(*((size.mean, size.spread, size.chance) for each in RESPONSES for size in each.sizes), strict=True)
 )
+_FIRST = np.cumsum([0, *(len(each.sizes) for each in RESPONSES[:-1])])
 _WAIT = signals.WAITS[_SIGNAL][:, None, None, None]
-_MAY = np.array([place for place, each in enumerate(RESPONSES) if each.chance < 1.0])
-_CHANCE = np.array([RESPONSES[place].chance for place in _MAY])[:, None, None, None]
+_MAY = np.array([place for place, each in enumerate(RESPONSES) if each.still > 0.0])
+_STILL = np.array([RESPONSES[place].still for place in _MAY])[:, None, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +179,10 @@ def _responses(seen: Shifts) -> Floats:
     # What has become better, or worse by less than is looked for, is judged by noise alone.
     spread = np.where(delta > expected[:, :1], _SPREAD * size, 0.0)
     with_harm = _log_t(delta - expected, variance + spread * spread, tails)
-    ratio: Floats = with_harm - _log_t(delta, variance, tails)
-    ratio[_MAY] = np.logaddexp(np.log1p(-_CHANCE), np.log(_CHANCE) + ratio[_MAY])
-    return ratio
+    ratio = np.log(_CHANCE) + with_harm - _log_t(delta, variance, tails)
+    each: Floats = np.logaddexp.reduceat(ratio, _FIRST, axis=0)
+    each[_MAY] = np.logaddexp(each[_MAY], np.log(_STILL))
+    return each
 
 
 def _log_t(distance: Floats, variance: Floats, freedom: Floats) -> Floats:

@@ -24,6 +24,16 @@ def ar1(luck, n, rows, phi, sigma):
     return x
 
 
+def test_however_long_a_gap_no_size_becomes_negative():
+    luck, noise = np.random.default_rng(1), Noise(1, 300.0, 30.0)
+    noise.move(np.full(40, -1))
+    for k in range(2000):
+        gap_s = 1000.0 if k in (500, 1000) else 1.0
+        noise.learn(luck.normal(0.0, 1.0, (1, 40)), gap_s, np.zeros(40, dtype=bool), np.zeros((1, 40)))
+    assert (noise.inflation > 0.1).all() and (noise.inflation < 10.0).all()
+    assert (noise.wander > 0.0).all() and (noise.wander < 10.0).all()
+
+
 @pytest.mark.parametrize("phi", [0.0, 0.4, 0.65])
 def test_noise_learns_autocorrelation_and_size_across_a_jump(phi):
     x = ar1(np.random.default_rng(1), 1500, 40, phi, 0.02)
