@@ -94,8 +94,8 @@ class CpiOutlier:
 
     def relearn(self, protected_id: str) -> None:
         self._outliers.pop(protected_id, None)
-        if protected_id in self._rows.ids:
-            self._sums[:, self._rows.ids.index(protected_id)] = 0.0
+        if protected_id in self._rows.places:
+            self._sums[:, self._rows.places[protected_id]] = 0.0
 
     def step(self, frame: Frame) -> list[Contention]:
         places = self._rows.moves(frame.ids)
@@ -113,7 +113,7 @@ class CpiOutlier:
         holding = self._holding(frame.t)
         if not holding or frame.production.all():
             return []
-        rows = sorted(self._rows.ids.index(name) for name in holding)
+        rows = sorted(self._rows.places[name] for name in holding)
         return [self._contention(frame.containers[row], self._outliers[self._rows.ids[row]]) for row in rows]
 
     def _holding(self, t: float) -> list[str]:

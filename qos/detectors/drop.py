@@ -89,8 +89,8 @@ class Drop:
 
     def relearn(self, protected_id: str) -> None:
         self._cases.pop(protected_id, None)
-        if protected_id in self._rows.ids:
-            row = self._rows.ids.index(protected_id)
+        row = self._rows.places.get(protected_id)
+        if row is not None:
             self._signal.forget(row)
             self._granted.forget(row)
             self._begun[row] = self._last_t
@@ -142,10 +142,9 @@ class Drop:
         for each in (self._signal, self._granted, self._recent):
             each.move(places)
         self._begun = moved(self._begun, places, self._last_t)
-        at = {name: row for row, name in enumerate(self._rows.ids)}
-        self._cases = {name: case for name, case in self._cases.items() if name in at}
+        self._cases = {name: case for name, case in self._cases.items() if name in self._rows.places}
         for name, case in self._cases.items():
-            case.row = at[name]
+            case.row = self._rows.places[name]
 
     def _open_cases(self, t: float, signal: Floats) -> None:
         """Only who may vote now, or did a moment ago, is looked at closely."""
