@@ -8,7 +8,8 @@ from pathlib import Path
 
 
 def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """/var/lib/serenity as root, else the user's own: never below a folder that everybody may write to."""
-    if os.geteuid() == 0:
+    """/var/lib/serenity as root or without a home, else the user's own: never where everybody may write."""
+    own = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if os.geteuid() == 0 or own.startswith("~"):
         return Path("/var/lib/serenity")
-    return Path(environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "serenity"
+    return Path(own) / "serenity"

@@ -13,6 +13,8 @@ def test_root_s_is_the_system_s_and_a_user_s_its_own(monkeypatch: pytest.MonkeyP
     assert default_state_dir({"XDG_STATE_HOME": "/x"}) == Path("/var/lib/serenity")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert default_state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/serenity")
-    monkeypatch.delenv("HOME", raising=False)  # As a service's environment may be: no folder that others can write to.
-    assert default_state_dir({}) == Path("~/.local/state/serenity").expanduser()
-    assert not default_state_dir({}).is_relative_to("/tmp")
+    monkeypatch.setenv("HOME", "/home/a")
+    assert default_state_dir({}) == Path("/home/a/.local/state/serenity")
+    monkeypatch.delenv("HOME")  # As a service's environment may be,
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # and nobody in the list of users.
+    assert default_state_dir({}) == Path("/var/lib/serenity")
