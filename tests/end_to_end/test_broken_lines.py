@@ -93,7 +93,7 @@ def test_an_update_whose_answer_is_lost_is_heard_once(running: Running, tmp_path
     # After the last test's cut the offer that was used may have been withdrawn.
     assert [(each["reason"], each["retry"]["charged"]) for each in refused] in ([], [("LAUNCH_REFUSED", False)])
     assert attempt["message"] == "exited with 5"
-    assert running.history(job)[attempt["task_id"]] == ["launching", "running", "failed"]
+    assert running.history(job)[f"{job}.0.{len(refused) + 1}"] == ["launching", "running", "failed"]
 
 
 def test_without_the_provider_s_line_there_is_no_slack_and_with_it_no_more_than_before(
