@@ -44,6 +44,7 @@ class Response:
         self.still = 1.0 - sum(each.chance for each in sizes)
 
 
+# Chances are judgements, not measurements: usual, or now and then.  To be wrong by half of one costs ln 2 of evidence.
 # CPI is the slowdown itself, and spreads by half an octave of the bank.
 _SLOWS = Response(signals.CPI, Size(1.0, 0.25))
 # Misses are a part of CPI, so they grow at least as much as what they cause.
