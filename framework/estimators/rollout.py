@@ -48,7 +48,6 @@ _LISTEN_FIRST_S = 1.0
 # Nor is any upgraded before all that are missing had time to be launched: one may be, in the middle of its upgrade.
 _LAUNCH_FIRST_S = 30.0
 _KILL_AGAIN_S = 10.0
-_LONGEST_PAUSE_S = 600.0
 # An estimator that is not back by then is said to be missed.
 _PATIENCE_S = 300.0
 # These ends are nobody's fault, and the next offer may do.
@@ -100,7 +99,7 @@ class Rollout:
         self._news = True
         self._acted_s = 0.0
         self._where = Whereabouts()
-        self._kill = Reminders(_LONGEST_PAUSE_S)  # By task id.
+        self._kill = Reminders()  # By task id.
         for each in deployed:
             task = TaskId.parse(each.task_id)
             if task is not None:

@@ -16,7 +16,6 @@ from serenity.framework.mesos.reminders import Reminders
 from serenity.framework.mesos.whereabouts import Whereabouts, reconciles
 from serenity.wire.messages.api import AttemptState
 
-_LONGEST_PAUSE_S = 600.0
 _KILL_AGAIN_S = 10.0
 
 
@@ -27,7 +26,7 @@ class Pursuit:
         self._every_s = every_s
         self._all_at_s = 0.0
         self._where = Whereabouts()
-        self._kill = Reminders(_LONGEST_PAUSE_S)
+        self._kill = Reminders()
 
     def subscribed(self, now_s: float) -> None:
         """What happened while nobody listened: everything is asked for."""

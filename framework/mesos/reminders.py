@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+_LONGEST_S = 600.0
+
 
 class Reminders:
     """Keys with a time each; a key that came due comes again after twice the pause."""
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, longest_s: float = _LONGEST_S) -> None:
         self._longest_s = longest_s
         self._next: dict[str, tuple[float, float]] = {}  # When, and the pause after it.
         self._heap: list[tuple[float, str]] = []

@@ -8,7 +8,6 @@ from serenity.framework.mesos.calls import Reconcile
 from serenity.framework.mesos.reminders import Reminders
 
 _TASKS_A_RECONCILE = 1000
-_LONGEST_PAUSE_S = 600.0
 # No news of a launch for this long: ask.
 _LAUNCH_SILENCE_S = 20.0
 # How long Mesos must keep to an answer that may be mistaken (updates.py).  Agents return to a
@@ -23,7 +22,7 @@ class Whereabouts(Reminders):
     """
 
     def __init__(self) -> None:
-        super().__init__(_LONGEST_PAUSE_S)
+        super().__init__()
         self._doubted_since: dict[str, float] = {}
 
     def subscribed(self) -> None:
