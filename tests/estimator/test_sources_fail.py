@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
+import subprocess
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,14 @@ class Node:
         return self._pipeline.step(self.sampler.sample(self._ticks.now_s()))
 
 
+@pytest.fixture(scope="module")
+def process() -> Iterator[int]:
+    """One that uses no CPU: the clock here is the test's own, so any CPU time is of a moment that has no length."""
+    with subprocess.Popen(["sleep", "infinity"]) as sleeping:
+        yield sleeping.pid
+        sleeping.kill()
+
+
 @pytest.fixture(autouse=True)
 def no_resctrl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """That of the machine is not for tests to make groups in."""
@@ -99,9 +107,9 @@ def run(node: Node, seconds: int) -> Slack:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_that_fails_never_raises_the_slack(
-    node: Node, monkeypatch: pytest.MonkeyPatch, source: type[Any]
+    node: Node, process: int, monkeypatch: pytest.MonkeyPatch, source: type[Any]
 ) -> None:
-    node.containers = (container("web", os.getpid()),)
+    node.containers = (container("web", process),)
     well = run(node, 15)
     assert well.fresh and well.mem_bytes > 0
 
@@ -128,10 +136,10 @@ def test_a_source_that_fails_never_raises_the_slack(
 @pytest.mark.parametrize("interval_s", [0.1, 1.0, 2.0, 10.0, 60.0])
 @pytest.mark.parametrize("requests", [1, 2])
 def test_the_agents_word_is_fresh_at_every_tick_however_rare_these_are(
-    tmp_path: Path, interval_s: float, requests: int
+    tmp_path: Path, process: int, interval_s: float, requests: int
 ) -> None:
     node = Node(tmp_path, interval_s, requests)
-    node.containers = (container("web", os.getpid()),)
+    node.containers = (container("web", process),)
     node.look_takes_s = 0.015
     found = [node.step() for _ in range(12)]
     elapsed_s = node.clock.monotonic_s()
@@ -143,20 +151,20 @@ def test_the_agents_word_is_fresh_at_every_tick_however_rare_these_are(
 
 
 @pytest.mark.parametrize("by_s", [3600.0, -3600.0])
-def test_a_clock_that_is_set_changes_no_slack(node: Node, by_s: float) -> None:
-    node.containers = (container("web", os.getpid()),)
+def test_a_clock_that_is_set_changes_no_slack(node: Node, process: int, by_s: float) -> None:
+    node.containers = (container("web", process),)
     before = run(node, 15)
     node.clock.jump(by_s)
     after = run(node, 15)
     assert after.fresh and after.mem_bytes == pytest.approx(before.mem_bytes, abs=MIB) and after.mem_bytes > 0
 
 
-def test_ten_thousand_containers_come_and_go_and_leave_nothing(node: Node) -> None:
+def test_ten_thousand_containers_come_and_go_and_leave_nothing(node: Node, process: int) -> None:
     names = map("container-{}".format, itertools.count())
     alive: list[int] = []
     for at in range(100):
         # One of them with a process, the others still being launched.
-        node.containers = tuple(container(next(names), None if i else os.getpid()) for i in range(100))
+        node.containers = tuple(container(next(names), None if i else process) for i in range(100))
         node.step()
         if at in (30, 99):
             node.containers = ()
