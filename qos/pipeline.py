@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 from serenity.daemon.settings import SettingsError, load_toml
 from serenity.qos.contention import Contention, Finding
 from serenity.qos.detectors import DETECTORS, ComparesJobs, Detector, LooksAtPressure
-from serenity.qos.evidence.pressure import Pressure
-from serenity.qos.filters import FILTERS, Filter
+from serenity.qos.filters import FILTERS, Filter, KeepsBestEffort
 from serenity.qos.frame import COLUMNS, Frame
-from serenity.qos.stages import Kind, PipelineError, build
+from serenity.qos.stages import Kind, PipelineError, ReadsColumns, build
 from serenity.qos.steady_time import SteadyTime
-from serenity.qos.strategies import STRATEGIES, Strategy
+from serenity.qos.strategies import STRATEGIES, RanksByPressure, Strategy
 from serenity.wire.messages.statistics import Cpi
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
@@ -69,11 +68,10 @@ class Pipeline:
         self._strategy = strategy
         self._steady = SteadyTime()
         # One is enough for who finds and who ranks, where no filter shows the one what the other does not see.
-        pressure = getattr(strategy, "pressure", None)
-        if isinstance(pressure, Pressure) and all(getattr(each, "keeps_best_effort", False) for each in filters):
+        if isinstance(strategy, RanksByPressure) and all(isinstance(each, KeepsBestEffort) for each in filters):
             for detector in detectors:
                 if isinstance(detector, LooksAtPressure):
-                    detector.share(pressure)
+                    detector.share(strategy.pressure)
 
     @classmethod
     def load(cls, path: Path = DEFAULT_FILE) -> Pipeline:
@@ -103,8 +101,8 @@ class Pipeline:
     @property
     def reads(self) -> frozenset[str]:
         """The columns that its stages look at; all of them where a stage does not say which."""
-        each = (getattr(stage, "reads", COLUMNS) for stage in (*self._filters, *self._detectors, self._strategy))
-        return frozenset().union(*each)
+        every = (*self._filters, *self._detectors, self._strategy)
+        return frozenset().union(*(each.reads if isinstance(each, ReadsColumns) else COLUMNS for each in every))
 
     def step(self, frame: Frame) -> list[Finding]:
         """The contentions that hold at this frame, at most one a protected container, with their suspects.

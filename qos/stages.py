@@ -12,7 +12,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -45,6 +45,13 @@ def parameter(default: Any, unit: str, meaning: str, *, column: bool = False) ->
 @dataclass(frozen=True)
 class NoParameters:
     """For a stage that has none."""
+
+
+@runtime_checkable
+class ReadsColumns(Protocol):
+    """A stage that says which columns it looks at.  Of any other all are filled."""
+
+    reads: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ from serenity.executor.guarding.actions import (
 )
 from serenity.executor.guarding.evictions import EVICT, Budget, Pending
 from serenity.executor.guarding.ladder import Held, Rung, cores_at, highest_rung
-from serenity.executor.guarding.suspects import Seen, Verdict, judge
+from serenity.executor.guarding.suspects import Seen, Verdict, has_just_ended, judge
 from serenity.qos.contention import Finding
 from serenity.wire.messages.kill_record import Step
 
@@ -142,9 +142,9 @@ class Guard:
         if not there:
             return actions
         if there[0] not in tasks:
-            other = next(each.container for each in finding.suspects if each.container.id == there[0])
-            just_ended = bool(self._container) and other.container == self._container
-            return actions if just_ended else [*actions, Accuse(other, finding)]
+            other = next(each for each in finding.suspects if each.container.id == there[0])
+            ended = has_just_ended(other, self._container)
+            return actions if ended else [*actions, Accuse(other.container, finding)]
         if tasks[there[0]].being_ended or highest_rung(self._parameters.policy, "memory") < Rung.EVICTED:
             return actions
         return actions + self._evict(finding, there[0], self._seen({}, tasks, {}), self._outcomes_of_room)

@@ -57,9 +57,7 @@ def judge(finding: Finding, seen: Seen, gone: Collection[str], held: Collection[
         return Verdict()
     top = running[0]
     if top.container.id not in seen.tasks:
-        # Of our own container, and not among our tasks: it has just ended, and the next frame will tell.
-        just_ended = bool(seen.container) and top.container.container == seen.container
-        return Verdict(foreign=None if just_ended or not _suspicious(top, seen) else top)
+        return Verdict(foreign=None if has_just_ended(top, seen.container) or not _suspicious(top, seen) else top)
     ours = [each for each in running if each.container.id in seen.tasks and _suspicious(each, seen)]
     if memory:
         return Verdict(tuple(ours))
@@ -72,6 +70,11 @@ def judge(finding: Finding, seen: Seen, gone: Collection[str], held: Collection[
             and (each.container.id in held or not seen.use.get(each.container.id, math.nan) < spares)
         )
     )
+
+
+def has_just_ended(suspect: Suspect, own_container: str) -> bool:
+    """One that is none of our tasks, though in our container: the next frame will tell."""
+    return bool(own_container) and suspect.container.container == own_container
 
 
 def by_overrun(suspects: Iterable[Suspect], rss_bytes: Mapping[str, float]) -> list[Suspect]:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections import deque
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from serenity.qos.evidence.shifts import LEAST_BEFORE, Ints, Past, Shifts, shift
 from serenity.qos.evidence.stalls import Stalls
 from serenity.qos.frame import Bools, Container, Floats, Frame
 from serenity.qos.rows import Ring, Rows, moved
+from serenity.qos.sampling import Sampling
 from serenity.qos.stages import parameter
 
 _COUNT = len(signals.SIGNALS)
@@ -127,7 +126,7 @@ class Interference:
         self._able = np.zeros(len(MECHANISMS))
         self._episodes: dict[str, Episode] = {}
         self._over: dict[str, Episode] = {}  # Those that recovered a moment ago, while there is no other baseline.
-        self._intervals: deque[float] = deque(maxlen=15)
+        self._sampling = Sampling()
         self._last_t = math.nan
 
     def share(self, pressure: Pressure) -> None:
@@ -142,9 +141,8 @@ class Interference:
     def step(self, frame: Frame) -> list[Contention]:
         dt_s = frame.t - self._last_t
         self._last_t = frame.t
-        if dt_s > 0:
-            self._intervals.append(dt_s)
-        interval_s = statistics.median(self._intervals) if self._intervals else 1.0
+        self._sampling.observe(frame.t)
+        interval_s = self._sampling.interval_s
         dt_s = min(dt_s, _GAP * interval_s) if dt_s > 0 else interval_s
         if frame.containers is not self._containers:
             self._follow(frame)

@@ -6,7 +6,7 @@ Those that Serenity had (2016) have its names: docs/qos.md says what is differen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from serenity.qos.filters.cpu_granted import CpuGranted, CpuGrantedParameters
 from serenity.qos.filters.cumulative import Cumulative, CumulativeParameters
@@ -24,6 +24,13 @@ from serenity.qos.stages import Kind, NoParameters
 class Filter(Protocol):
     def step(self, frame: Frame) -> Frame:
         """The frame as the next stage sees it.  What it remembers of a container dies with the container."""
+
+
+@runtime_checkable
+class KeepsBestEffort(Protocol):
+    """A filter that drops no best-effort row and changes none of its columns."""
+
+    keeps_best_effort: bool
 
 
 FILTERS: Mapping[str, Kind[Filter]] = {

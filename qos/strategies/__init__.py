@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from serenity.qos.contention import Contention, Suspect
+from serenity.qos.evidence.pressure import Pressure
 from serenity.qos.frame import Frame
 from serenity.qos.stages import Kind, NoParameters
 from serenity.qos.strategies.by_use import (
@@ -31,6 +32,13 @@ class Strategy(Protocol):
 
     def absolve(self, protected_id: str) -> None:
         """Best-effort, as it turned out, was not the cause of what that container suffered from."""
+
+
+@runtime_checkable
+class RanksByPressure(Protocol):
+    """A strategy that looks at what best-effort presses on, and shares it with detectors that do."""
+
+    pressure: Pressure
 
 
 STRATEGIES: Mapping[str, Kind[Strategy]] = {

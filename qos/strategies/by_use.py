@@ -10,6 +10,7 @@ import numpy as np
 from serenity.qos.contention import Contention, Suspect
 from serenity.qos.frame import Floats, Frame
 from serenity.qos.stages import NoParameters, parameter
+from serenity.qos.strategies.ages import Ages
 
 
 class Seniority:
@@ -22,17 +23,15 @@ class Seniority:
     name = "seniority"
 
     def __init__(self, parameters: NoParameters = NoParameters()) -> None:  # noqa: B008 - it has no state
-        self._first_seen: dict[str, float] = {}
+        self._ages = Ages()
 
     def observe(self, frame: Frame) -> None:
-        self._first_seen = {name: self._first_seen.get(name, frame.t) for name in frame.ids}
+        self._ages.observe(frame)
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
         rows = [each for each, production in zip(frame.containers, frame.production, strict=True) if not production]
-        ages = [frame.t - self._first_seen.get(each.id, frame.t) for each in rows]
-        return sorted(
-            (Suspect(each, 1.0 / (1.0 + age)) for each, age in zip(rows, ages, strict=True)), key=lambda s: -s.score
-        )
+        suspects = (Suspect(each, 1.0 / (1.0 + self._ages.age_s(each.id))) for each in rows)
+        return sorted(suspects, key=lambda s: -s.score)
 
     def absolve(self, protected_id: str) -> None:
         """It remembers nothing of anybody's guilt."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from serenity.qos.evidence.mechanisms import MECHANISMS
 from serenity.qos.evidence.pressure import Pressure
 from serenity.qos.frame import Container, Floats, Frame
 from serenity.qos.rows import Places
+from serenity.qos.sampling import Sampling
 from serenity.qos.stages import parameter
 
 _RESOURCE_OF = {each.cause: each.resource for each in MECHANISMS} | {"overload": pressure.CPU}
@@ -87,7 +87,7 @@ class Combined:
     def __init__(self, parameters: CombinedParameters) -> None:
         self._parameters = parameters
         self.pressure = Pressure()
-        self._intervals: deque[float] = deque(maxlen=15)
+        self._sampling = Sampling()
         self._t = math.nan
         self._accused: dict[str, _Accused] = {}
         self._courses: dict[str, _Course] = {}  # By protected container.
@@ -97,8 +97,7 @@ class Combined:
         self._ranked: dict[tuple[int, int], list[Suspect]] = {}
 
     def observe(self, frame: Frame) -> None:
-        if frame.t > self._t:
-            self._intervals.append(frame.t - self._t)
+        self._sampling.observe(frame.t)
         last, self._t = self._t, frame.t
         self._forget()
         self.pressure.observe(frame)
@@ -133,7 +132,7 @@ class Combined:
 
     def _correlations(self, course: _Course, rows: Places, resource: int, age: int) -> Floats:
         since = min(age, _MOST_SAMPLES)
-        before = round(self._parameters.mean_s / self._interval_s()) if since == age else 0
+        before = round(self._parameters.mean_s / self._sampling.interval_s) if since == age else 0
         pressed = self.pressure.latest(since + before, resource, rows)
         suffered = np.zeros(len(pressed))
         told = np.array(course.severities)[-since:]
@@ -176,16 +175,13 @@ class Combined:
             self._count(accused.job, confirmed=False)
 
     def _parts(self, resource: int, age: int) -> tuple[Floats, Floats]:
-        span = max(1, round(self._parameters.mean_s / self._interval_s()))
+        span = max(1, round(self._parameters.mean_s / self._sampling.interval_s))
         now = self.pressure.mean(0, min(age, span), resource)
         near = self.pressure.mean(age, age + span, resource)
         older = self.pressure.mean(age + span, age + 3 * span, resource) if len(self.pressure) > age + span else near
         rise = np.maximum(now - np.minimum(near, older), 0.0)
         new = rise * rise / np.maximum(now, 1e-12)
         return new / max(new.sum() + _FLUCTUATES * now.sum(), 1e-12), now / max(now.sum(), 1e-12)
-
-    def _interval_s(self) -> float:
-        return statistics.median(self._intervals) if self._intervals else 1.0
 
     def _history(self) -> Floats:
         rows = self.pressure.containers

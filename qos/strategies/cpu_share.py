@@ -7,6 +7,7 @@ import numpy as np
 from serenity.qos.contention import Contention, Suspect
 from serenity.qos.frame import Frame
 from serenity.qos.stages import parameter
+from serenity.qos.strategies.ages import Ages
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class CpuShare:
 
     def __init__(self, parameters: CpuShareParameters) -> None:
         self._parameters = parameters
-        self._first_seen: dict[str, float] = {}
+        self._ages = Ages()
 
     def observe(self, frame: Frame) -> None:
-        self._first_seen = {each.id: self._first_seen.get(each.id, frame.t) for each in frame.containers}
+        self._ages.observe(frame)
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
         best_effort = frame.select(~frame.production)
@@ -46,8 +47,8 @@ class CpuShare:
             best_effort, used = best_effort.select(used > 0), used[used > 0]
         shares = used / (used.sum() or 1.0)
         steps = np.floor(used / self._parameters.tie_cpu)
-        youth = [self._first_seen.get(each.id, frame.t) for each in best_effort.containers]
-        order = sorted(range(len(best_effort)), key=lambda i: (-steps[i], -youth[i]))
+        ages_s = [self._ages.age_s(each.id) for each in best_effort.containers]
+        order = sorted(range(len(best_effort)), key=lambda i: (-steps[i], ages_s[i]))
         return [Suspect(best_effort.containers[i], float(shares[i])) for i in order]
 
     def absolve(self, protected_id: str) -> None:
