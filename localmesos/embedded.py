@@ -100,7 +100,7 @@ class EmbeddedMesos:
 
     def _sweep(self) -> None:
         """What an agent that was killed has left."""
-        processes.kill_all(self._left_over)
+        processes.kill_all(self._left_over, self._thaw)
         if self._cgroups is not None:
             self._cgroups.remove_root()
 
@@ -110,6 +110,11 @@ class EmbeddedMesos:
         if self._cgroups is not None:
             found = found.union(*(self._cgroups.members(each) for each in self._cgroups.containers()))
         return found
+
+    def _thaw(self) -> None:
+        if self._cgroups is not None:
+            for each in self._cgroups.containers():
+                self._cgroups.thaw(each)
 
     def _tick(self) -> None:
         while True:

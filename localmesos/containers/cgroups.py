@@ -7,6 +7,7 @@ is the allocation, at least 32 MiB, and is only ever raised.  (``src/slave/conta
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -88,16 +89,21 @@ class Cgroups:
             self._write(container_id, "memory", "memory.limit_in_bytes", limit_bytes)
 
     def members(self, container_id: str) -> set[int]:
-        """Pids in it and in the cgroups below it; thaws them, since what is frozen does not even die."""
+        """Pids in it and in the cgroups below it."""
         found: set[int] = set()
         for folder in self._all_below(container_id):
             try:
-                if (state := folder / "freezer.state").exists():
-                    state.write_text("THAWED", encoding="utf-8")
                 found |= {int(pid) for pid in (folder / "cgroup.procs").read_text(encoding="utf-8").split()}
             except OSError:
                 continue  # Somebody has removed it since.
         return found
+
+    def thaw(self, container_id: str) -> None:
+        """It and the cgroups below it."""
+        for folder in self._all_below(container_id):
+            if (state := folder / "freezer.state").exists():
+                with contextlib.suppress(OSError):  # Somebody has removed it since.
+                    state.write_text("THAWED", encoding="utf-8")
 
     def remove(self, container_id: str) -> None:
         """After its last process, with whatever is below it."""

@@ -138,20 +138,26 @@ class Containers:
             logger.error("cannot kill %s, which an earlier agent has left", sorted(left))
         if self._cgroups is not None:
             for container_id in self._cgroups.containers() - known - self._starting - self._containers.keys():
-                processes.kill_all(functools.partial(self._cgroups.members, container_id))
+                self._kill_all(container_id)
                 self._cgroups.remove(container_id)
 
     # -- end ---------------------------------------------------------------------------
 
     def _see_to_the_end(self, container_id: str, container: _Container) -> None:
         status = self._launcher.wait(container.pid, container.mark)
-        left = processes.kill_all(functools.partial(self._members, container_id))
+        left = self._kill_all(container_id)
         if left:
             logger.error("container %s: cannot kill %s", container_id, sorted(left))
         del self._containers[container_id]
         self._launcher.forget(container.pid)
         self._clean_up(container_id)
         self._news.container_ended(container_id, status)
+
+    def _kill_all(self, container_id: str) -> set[int]:
+        find = functools.partial(self._members, container_id)
+        if self._cgroups is None:
+            return processes.kill_all(find)
+        return processes.kill_all(find, functools.partial(self._cgroups.thaw, container_id))
 
     def _clean_up(self, container_id: str) -> None:
         if self._cgroups is not None:
@@ -160,15 +166,15 @@ class Containers:
     def _members(self, container_id: str) -> set[int]:
         """Its processes; none once it is over."""
         container = self._containers.get(container_id)
-        if container is None:
-            return set()
-        members = processes.members(processes.snapshot(), container.pid, container.mark)
+        members = set()
+        if container is not None:
+            members = processes.members(processes.snapshot(), container.pid, container.mark)
         return members if self._cgroups is None else members | self._cgroups.members(container_id)
 
     def destroy(self, container_id: str) -> None:
         """Kills every process of a container; returns at once, news follow."""
         if container_id in self._containers:
-            self._greenlets.spawn(processes.kill_all, functools.partial(self._members, container_id))
+            self._greenlets.spawn(self._kill_all, container_id)
         elif container_id in self._starting:
             self._doomed.add(container_id)
 
@@ -176,7 +182,7 @@ class Containers:
         """Kills every process of every container and waits until they are gone."""
         while self._containers or self._starting:
             for container_id in list(self._containers):
-                processes.kill_all(functools.partial(self._members, container_id))
+                self._kill_all(container_id)
             gevent.sleep(_POLL_S)
 
     def abandon(self) -> None:

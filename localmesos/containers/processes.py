@@ -58,11 +58,15 @@ def members(table: dict[int, Process], root_pid: int | None, mark: bytes | None 
     return {pid for pid in found | _descendants(table, found) if table[pid].state not in _ENDED}
 
 
-def kill_all(find: Callable[[], set[int]], patience_s: float = 10.0) -> set[int]:
+def kill_all(
+    find: Callable[[], set[int]], thaw: Callable[[], None] = lambda: None, patience_s: float = 10.0
+) -> set[int]:
     """SIGKILLs what `find` returns until all of it is gone; gives back who is left after `patience_s`.
 
     Everything is stopped before it is killed: a tree that is killed one by one could fork on.  Who was killed is
     waited for by pid: one that is ending has lost its environment some time before it is gone, and is not found.
+
+    `thaw` lets go on what is frozen, which does not even die: when it has nothing more to go on to.
     """
     deadline = time.monotonic() + patience_s
     killed: dict[int, int] = {}  # By pid, when it was started.
@@ -74,6 +78,7 @@ def kill_all(find: Callable[[], set[int]], patience_s: float = 10.0) -> set[int]
         table = snapshot()
         killed |= {pid: table[pid].started_ticks for pid in stopped & table.keys()}
         send(signal.SIGKILL, stopped)
+        thaw()
         ending = {pid for pid, started_ticks in killed.items() if _is_alive(table, pid, started_ticks)}
         if not stopped | ending:
             return set()

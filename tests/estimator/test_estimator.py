@@ -71,7 +71,7 @@ def test_killed_and_started_again_it_is_the_same_provider_with_the_same_slack(ow
     eventually(lambda: best_effort.slack.cpus > 0.4, "the rest on offer")
     provider = made.slack["provider_id"]
     made.end(signal.SIGKILL)
-    eventually(lambda: not best_effort.slack, "the slack gone with the estimator", within_s=5.0)
+    eventually(lambda: not best_effort.slack, "the slack gone with the estimator")
     assert best_effort.states[task] == "TASK_RUNNING"
     made.start()
     offered = eventually(lambda: best_effort.slack if best_effort.slack.cpus > 0.4 else None, "the slack back")

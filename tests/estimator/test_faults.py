@@ -207,7 +207,7 @@ def test_stopping_lowers_the_total_first_and_answers_what_still_comes(
         executor.settimeout(10.0)
         lines.readline()  # It is served.
         estimator.process.terminate()
-        eventually(lambda: len(told(agent)) > before, "the total lowered", within_s=5.0)
+        eventually(lambda: len(told(agent)) > before, "the total lowered")
         with contextlib.suppress(ConnectionResetError):
             lines.read()  # To the end, which comes first: an executor's release would raise the total again.
     assert told(agent)[-1] == {} and not agent.streams[-1].left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import time
 
@@ -74,3 +75,14 @@ def test_one_process_is_read_right():
     me = processes.snapshot()[os.getpid()]
     assert (me.parent, me.session) == (os.getppid(), os.getsid(0))
     assert me.rss_bytes > 5_000_000 and me.user_s > 0 and me.threads >= 1
+
+
+def test_what_is_frozen_goes_on_to_nothing_but_its_end():
+    """Thawed before it is killed, an executor would still have heard of its shutdown, and ended well."""
+    with spawn("echo; exec sleep 1000") as root:
+        root.stdout.readline()
+        ends = []
+        left = processes.kill_all(
+            lambda: processes.members(processes.snapshot(), root.pid), lambda: ends.append(root.wait(30.0))
+        )
+        assert left == set() and ends[0] == -signal.SIGKILL

@@ -71,7 +71,7 @@ def test_mesos_learns_at_once_that_a_subscriber_has_left(recorder: Recorder, pee
     with said(recorder.agent, "SUBSCRIBE"):
         eventually(lambda: recorder.recording.of("provider", "event"), "the greeting")
         assert not peer.streams[0].left
-    eventually(lambda: peer.streams[0].left, "the stream's end", within_s=2.0)
+    eventually(lambda: peer.streams[0].left, "the stream's end")
 
 
 def test_a_call_that_is_cut_off_does_not_arrive(recorder: Recorder, peer: Peer) -> None:

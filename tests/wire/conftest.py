@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import polling
+
 SHAPES = Path(__file__).parent / "shapes"
 
 
@@ -191,14 +193,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
-    def poll(condition: Callable[[], Any], within_s: float = 5.0) -> Any:
-        deadline = time.monotonic() + within_s
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"not within {within_s} s"
-            time.sleep(0.005)
-        return found
-
-    return poll
+    return polling.eventually
 
 
 @pytest.fixture

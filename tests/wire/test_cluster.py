@@ -119,7 +119,7 @@ def test_a_provider_s_slack_comes_at_once_and_goes_with_it(
     held = [offer["id"] for each in recorder.told if each[0] == "resourceOffers" for offer in each[1]]
     driver.declineOffer(held, {"refuse_seconds": 0})
     estimator.stop()
-    eventually(lambda: revocable_cpus(cluster) == 0.0, within_s=2.0)
+    eventually(lambda: revocable_cpus(cluster) == 0.0)
 
 
 def test_a_provider_comes_back_under_its_id_as_often_as_it_likes(
@@ -134,7 +134,7 @@ def test_a_provider_comes_back_under_its_id_as_often_as_it_likes(
         driver.reopen()
         eventually(lambda n=returns: recorder.names().count("subscribed") == n)
         driver.update_state(slack(None, cpus=0.5), version)
-        eventually(lambda: revocable_cpus(cluster) == 0.5, within_s=2.0)
+        eventually(lambda: revocable_cpus(cluster) == 0.5)
     driver.stop()
     heir = type(recorder)()
     successor = provider(heir, first_id)

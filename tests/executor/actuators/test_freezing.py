@@ -147,7 +147,7 @@ class TestStoppedTree:
             stop_and_go.turn()
             return states(burner.pid) == {"T"}
 
-        assert eventually(stopped_again, "it is stopped again", within_s=5)
+        assert eventually(stopped_again, "it is stopped again")
 
 
 def test_a_v1_cgroup_without_a_freezer(tmp_path):

@@ -290,9 +290,9 @@ def test_a_zookeeper_that_is_gone_costs_nobody_its_master(
     waiting = scheduler(late, url)  # For this one it is down at the start.
     eventually(lambda: waiting.trouble == f"no ZooKeeper has answered yet at {server.address}")
     server.start()
-    eventually(lambda: (waiting.trouble or "").startswith("no master has registered"), within_s=15)
+    eventually(lambda: (waiting.trouble or "").startswith("no master has registered"))
     register(leader.address)
-    eventually(lambda: late.names() == ["registered"], within_s=15)
+    eventually(lambda: late.names() == ["registered"])
     driver.reviveOffers()
     assert recorder.names() == ["registered"] and len(leader.streams) == 2
     said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
