@@ -49,7 +49,8 @@ def guardian_of(executor):
 def test_what_is_changed_is_written_down(executor, agent, originals):
     record = read_record(record_file(originals, agent.container_id))
     names = {Path(each.file).name for each in record.changes}
-    if "freezer" in agent.corrections()[-1].outcome:
+    if executor.cgroups():
+        assert "freezer" in agent.corrections()[-1].outcome
         assert names in ({"cpu.cfs_quota_us", "freezer.state"}, {"cpu.max", "cgroup.freeze"})
     else:
         assert agent.corrections()[-1].outcome.endswith("SIGSTOP, frozen") and names == set()
