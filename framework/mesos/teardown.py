@@ -43,14 +43,14 @@ def tear_down(settings: FrameworkSettings, clock: Clock, agreed: Callable[[str],
         tasks = sum(core.tasks_on().values()) + len(snapshot.estimators)
         if not agreed(
             f"This ends framework {snapshot.framework_id} on the Mesos at {settings.master} for good, and kills its "
-            f"{tasks} tasks. The {len(snapshot.jobs)} jobs that have not ended stay in {store.name}, and begin anew "
+            f"tasks ({tasks}). Jobs that have not ended ({len(snapshot.jobs)}) stay in {store.name}, and begin anew "
             "when a framework is started there."
         ):
             raise NotTornDown("nothing was done")
         _Goodbye(settings, snapshot.framework_id).say()
         core.framework_removed()
         store.commit(core.end_round().changes)
-        return f"Mesos has ended framework {snapshot.framework_id}, and {tasks} tasks with it"
+        return f"Mesos has ended framework {snapshot.framework_id}, and its tasks with it ({tasks})"
     finally:
         store.close()
 

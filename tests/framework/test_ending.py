@@ -38,11 +38,11 @@ def test_only_who_means_it_tears_a_framework_down_and_its_jobs_stay(
         assert framework.stop() == 0
 
         code, said = framework.run("--teardown")
-        assert code == 4 and "kills its 1 tasks" in said and "say --yes if you mean it" in said
+        assert code == 4 and "kills its tasks (1)" in said and "say --yes if you mean it" in said
         assert known_as in active(cluster), "what ends by SIGTERM, or asks, ends nothing in Mesos"
 
         code, said = framework.run("--teardown", "--yes")
-        assert (code, said.splitlines()[-1]) == (0, f"Mesos has ended framework {known_as}, and 1 tasks with it")
+        assert (code, said.splitlines()[-1]) == (0, f"Mesos has ended framework {known_as}, and its tasks with it (1)")
         eventually(lambda: known_as not in active(cluster), "its end")
         pid = int(started.read_text())
         eventually(lambda: not Path(f"/proc/{pid}").exists(), "its task's end")
