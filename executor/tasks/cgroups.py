@@ -59,7 +59,7 @@ class Hierarchies:
 def find_hierarchies(proc: Path = Path("/proc")) -> Hierarchies | None:
     """Those with the cpu controller, v1 before v2; None where there are none that we see."""
     mounts = Mounts.read(proc)
-    paths = memberships((proc / "self/cgroup").read_text())
+    paths = memberships((proc / "self/cgroup").read_bytes())
     own = {hierarchy: path for hierarchy, path in paths.items() if mounts.folder(hierarchy, path) is not None}
     if "cpu" in own:
         return Hierarchies(mounts, {each: own[each] for each in CONTROLLERS if each in own})

@@ -10,11 +10,12 @@ import numpy as np
 from serenity.qos.contention import Contention, Evidence
 from serenity.qos.frame import Container, Frame
 from serenity.qos.rows import Rows, moved
+from serenity.qos.sampling import Sampling
 from serenity.qos.stages import parameter
 from serenity.wire.messages.statistics import Cpi
 
 _PERIOD_S = 60.0  # A sample of CPI a minute,
-_DURATION_S = 10.0  # over its first ten seconds.
+_DURATION_S = 10.0  # over ten seconds of it.
 _MOST_JOBS = 1000
 
 
@@ -31,6 +32,11 @@ class CpiOutlierParameters:
         if not (self.deviations > 0 and self.outliers >= 1 and self.window_s > 0 and self.min_cpu >= 0):
             raise ValueError(
                 "deviations and window_s must be greater than 0, outliers at least 1, min_cpu not negative"
+            )
+        if self.outliers > self.window_s / _PERIOD_S:
+            raise ValueError(
+                f"outliers = {self.outliers}: there is a sample a minute, so that window_s = {self.window_s:g} never "
+                f"has as many; write window_s = {self.outliers * _PERIOD_S:g} or more"
             )
         if not 2 <= self.min_samples <= self.memory:
             raise ValueError(f"min_samples = {self.min_samples}; it must lie from 2 to memory = {self.memory}")
@@ -64,11 +70,11 @@ class _Outliers:
 class CpiOutlier:
     """A container's CPI is an outlier among those of its job, again and again (CPI²).
 
-    Of each minute's first 10 s one sample, Σ cycles / Σ instructions, where the mean CPU use was
-    at least `min_cpu`.  It is an outlier above mean + `deviations` x σ of its job's last `memory`
-    samples, outliers included once they are older than `window_s`; where the framework knows more of the
-    job, from all agents with this type of CPU, that is taken instead.  Fires while `outliers` of them lie
-    within the last `window_s` and a best-effort row is there; judges nothing before the job has
+    Of each minute one sample, Σ cycles / Σ instructions over 10 s from its first frame on (that frame alone, where
+    the next is later), where the mean CPU use was at least `min_cpu`.  It is an outlier above mean + `deviations` x σ
+    of its job's last `memory` samples, outliers included once they are older than `window_s`; where the framework
+    knows more of the job, from all agents with this type of CPU, that is taken instead.  Fires while `outliers` of
+    them lie within the last `window_s` and a best-effort row is there; judges nothing before the job has
     `min_samples`.  The cause is ``unknown``.
 
     Source: Zhang et al., CPI²: CPU performance isolation for shared compute clusters, EuroSys 2013.
@@ -79,7 +85,9 @@ class CpiOutlier:
     def __init__(self, parameters: CpiOutlierParameters) -> None:
         self._parameters = parameters
         self._rows = Rows()
+        self._sampling = Sampling()
         self._sums = np.zeros((4, 0))  # Of the sample under way: cycles, instructions, cpu, frames.
+        self._minute, self._until = math.nan, -math.inf  # Which it is of, and when it is whole.
         self._outliers: dict[str, _Outliers] = {}
         self._jobs: dict[str, _Job] = {}
 
@@ -103,18 +111,26 @@ class CpiOutlier:
             self._sums = moved(self._sums, places, 0.0)
             here = set(self._rows.ids)
             self._outliers = {name: each for name, each in self._outliers.items() if name in here}
-        if frame.t % _PERIOD_S < _DURATION_S:
+        self._sampling.observe(frame.t)
+        if frame.t // _PERIOD_S != self._minute:
+            self._take_samples(frame)
+            self._minute, self._until = frame.t // _PERIOD_S, frame.t + _DURATION_S
+        if frame.t < self._until:
             now = np.stack([*map(frame.column, ("cycles", "instructions", "cpu")), np.ones(len(frame))])
             self._sums += np.where(np.isfinite(now).all(axis=0) & frame.production, now, 0.0)
-        else:
-            for row in np.flatnonzero(self._sums[3]):
-                self._sample(frame.t, frame.containers[row], *self._sums[:, row].tolist())
-            self._sums[:] = 0.0
+        if frame.t + self._sampling.interval_s >= self._until:  # The next would be too late.
+            self._take_samples(frame)
+            self._until = -math.inf
         holding = self._holding(frame.t)
         if not holding or frame.production.all():
             return []
         rows = sorted(self._rows.places[name] for name in holding)
         return [self._contention(frame.containers[row], self._outliers[self._rows.ids[row]]) for row in rows]
+
+    def _take_samples(self, frame: Frame) -> None:
+        for row in np.flatnonzero(self._sums[3]):
+            self._sample(frame.t, frame.containers[row], *self._sums[:, row].tolist())
+        self._sums[:] = 0.0
 
     def _holding(self, t: float) -> list[str]:
         """Who has had outliers enough in the window; who has none there is forgotten."""

@@ -133,8 +133,8 @@ class SloParameters:
 class Slo:
     """An application misses the objective that it declares for its indicator.
 
-    Fires while `sli` is beyond objective x (1 + `margin`) (lower is better), or short of objective x
-    (1 - `margin`) (higher is better), in `votes` of the last `window` samples, and a best-effort
+    Fires while `sli` is beyond objective + `margin` x |objective| (lower is better), or short of objective -
+    `margin` x |objective| (higher is better), in `votes` of the last `window` samples, and a best-effort
     row is there.  Containers without an objective are left alone.  The cause is ``slo``.  Where it turned
     out not to be best-effort's doing, it fires anew only after a whole window in which the objective was met.
 
@@ -161,7 +161,7 @@ class Slo:
                 continue
             margin, value = self.parameters.margin, float(values[i])
             lower = told.better == "lower"
-            limit = told.objective * (1.0 + margin if lower else 1.0 - margin)
+            limit = told.objective + (margin if lower else -margin) * abs(told.objective)
             window = self._votes.add(container.id, _Sample(frame.t, value, value > limit if lower else value < limit))
             if window is not None:
                 found.append(_contention("slo", container, told.name, told.unit, limit, window, self))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 # The key of the v2 hierarchy, as in /proc/PID/cgroup, where its list of controllers is empty.
 V2 = ""
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +24,20 @@ class Mounts:
     @classmethod
     def read(cls, proc: Path = Path("/proc")) -> Mounts:
         """Raises OSError when there is no /proc."""
-        return cls.parse((proc / "self/mountinfo").read_text())
+        return cls.parse((proc / "self/mountinfo").read_bytes())
 
     @classmethod
-    def parse(cls, mountinfo: str) -> Mounts:
+    def parse(cls, mountinfo: bytes) -> Mounts:
         """Reads proc(5) ``/proc/PID/mountinfo``; of several mounts of one hierarchy the first counts."""
         points: dict[str, tuple[Path, str]] = {}
-        for line in mountinfo.splitlines():
-            before, _, after = line.partition(" - ")
-            root, point = before.split()[3:5]
-            kind, _source, options = after.split(" ", 2)
-            if kind == "cgroup2":
+        for line in filter(None, mountinfo.split(b"\n")):
+            before, _, after = line.partition(b" - ")
+            root, point = map(_name, before.split(b" ")[3:5])
+            kind, _source, options = after.split(b" ", 2)
+            if kind == b"cgroup2":
                 points.setdefault(V2, (Path(point), root))
-            elif kind == "cgroup":
-                for controller in options.split(","):
+            elif kind == b"cgroup":
+                for controller in options.decode("ascii", "replace").split(","):
                     if controller not in ("rw", "ro"):
                         points.setdefault(controller, (Path(point), root))
         return cls(points)
@@ -44,8 +47,8 @@ class Mounts:
         if controller not in self.points:
             return None
         point, root = self.points[controller]
-        inside = path if root == "/" else path.removeprefix(root) if path.startswith(root) else None
-        return None if inside is None else point / inside.lstrip("/")
+        top = root.rstrip("/")
+        return point / path.removeprefix(top).lstrip("/") if f"{path}/".startswith(f"{top}/") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,13 @@ class Cgroup:
         return bool(self.folders)
 
 
-def memberships(proc_cgroup: str) -> dict[str, str]:
-    """``/proc/PID/cgroup`` as controller → path; v2 under `V2`."""
+def memberships(proc_cgroup: bytes) -> dict[str, str]:
+    """``/proc/PID/cgroup`` as controller → path; v2 under `V2`.  A cgroup's name need not be text."""
     paths = {}
-    for line in proc_cgroup.splitlines():
-        _number, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            paths[controller] = path
+    for line in filter(None, proc_cgroup.split(b"\n")):
+        _number, controllers, path = line.split(b":", 2)
+        for controller in controllers.decode("ascii", "replace").split(","):
+            paths[controller] = os.fsdecode(path)
     return paths
 
 
@@ -101,7 +104,7 @@ def of_process(
         OSError: it is gone.
     """
     folders = {}
-    for controller, path in memberships((proc / str(pid) / "cgroup").read_text()).items():
+    for controller, path in memberships((proc / str(pid) / "cgroup").read_bytes()).items():
         own = (path if path != "/" else None) if whole else own_path(path, container_id)
         folder = mounts.folder(controller, own) if own is not None else None
         if folder is not None:
@@ -122,3 +125,7 @@ def declared(mounts: Mounts, path: str, pid: int | None, proc: Path = Path("/pro
     folders = {controller: mounts.folder(controller, path) for controller in mounts.points}
     there = {each: folder for each, folder in folders.items() if folder is not None and folder.is_dir()}
     return Cgroup({**found, **there})
+
+
+def _name(escaped: bytes) -> str:
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), escaped))

@@ -87,28 +87,38 @@ class Commands:
     def _go_on(self, run: _Run, now_s: float) -> bool:
         """Whether it has ended well.  Raises ExchangeError when it has not, or is to be ended."""
         assert run.process.stdout is not None
+        ended = _has_ended(run.process)  # First: what it has printed until then is all of it.
         with contextlib.suppress(BlockingIOError):  # It has not said more yet.
             while piece := os.read(run.process.stdout.fileno(), MAX_OUTPUT_BYTES):
                 run.output += piece
                 if len(run.output) > MAX_OUTPUT_BYTES:
                     raise ExchangeError(f"{run.name} printed more than {MAX_OUTPUT_BYTES} bytes")
-        status = run.process.poll()
-        if status is None:
+        if not ended:
             if now_s - run.began_s >= self._timeout_s:
                 raise ExchangeError(f"{run.name} did not end within {self._timeout_s:g} s")
             return False
-        if status != 0:
-            raise ExchangeError(f"{run.name} ended with {status}")
+        self._kill(run.process)
+        if run.process.returncode != 0:
+            raise ExchangeError(f"{run.name} ended with {run.process.returncode}")
         return True
 
     def _end(self, row_id: str) -> None:
-        """One that still runs is ended with all that it has started."""
         run = self._runs.pop(row_id)
-        if run.process.poll() is None:
-            os.killpg(run.process.pid, signal.SIGKILL)
-            run.process.wait()
+        self._kill(run.process)
         assert run.process.stdout is not None
         run.process.stdout.close()
+
+    @staticmethod
+    def _kill(process: subprocess.Popen[bytes]) -> None:
+        """With all that it has started and left behind: one each second would fill the machine."""
+        if process.returncode is None:  # Not waited for: its pid, and so its group's id, is nobody else's yet.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """It is not waited for by that."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def value(output: bytes) -> float:

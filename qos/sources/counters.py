@@ -157,7 +157,7 @@ class Counters:
         """Where it is counted: on v1 in a hierarchy of its own, which Mesos uses only when it is told to."""
         try:
             place = self._places.of(row, draft)
-        except OSError:
+        except (OSError, ValueError):
             return None  # Its process is gone, which is counted where its CPU use is read.
         v1 = "perf_event" in self._places.mounts.points
         folder = place.cgroup.folder("perf_event" if v1 else V2)

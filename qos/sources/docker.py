@@ -14,6 +14,10 @@ class DockerError(Exception):
     """Docker does not say; the text has why."""
 
 
+class DockerSilent(DockerError):  # noqa: N818 - reads as what it says
+    """It says nothing at all."""
+
+
 def pid_of(container_id: str, socket: Path = SOCKET) -> int | None:
     """The first process of the container that Mesos' Docker containerizer runs; None while there is none.
 
@@ -21,7 +25,8 @@ def pid_of(container_id: str, socket: Path = SOCKET) -> int | None:
     any framework's word.
 
     Raises:
-        DockerError: it does not answer, or not as Docker does.
+        DockerSilent: it does not answer, or not in time.
+        DockerError: it does not answer as Docker does.
     """
     path = f"/containers/mesos-{container_id}/json"
     try:
@@ -30,6 +35,8 @@ def pid_of(container_id: str, socket: Path = SOCKET) -> int | None:
         if error.status == 404:
             return None  # It is still being made.
         raise DockerError(str(error)) from error
-    except (Unreachable, KeyError, TypeError, ValueError) as error:
+    except Unreachable as error:
+        raise DockerSilent(f"{socket}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise DockerError(f"{socket}: {error}") from error
     return pid or None  # Docker writes 0 for one that does not run.

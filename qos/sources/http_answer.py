@@ -11,10 +11,20 @@ _END_OF_HEAD = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
 
-def request(address: Address, path: str) -> bytes:
+def request(address: Address, path: str, accept: str) -> bytes:
+    """`accept`: the kind of content that is understood, as in the header of that name."""
     host, port = address
     host = f"[{host}]" if ":" in host else host
-    lines = (f"GET {path} HTTP/1.1", f"Host: {host}:{port}", "Connection: close", "User-Agent: serenity", "", "")
+    lines = (
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}:{port}",
+        f"Accept: {accept}, */*;q=0.1",
+        "Accept-Encoding: identity",
+        "Connection: close",
+        "User-Agent: serenity",
+        "",
+        "",
+    )
     return "\r\n".join(lines).encode("ascii")
 
 
@@ -29,7 +39,8 @@ def complete(received: bytearray) -> bool:
     length = _header(received[:end], b"content-length")
     if length is not None:
         return body_bytes >= _number(length)
-    return _header(received[:end], b"transfer-encoding") is not None and received.endswith(b"0\r\n\r\n")
+    # With the line before: the text of a chunk may end with a 0, and a line's end.
+    return _header(received[:end], b"transfer-encoding") is not None and received.endswith(b"\r\n0\r\n\r\n")
 
 
 def body(answer: bytes) -> bytes:
@@ -41,6 +52,9 @@ def body(answer: bytes) -> bytes:
     if status[1] != b"200":
         redirects = "; redirects are not followed" if status[1].startswith(b"3") else ""
         raise ValueError(f"it answers with HTTP {status[1].decode()}{redirects}")
+    packed = _header(head, b"content-encoding")
+    if packed not in (None, b"", b"identity"):
+        raise ValueError(f"its content encoding {packed!r:.30} is not understood, and was not asked for")
     coding = _header(head, b"transfer-encoding")
     if coding is not None:
         return _unchunked(content) if coding == b"chunked" else _refuse(coding)

@@ -25,6 +25,8 @@ _VALUES: Mapping[str, Callable[[bytes, str], float]] = {
     COMMAND: lambda answer, _metric: command_indicator.value(answer),
 }
 
+_CONTENT = {"prometheus": "text/plain;version=0.0.4", "json": "application/json"}  # By kind, as it is asked for.
+
 
 class Indicators:
     """Fills ``sli``."""
@@ -91,7 +93,7 @@ def question(declared: Declaration) -> Question:
     assert declared.address is not None
     if declared.kind == "memcached":
         return Question(declared.address, memcached.REQUEST, memcached.complete, network_of=declared.network_of)
-    asked = http_answer.request(declared.address, declared.path)
+    asked = http_answer.request(declared.address, declared.path, _CONTENT[declared.kind])
     return Question(declared.address, asked, http_answer.complete, closes=True, network_of=declared.network_of)
 
 

@@ -125,11 +125,17 @@ def disks(diskstats: bytes) -> list[tuple[str, int, int, int]]:
         _major, _minor, name, *numbers = line.split()
         if len(numbers) < 10 or _NO_DISK.match(name):
             continue
-        if found and name.startswith(found[-1][0]) and name.removeprefix(found[-1][0]).removeprefix("p").isdecimal():
+        if found and _is_partition(name, found[-1][0]):
             continue
         reads, _, _, read_ms, writes, _, _, write_ms, _, busy_ms = map(int, numbers[:10])
         found.append((name, reads + writes, read_ms + write_ms, busy_ms))
     return found
+
+
+def _is_partition(name: str, disk: str) -> bool:
+    """sda1 of sda; where the disk's own name ends with a digit, a p stands between: nvme0n1p1, and not nvme0n10."""
+    joint = "p" if disk[-1].isdecimal() else ""
+    return name.startswith(disk + joint) and name.removeprefix(disk + joint).isdecimal()
 
 
 def interfaces(net_dev: bytes) -> dict[str, tuple[float, float]]:
@@ -145,9 +151,12 @@ def interfaces(net_dev: bytes) -> dict[str, tuple[float, float]]:
 def llc_bytes(cpus: Path = Path("/sys/devices/system/cpu")) -> float:
     """The last-level caches of this machine together, each counted once; NaN where it does not tell."""
     sizes: dict[str, float] = {}
-    for cpu in cpus.glob("cpu[0-9]*"):
-        levels = sorted(cpu.glob("cache/index[0-9]*"), key=lambda index: (index / "level").read_text())
-        if levels:
-            size = (levels[-1] / "size").read_text().strip()
-            sizes[(levels[-1] / "shared_cpu_list").read_text()] = float(size.removesuffix("K")) * 1024
+    try:
+        for cpu in cpus.glob("cpu[0-9]*"):
+            levels = sorted(cpu.glob("cache/index[0-9]*"), key=lambda index: int((index / "level").read_text()))
+            if levels:
+                size = (levels[-1] / "size").read_text().strip()
+                sizes[(levels[-1] / "shared_cpu_list").read_text()] = float(size.removesuffix("K")) * 1024
+    except (OSError, ValueError):  # Firmware need not say all of it; a part would be taken for the whole.
+        return math.nan
     return sum(sizes.values()) if sizes else math.nan

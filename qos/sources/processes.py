@@ -55,6 +55,8 @@ class ProcessTable:
                         found.append(Process.parse(file.read()))
                 except (FileNotFoundError, ProcessLookupError):
                     continue  # It ended between the two.
+                except PermissionError:
+                    continue  # Somebody else's, where /proc is mounted with hidepid=1.
         return cls(found)
 
     @cached_property

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 # Not from within a name: the text is a stranger's, and a long name without a value would be tried from each letter.
 _LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+# Up to the brace that ends them: one in a value, or in an exemplar behind the number, is none.
+_BRACES = re.compile(r'\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\}')
 _SELECTOR = re.compile(rf"({_NAME})(?:\{{(.*)\}})?", re.DOTALL)
 
 # Upper bound (le) → how many observations are at most that: cumulative, as Prometheus writes it.
@@ -32,15 +34,22 @@ class Selector:
         return cls(match[1], _labels(match[2] or ""))
 
     def series(self, text: str, suffix: str = "") -> Iterator[tuple[Mapping[str, str], float]]:
-        """Labels and value of each series that it selects.  Raises ValueError at one that is malformed."""
+        """Labels and value of each series that it selects.
+
+        Raises ValueError at one that is malformed, and where the last line does not end, as the format demands:
+        the number in it may have been cut short.
+        """
+        if not text.endswith("\n"):
+            raise ValueError("its last line has no end: it may have been cut short")
         name = self.name + suffix
         for line in text.split("\n"):
             if not line.startswith(name) or line[len(name) : len(name) + 1] not in ("{", " ", "\t"):
                 continue
-            labels, _, rest = line[len(name) :].rpartition("}")
-            found = _labels(labels)
+            braces = _BRACES.match(line, len(name))
+            found = _labels(braces[0]) if braces is not None else {}
             if all(found.get(key) == value for key, value in self.labels.items()):
-                yield found, float((rest.split() or [""])[0])  # A time may follow.
+                rest = line[braces.end() if braces is not None else len(name) :]
+                yield found, float((rest.split() or [""])[0])  # A time may follow, and an exemplar.
 
 
 def value(text: str, selector: Selector) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -80,24 +80,36 @@ class Roster:
         asked_at_s = self._clock.monotonic_s()
         before = self.latest.containers if self.latest is not None else ()
         samples_perf = self.latest is not None and self.latest.identity.samples_perf
-        look = self._reader.look(before, statistics=samples_perf and asked_at_s >= self._perf_due_s)
+        statistics = samples_perf and asked_at_s >= self._perf_due_s
+        if statistics:  # Whether it gets them or not.
+            self._perf_due_s = asked_at_s + _PERF_INTERVAL_S
+        look = self._reader.look(before, statistics)
         self._requests = look.requests
         if look.requests > 1:
             self._perf_due_s = asked_at_s + _PERF_INTERVAL_S
         unresolved: dict[str, str] = {}
-        containers = tuple(self._found_in_docker(each, unresolved) for each in look.containers)
+        containers = self._found_in_docker(look.containers, unresolved)
         self.latest = Look(asked_at_s, look.identity, containers, unresolved)
         return self.latest
 
-    def _found_in_docker(self, container: Container, unresolved: dict[str, str]) -> Container:
-        """The agent does not tell the pid of what Docker runs for it."""
-        if container.pid is not None or not container.docker:
-            return container
-        try:
-            return replace(container, pid=docker.pid_of(container.container_id, self._docker_socket))
-        except docker.DockerError as error:
-            unresolved[container.container_id] = str(error)
-            return container
+    def _found_in_docker(self, seen: Iterable[Container], unresolved: dict[str, str]) -> tuple[Container, ...]:
+        """With the pids of what Docker runs for the agent, which does not tell them."""
+        found, silent = [], ""
+        for each in seen:
+            container = each
+            if each.pid is None and each.docker:
+                try:
+                    # One that does not answer is not asked again in this look: it may take its time for each.
+                    pid = None if silent else docker.pid_of(each.container_id, self._docker_socket)
+                    container = replace(each, pid=pid)
+                except docker.DockerSilent as error:
+                    silent = str(error)
+                except docker.DockerError as error:
+                    unresolved[each.container_id] = str(error)
+                if silent:
+                    unresolved[each.container_id] = silent
+            found.append(container)
+        return tuple(found)
 
     def _run(self) -> None:
         reachable = True

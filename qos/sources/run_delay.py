@@ -88,7 +88,7 @@ class RunDelay:
                     now_s = self._clock.monotonic_s()
                     waited_s = self._waited_s(reader, row.id, now_s, ids)
                     draft.fill("run_delay", i, self._rates.rate(row.id, "run_delay", now_s, waited_s))
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._faults.count("run_delay", row.id, error)
 
     def keep(self, row_ids: Collection[str]) -> None:

@@ -86,7 +86,7 @@ class Usage:
                 continue
             try:
                 place = self._places.of(row, draft)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._faults.count("cpu", row.id, error)
                 continue
             told = self._by_cgroups(i, row.id, place, draft)

@@ -39,7 +39,7 @@ def container():
 
 
 def where(pid):
-    return memberships(Path(f"/proc/{pid}/cgroup").read_text())
+    return memberships(Path(f"/proc/{pid}/cgroup").read_bytes())
 
 
 def test_it_has_shares_of_its_own_outside_the_container_and_everything_else_inside(

@@ -133,6 +133,18 @@ def test_a_missed_objective(made, better, bad, good):
     assert [second(float(t), v) for t, v in enumerate(values)] == [False, False, False, True, False, False]
 
 
+@pytest.mark.parametrize(("better", "met", "missed"), [("lower", -12.0, -4.0), ("higher", -14.0, -16.0)])
+def test_a_margin_around_a_negative_objective(made, better, met, missed):
+    detector = Slo(SloParameters(margin=0.5, votes=2, window=2))
+    told = Indicator("headroom", "dB", better, objective=-10.0)
+
+    def second(t, value):
+        row = made.production("p", indicator=told, sli=value)
+        return bool(detector.step(made.frame(t, row, made.best_effort("b"))))
+
+    assert [second(float(t), v) for t, v in enumerate([met, met, missed, missed])] == [False, False, False, True]
+
+
 def test_who_does_not_answer_has_not_met_its_objective(made):
     detector = Slo(SloParameters(votes=2, window=3))
     told = Indicator("p99", "ms", "lower", objective=50.0)
@@ -192,13 +204,39 @@ def test_cpi_outliers_of_a_job(made):
     minute(7, 1.25)
     assert fired == []
     minute(8, 1.35)  # It is 1.340 with 1.25, and would be 1.9 with the outlier.
-    assert fired == [(8, 11.0)]
+    assert fired == [(8, 5.0), (8, 11.0)]  # The next frame is after the ten seconds.
     for number in range(9, 14):
         minute(number, 1.1)
     fired.clear()
     minute(14, 1.6)  # Both are older than the window, and learnt: from 1.32 the limit has risen to 1.69.
     minute(15, 1.6)
     assert fired == []
+
+
+@pytest.mark.parametrize("interval_s", [1.0, 5.0, 7.0, 20.0, 30.0, 60.0])
+@pytest.mark.parametrize("phase", [0.0, 0.25, 0.5, 0.9])
+def test_cpi_is_sampled_once_a_minute_however_rare_and_whenever_frames_come(made, interval_s, phase):
+    detector = CpiOutlier(CpiOutlierParameters())
+    fired = []
+    for t in np.arange(phase * 60.0, 3600.0, interval_s):
+        cycles = [1e9 + 1e7 * i for i in range(10)]
+        if t >= 2400.0:
+            cycles[0] = 3e9
+        rows = [
+            made.production(f"p{i}", job="p", cycles=each, instructions=1e9, cpu=1.0) for i, each in enumerate(cycles)
+        ]
+        frame = made.frame(t, *rows, made.best_effort("b", cpu=1.0))
+        fired += [(t, each.protected.id) for each in detector.step(frame)]
+    assert {name for _, name in fired} == {"p0"} and fired[0][0] <= 2400.0 + 4 * 60.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [({"outliers": 10, "window_s": 60.0}, "write window_s = 600 or more"), ({"outliers": 0}, "outliers at least 1")],
+)
+def test_outliers_that_could_never_be_so_many_are_refused(changed, says):
+    with pytest.raises(ValueError, match=says):
+        CpiOutlierParameters(**changed)
 
 
 @pytest.mark.parametrize(("samples", "fires"), [(3.0, False), (40.0, True)])

@@ -197,3 +197,19 @@ def test_what_a_task_was_given_and_where_it_is() -> None:
     assert (given.docker, container.docker) == (True, True)
     assert (bare.ports, bare.addresses, bare.docker) == ((), (), False)
     assert container.perf == PerfSample(5.0, 2.0, {"cycles": 10.0})
+
+
+@pytest.mark.parametrize(
+    "perf",
+    [{"duration": 2.0}, {"timestamp": 1.0, "duration": -5}, {"timestamp": 1.0}, {"timestamp": None, "duration": 2.0},
+     {}, {"timestamp": float("nan"), "duration": 2.0}, {"timestamp": True, "duration": 2.0}],
+)  # fmt: skip
+def test_perf_statistics_that_make_no_sense_are_none_and_cost_nobody_else(perf: dict[str, Any]) -> None:
+    executor = {"id": "e", "container": "C", "resources": {"cpus": 1.0}}
+    key = {"framework_id": "F", "executor_id": "e", "container_id": "C"}
+    state = {"frameworks": [{"id": "F", "executors": [executor]}]}
+    (container,) = join_containers(state, [{**key, "statistics": {"perf": {**perf, "cycles": 10}}}])
+    assert container.perf is None
+    well = {"timestamp": 5.0, "duration": 2.0, "cycles": 10, "instructions": None, "branches": "many"}
+    (container,) = join_containers(state, [{**key, "statistics": {"perf": well}}])
+    assert container.perf == PerfSample(5.0, 2.0, {"cycles": 10.0})

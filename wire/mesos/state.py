@@ -276,10 +276,12 @@ def _ranges(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _perf(perf: Json | None) -> PerfSample | None:
-    if not perf or not perf.get("duration"):
+    """None where there is none, or none that makes sense: one container's must not cost the look at all others."""
+    told = {name: float(value) for name, value in (perf or {}).items() if type(value) in (int, float)}
+    timestamp, duration_s = told.pop("timestamp", math.nan), told.pop("duration", math.nan)
+    if not (math.isfinite(timestamp) and 0 < duration_s < math.inf):
         return None
-    counts = {name: float(value) for name, value in perf.items() if name not in ("timestamp", "duration")}
-    return PerfSample(float(perf["timestamp"]), float(perf["duration"]), counts)
+    return PerfSample(timestamp, duration_s, told)
 
 
 def _either(resources: Json, name: str) -> float:

@@ -66,8 +66,8 @@ class MemoryBandwidth(ClassLimit):
 
     def _unit_bytes_s(self) -> float | None:
         """None: the limit is in percent."""
-        mounts = [line.split() for line in (self._proc / "self/mounts").read_text().splitlines()]
-        if any(kind == "resctrl" and "mba_MBps" in options.split(",") for _, _, kind, options, *_ in mounts):
+        mounts = [line.split(b" ") for line in (self._proc / "self/mounts").read_bytes().split(b"\n") if line]
+        if any(kind == b"resctrl" and b"mba_MBps" in options.split(b",") for _, _, kind, options, *_ in mounts):
             return _MBPS_UNIT_BYTES_S
         cpu = (self._proc / "cpuinfo").read_text()
         return _AMD_UNIT_BYTES_S if "AuthenticAMD" in cpu or "HygonGenuine" in cpu else None

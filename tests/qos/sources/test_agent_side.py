@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import math
+import socket
 import socketserver
 import threading
 import time
@@ -124,6 +125,17 @@ def test_the_agents_statistics_are_asked_for_seldom(agent):
     assert agent.asked.count("/containers") == 3  # For its pid, and every ten seconds.
 
 
+def test_statistics_that_make_no_sense_cost_no_look(agent):
+    agent.perf = {"duration": 10.0, "cycles": "many"}
+    clock = ManualClock()
+    roster = Roster(agent.reader, clock)
+    for _ in range(25):
+        look = roster.ask()
+        clock.advance(1.0)
+    assert (look.containers[0].pid, look.containers[0].perf) == (42, None)
+    assert agent.asked.count("/containers") == 3
+
+
 def test_an_agent_that_samples_nothing_is_asked_for_a_pid_only(agent):
     clock = ManualClock()
     roster = Roster(agent.reader, clock)
@@ -213,3 +225,24 @@ def test_without_docker_its_containers_are_counted_told_once_and_the_rest_goes_o
         assert (frame.ids, sampler.faults) == (["C"], {"docker": t + 1})
     sampler.close()
     assert caplog.text.count("docker of C cannot be read") == 1 and "none.sock" in caplog.text
+
+
+def test_a_daemon_that_hangs_is_waited_for_once_a_look(agent, tmp_path, monkeypatch):
+    """Two seconds for each of its containers would leave all others unseen meanwhile."""
+    monkeypatch.setattr(docker, "_TIMEOUT_S", 0.2)
+    state = agent.state()
+    (executor,) = state["frameworks"][0]["executors"]
+    tasks = [{"id": "t", "name": "web", "container": {"type": "DOCKER"}}]
+    state["frameworks"][0]["executors"] = [
+        executor | {"id": f"e{i}", "container": f"C{i}", "tasks": tasks} for i in range(5)
+    ]
+    agent.state = lambda: state
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "docker.sock"))
+        silent.listen(9)
+        look = Roster(agent.reader, ManualClock(), docker_socket=tmp_path / "docker.sock").ask()
+        assert set(look.unresolved) == {f"C{i}" for i in range(5)}
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from serenity.qos.sources import cgroups
@@ -7,7 +8,7 @@ from serenity.qos.sources.cgroups import V2, Mounts
 
 ID = "d25bbdfb-c623-4833-a1cb-3b64b7b8b103"
 
-HYBRID = """\
+HYBRID = b"""\
 24 1 0:21 / /proc rw - proc proc rw
 31 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct
 32 25 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
@@ -15,7 +16,7 @@ HYBRID = """\
 34 25 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
 35 25 0:30 / /mnt/again rw - cgroup2 cgroup2 rw
 """
-INSIDE = "40 25 0:27 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
+INSIDE = b"40 25 0:27 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
 
 
 def test_v1_and_v2_mounted_at_once():
@@ -30,11 +31,22 @@ def test_a_mount_that_shows_a_part_of_its_hierarchy():
     mounts = Mounts.parse(INSIDE)
     assert mounts.folder("memory", "/docker/abc/mesos/x") == Path("/sys/fs/cgroup/memory/mesos/x")
     assert mounts.folder("memory", "/elsewhere") is None
+    assert mounts.folder("memory", "/docker/abcdef") is None, "beside the root of the mount, not below it"
+
+
+def test_names_need_be_no_text(tmp_path):
+    """One task's cgroup must not blind the node, nor somebody's mount the sampler."""
+    mounts = Mounts.parse(HYBRID + b"36 25 0:40 / /mnt/m\xe9\\040one rw - cgroup cgroup rw,memory\n")
+    odd = f"/mesos/{ID}/evil\udcff\x0b\u2028"
+    proc = proc_with(tmp_path, f"0::{odd}\n")
+    assert cgroups.of_process(mounts, 42, ID, proc, whole=True).folder(V2) == Path(f"/sys/fs/cgroup/unified{odd}")
+    spaced = Mounts.parse(b"36 25 0:40 / /mnt/m\xe9\\040one rw - cgroup cgroup rw,memory\n")
+    assert spaced.folder("memory", "/a") == Path("/mnt/m\udce9 one/a")
 
 
 def test_memberships():
     text = f"4:memory:/mesos/{ID}\n2:cpu,cpuacct:/\n1:name=systemd:/a:b\n0::/init.scope\n"
-    assert cgroups.memberships(text) == {
+    assert cgroups.memberships(text.encode()) == {
         "memory": f"/mesos/{ID}",
         "cpu": "/",
         "cpuacct": "/",
@@ -53,7 +65,7 @@ def test_a_cgroup_counts_only_if_it_is_the_containers_own():
 
 def proc_with(tmp_path, cgroup):
     (tmp_path / "proc/42").mkdir(parents=True)
-    (tmp_path / "proc/42/cgroup").write_text(cgroup)
+    (tmp_path / "proc/42/cgroup").write_bytes(os.fsencode(cgroup))
     return tmp_path / "proc"
 
 

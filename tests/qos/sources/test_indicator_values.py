@@ -52,6 +52,17 @@ def test_series_by_name_and_labels():
             value(none)
 
 
+def test_an_exemplar_behind_a_number_is_not_the_number():
+    text = 'a_total{a="1"} 17 # {trace_id="x"} 0.67\nb_bucket{le="1"} 3 # {} 0.5\nb_bucket{le="+Inf"} 4\n'
+    assert prometheus.value(text, Selector.parse("a_total")) == 17.0
+    assert prometheus.buckets(text, Selector.parse("b")) == {1.0: 3.0, float("inf"): 4.0}
+
+
+def test_what_may_have_been_cut_short_is_not_taken():
+    with pytest.raises(ValueError, match="cut short"):
+        prometheus.value("up 12", Selector.parse("up"))
+
+
 def test_a_quantile_between_two_readings_by_hand():
     now = prometheus.buckets(EXPOSITION, Selector.parse('latency{path="/a"}'))
     assert now == {0.1: 90.0, 0.2: 98.0, float("inf"): 100.0}
@@ -97,6 +108,7 @@ def test_http_bodies():
     assert http_answer.complete(bytearray(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"))
     assert not http_answer.complete(bytearray(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"))
     assert http_answer.complete(bytearray(chunked(b"ab")))
+    assert not http_answer.complete(bytearray(chunked(b"up 10\r\n")[: -len(b"0\r\n\r\n")])), "a line's end, not all's"
     many = chunked(*[b"x"] * 100_000)
     began_s = time.monotonic()
     assert len(http_answer.body(many)) == 100_000
@@ -112,6 +124,7 @@ def test_http_bodies():
         (b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:5051/\r\n\r\n", "redirects are not followed"),
         (b"HTTP/1.1 500 No\r\n\r\n", "HTTP 500"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc", "transfer encoding"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b", "content encoding b'gzip'"),
         (chunked(b"abc")[:-8], "cut short"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\nx", "cut short"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nx\r\n", "cut short"),

@@ -17,13 +17,14 @@ import pytest
 
 from serenity.daemon.clock import ManualClock, SystemClock
 from serenity.qos.frame import PRODUCTION, Container
-from serenity.qos.sources import http_answer, memcached, network_namespace
+from serenity.qos.sources import command_indicator, http_answer, memcached, network_namespace
 from serenity.qos.sources.command_indicator import Commands
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.exchange import MAX_ANSWER_BYTES, ExchangeError, Exchanges, Question
 from serenity.qos.sources.indicator import Declaration, Indicator
 from serenity.qos.sources.indicators import Indicators, question
 from serenity.qos.sources.processes import ProcessTable
+from tests.polling import eventually
 
 
 class Service:
@@ -355,6 +356,34 @@ def test_a_command_that_does_not_end_is_ended_with_its_children(tmp_path):
         while child.read_text():  # A killed one that waits for init has none.
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_what_a_command_prints_last_is_read_though_it_ends_meanwhile(tmp_path, monkeypatch):
+    """It ends after it was read and before it was looked at: a machine that is busy has such moments."""
+    go_on = tmp_path / "go on"
+    commands = Commands(ManualClock())
+    commands.ask("c", ("sh", "-c", f"until [ -e '{go_on}' ]; do sleep 0.01; done; echo 5"), {})
+    read = os.read
+
+    def ends_behind_our_back(*of):
+        try:
+            return read(*of)
+        finally:
+            go_on.touch()
+            time.sleep(0.3)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command_indicator.os, "read", ends_behind_our_back)
+        assert commands.collect() == {}
+    assert eventually(commands.collect)["c"].content == b"5\n"
+
+
+def test_what_a_command_leaves_running_is_ended(tmp_path):
+    commands = Commands(ManualClock())
+    commands.ask("c", ("sh", "-c", f"sleep 600 & echo $! > '{tmp_path / 'pid'}'; echo 5"), {})
+    assert eventually(commands.collect)["c"].content == b"5\n"
+    left = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    eventually(lambda: not left.exists() or left.read_text().rpartition(") ")[2][0] == "Z", "its end")
 
 
 # --- a network of its own ---

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from serenity.daemon.clock import ManualClock
 from serenity.qos.sources.draft import Draft, Faults
 from serenity.qos.sources.files import FileBudget, KeptFiles
@@ -16,6 +18,7 @@ DISKSTATS = """\
  254       1 vda1 5 0 0 5 5 0 0 5 0 5 9 0 0 0 0 0 0
  259       0 nvme0n1 100 0 0 0 0 0 0 0 0 0 0
  259       1 nvme0n1p1 5 0 0 5 5 0 0 5 0 5 9
+ 259       2 nvme0n10 8 0 0 0 0 0 0 0 0 0 0
  253       0 dm-0 5 0 0 5 5 0 0 5 0 5 9
    8       0 sda 7 0 0
 """
@@ -68,7 +71,7 @@ def test_traffic_of_interfaces_that_are_devices(tmp_path):
 
 def test_partitions_and_what_is_no_disk_are_left_out():
     text = DISKSTATS.format(reads=1, read_ms=2, writes=3, write_ms=4, busy_ms=5).encode()
-    assert disks(text) == [("vda", 4, 6, 5), ("nvme0n1", 100, 0, 0)]
+    assert disks(text) == [("vda", 4, 6, 5), ("nvme0n1", 100, 0, 0), ("nvme0n10", 8, 0, 0)]
 
 
 def test_caches_are_counted_once(tmp_path):
@@ -80,3 +83,15 @@ def test_caches_are_counted_once(tmp_path):
                 (folder / name).write_text(text + "\n")
     assert llc_bytes(tmp_path) == 2 * 2048 * 1024
     assert math.isnan(llc_bytes(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("missing", ["size", "level", "shared_cpu_list"])
+def test_caches_whose_size_the_firmware_does_not_tell(tmp_path, missing):
+    """As the kernel leaves it out in many virtual machines; the sampler is made all the same."""
+    for cpu, told in (("cpu0", {"level": "3", "size": "2048K", "shared_cpu_list": "0"}), ("cpu1", {})):
+        folder = tmp_path / cpu / "cache/index0"
+        folder.mkdir(parents=True)
+        for name, text in ({"level": "3", "size": "1K", "shared_cpu_list": "1"} | told).items():
+            if cpu == "cpu0" or name != missing:
+                (folder / name).write_text(text + "\n")
+    assert math.isnan(llc_bytes(tmp_path))

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from serenity.qos.sources import processes
 from serenity.qos.sources.processes import Process, ProcessTable, ProcessTree, TreeCpu
 from serenity.qos.sources.rates import Members, Rates
 
@@ -131,3 +132,17 @@ def test_members_that_come_and_go():
     assert threads.take({1: 100.5, 3: 0.25, 4: 900.0}, most_new=1.0) == 0.75 + 0.25 + 1.0
     # Thread id 3 was used again.
     assert threads.take({3: 0.125}) == 2.0 + 0.125
+
+
+def test_what_is_hidden_is_left_out(monkeypatch):
+    """With hidepid=1 the names of all processes are there, and their files are their owners'."""
+    hidden = os.getppid()
+
+    def of_somebody_else(path, *more):
+        if path == f"/proc/{hidden}/stat":
+            raise PermissionError(path)
+        return open(path, *more)
+
+    monkeypatch.setattr(processes, "open", of_somebody_else, raising=False)
+    found = ProcessTable.look().by_pid
+    assert os.getpid() in found and hidden not in found
