@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ class Picture:
     """Of one replay; none without a `path`.  `module` has a class ``Drawing`` with ``add`` and ``save``."""
 
     def __init__(self, module: str, path: Path | None) -> None:
-        """Raises Failure without matplotlib."""
-        self._path, self._drawing = path, None
+        """Raises Failure without matplotlib, and where nothing could be written at the end of a long replay."""
+        self._path, self._drawing, self._empty = path, None, True
         if path is None:
             return
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise Failure(f"{path} cannot be written; name a file in a folder of yours", exits.USAGE)
         try:
             self._drawing = importlib.import_module(f"serenity.cli.{module}").Drawing()
         except ImportError as error:
@@ -26,6 +30,13 @@ class Picture:
     def add(self, *seen: Any) -> None:
         if self._drawing is not None:
             self._drawing.add(*seen)
+            self._empty = False
+
+    def save_so_far(self) -> None:
+        """Where the trace ends in an error, which is told instead of any that this raises."""
+        if not self._empty:
+            with contextlib.suppress(Failure):
+                self.save()
 
     def save(self) -> None:
         """Raises Failure: the file cannot be written, or there is nothing to draw."""

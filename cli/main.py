@@ -6,6 +6,7 @@ is used or asked for help: `serenity --help` imports none of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -81,6 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has had enough.  Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+            return _our_bug(error)
+        click.echo(f"serenity: the output cannot be written: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.USAGE
     except Exception as error:  # noqa: BLE001 - the last resort: told as our bug, its traceback written to a file
         return _our_bug(error)
 

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
+from serenity.qos.detectors.threshold import NODE_CPU
 from serenity.qos.frame import COLUMNS, Floats, Frame
 from serenity.qos.replay import Decision
 
@@ -50,12 +51,14 @@ class Drawing:
         # Per frame who was there, and the columns of COLUMNS; shape (columns, containers).
         self._frames: list[tuple[list[str], Any]] = []
         self._production: set[str] = set()
+        self._indicators: set[str] = set()
         self._decisions: dict[str, list[Decision]] = {}  # By protected container.
 
     def add(self, frame: Frame, decisions: Sequence[Decision]) -> None:
         self._times.append(frame.t)
         self._frames.append((frame.ids, np.array([frame.column(name) for name in COLUMNS], dtype=np.float32)))
         self._production.update(name for name, yes in zip(frame.ids, frame.production, strict=True) if yes)
+        self._indicators.update(each.indicator.name for each in frame.containers if each.indicator is not None)
         for each in decisions:
             self._decisions.setdefault(each.protected, []).append(each)
 
@@ -90,12 +93,17 @@ class Drawing:
         counts: dict[tuple[str, str], int] = {}
         for name in sorted(self._production):
             signals = [each.signal for each in self._decisions.get(name, []) if each.signal]
-            for signal in signals or ["cpi" if np.isfinite(self._signal(name, "cpi")).any() else "run_delay"]:
+            for signal in signals or ["cpi" if np.isfinite(self.signal(name, "cpi")).any() else "run_delay"]:
                 counts[name, signal] = counts.get((name, signal), 0) + len(signals)
         return sorted(counts, key=lambda row: (-counts[row], row))
 
-    def _signal(self, name: str, signal: str) -> Floats:
-        """Over time; NaN: not measured."""
+    def signal(self, name: str, signal: str) -> Floats:
+        """What a decision about that container went by, over time; NaN: not measured."""
+        if signal in self._indicators:
+            return self._column(name, "sli")
+        if signal == NODE_CPU:
+            at = list(COLUMNS).index("cpu")
+            return np.array([np.nansum(measured[at]) for _, measured in self._frames])
         if signal in _RATIOS:
             above, below, scale = _RATIOS[signal]
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -105,7 +113,7 @@ class Drawing:
             cpu = self._column(name, "cpu")
             granted: Floats = cpu / (cpu + self._column(name, "run_delay"))
             return granted
-        return self._column(name, signal if signal in COLUMNS else "sli")
+        return self._column(name, signal)
 
     def _column(self, name: str, column: str) -> Floats:
         at, place, ids = list(COLUMNS).index(column), -1, None
@@ -118,22 +126,22 @@ class Drawing:
         return values
 
     def _container(self, axes: Any, name: str, signal: str) -> None:
-        t, values = np.array(self._times), self._signal(name, signal)
+        t, values = np.array(self._times), self.signal(name, signal)
         axes.plot(t, values, color=_GREY, linewidth=0.6)
         episodes = list(self._episodes(name))
-        axes.plot(t, _baseline(t, values, signal, episodes), color=_INK, linewidth=1.3)
+        axes.plot(t, baseline(t, values, signal, episodes), color=_INK, linewidth=1.3)
         known = values[np.isfinite(values)]
         low, high = np.percentile(known, [0.5, 99.5]) if len(known) else (0.0, 1.0)
         room = max(high - low, 1e-3)
         axes.set_ylim(low - 0.1 * room, high + 0.35 * room)
         axes.set_ylabel(f"{name}\n{_UNITS.get(signal, signal)}", fontsize=8)
+        labels = _Labels(axes, t[-1] - t[0])
         for decision, end in episodes:
             mine = decision.signal == signal
             axes.axvspan(decision.t, end, color=_CAUSES.get(decision.cause, _INK), alpha=0.25 if mine else 0.08, lw=0)
             if mine:
                 suspect = decision.suspects[0] if decision.suspects else "nobody"
-                text = f" {decision.cause}: {suspect}"
-                axes.text(decision.t, axes.get_ylim()[1], text, fontsize=7.5, color=_INK, va="top", clip_on=True)
+                labels.add(decision.t, f" {decision.cause}: {suspect}")
 
     def _episodes(self, name: str) -> Iterable[tuple[Decision, float]]:
         """Each decision to act, and when the next one, or the end of the contention, took its place."""
@@ -164,13 +172,35 @@ class Drawing:
             *(Patch(color=_CAUSES.get(each, _INK), alpha=0.35, label=f"contention: {each}") for each in causes),
         ]
         figure.legend(handles=keys, loc="outside upper right", ncols=len(keys), fontsize=8, frameon=False)
-        contentions = sum(each.onset is not None for each in decided)
-        title = f"{contentions} decisions" + (f"; {hidden} rows with fewer are not shown" if hidden else "")
+        told = f"{len(decided)} decisions to act" if len(decided) != 1 else "1 decision to act"
+        title = told + (f"; {hidden} rows with fewer are not shown" if hidden else "")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=_INK)
 
 
-def _baseline(t: Floats, values: Floats, signal: str, episodes: Sequence[tuple[Decision, float]]) -> Floats:
-    """The decisions' own; outside of contentions the median of `_BASELINE_S` before, at 400 places at most."""
+class _Labels:
+    """Texts at moments, above each other where these are close."""
+
+    _LINES = 3
+    _WIDTH = 0.16  # Of the time that is shown, of a usual one.
+
+    def __init__(self, axes: Any, span_s: float) -> None:
+        self._axes = axes
+        self._width_s = self._WIDTH * span_s
+        self._until = [-np.inf] * self._LINES
+
+    def add(self, at: float, text: str) -> None:
+        line = int(np.argmin(np.array(self._until) > at)) if min(self._until) <= at else int(np.argmin(self._until))
+        self._until[line] = at + self._width_s
+        top = 1.0 - 0.14 * line
+        where = self._axes.get_xaxis_transform()
+        self._axes.text(at, top, text, transform=where, fontsize=7.5, color=_INK, va="top", clip_on=True)
+
+
+def baseline(t: Floats, values: Floats, signal: str, episodes: Sequence[tuple[Decision, float]]) -> Floats:
+    """The decisions' own; outside of contentions the median of `_BASELINE_S` before, at 400 places at most.
+
+    In a contention that was told by another signal it stays where it was.
+    """
     calm = values.copy()
     for decision, end in episodes:
         calm[(t >= (decision.t if decision.onset is None else decision.onset)) & (t < end)] = np.nan
@@ -182,7 +212,11 @@ def _baseline(t: Floats, values: Floats, signal: str, episodes: Sequence[tuple[D
     known = np.isfinite(medians)
     line: Floats = np.full(len(t), np.nan)
     if known.any():
-        line = np.interp(t, t[places][known], np.array(medians)[known], left=np.nan, right=np.nan)
+        line = np.interp(t, t[places][known], np.array(medians)[known], left=np.nan)
+        for decision, end in episodes:
+            begins = decision.t if decision.onset is None else decision.onset
+            inside = (t >= begins) & (t < end)
+            line[inside] = line[max(0, int(np.searchsorted(t, begins)) - 1)]
     for decision, end in episodes:
         if decision.signal == signal and decision.baseline is not None:
             line[(t >= decision.t) & (t < end)] = decision.baseline

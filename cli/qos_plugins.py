@@ -34,7 +34,8 @@ def command(name: str | None, as_json: bool) -> int:
         click.echo(bold(f"{each.kind} {each.name}"))
         click.echo(_indented(inspect.cleandoc(each.text)))
         for parameter in each.parameters:
-            unit = f" ({parameter.unit})" if parameter.unit else ""
+            told = "; ".join(filter(None, (parameter.unit, parameter.range)))
+            unit = f" ({told})" if told else ""
             click.echo(f"    {parameter.name} = {parameter.default}{unit}: {parameter.meaning}")
         click.echo()
     return exits.OK
@@ -42,9 +43,11 @@ def command(name: str | None, as_json: bool) -> int:
 
 def _stages() -> list[Plugin]:
     from serenity.estimator.predictors import PREDICTORS
+    from serenity.estimator.report import ReportParameters
+    from serenity.estimator.slack import Limits
     from serenity.qos.detectors import DETECTORS
     from serenity.qos.filters import FILTERS
-    from serenity.qos.plugins import plugins
+    from serenity.qos.plugins import plugin, plugins
     from serenity.qos.strategies import STRATEGIES
 
     return [
@@ -52,6 +55,8 @@ def _stages() -> list[Plugin]:
         *plugins("detector", DETECTORS),
         *plugins("strategy", STRATEGIES),
         *plugins("predictor", PREDICTORS),
+        plugin("slack", "limits", Limits, Limits),
+        plugin("slack", "report", ReportParameters, ReportParameters),
     ]
 
 

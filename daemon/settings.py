@@ -52,11 +52,17 @@ def default_file(environ: Mapping[str, str] = os.environ) -> Path | None:
 def load_toml(path: Path) -> dict[str, Any]:
     """Raises SettingsError with the file, the line and what is wrong."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Some editors begin with a mark.
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is no text in UTF-8 ({error}); save it as such") from error
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path}: more brackets in brackets than anybody needs; remove some") from error
+    except ValueError as error:  # An integer of thousands of digits.
+        raise SettingsError(f"{path}: a number has more digits than it can mean; write it shorter") from error
 
 
 def resolve(

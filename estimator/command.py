@@ -37,6 +37,8 @@ from serenity.wire.transport.trust_files import UnusableFile
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
+# Below, a minute has more samples than the default detector looks at (qos/detectors/interference.py).
+_FINEST_S = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,6 +128,13 @@ class Estimator:
         except CannotListen as error:
             return _complain(f"{error}; choose another address with --listen", exits.REFUSED)
         logger.info("/slack, /metrics and /health on %s:%d", host, server.server_port)
+        if self._settings.interval_s < _FINEST_S:
+            logger.warning(
+                "at less than %g s between samples executors do not find contention that comes over half a minute;"
+                " --interval %g is fine enough",
+                _FINEST_S,
+                _FINEST_S,
+            )
         try:
             return self._sessions(stopping)
         except Taken as error:

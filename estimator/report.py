@@ -6,21 +6,25 @@ import math
 from dataclasses import dataclass
 
 from serenity.estimator.slack import Slack
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, Parameters, parameter
 
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class ReportParameters:
-    rise_s: float = parameter(5.0, "s", "how long a rise must have lasted before it is told")
-    grow_s: float = parameter(5.0, "s", "over which a rise from nothing to all of the slack is told, part by part")
-    dead_band_cpus: float = parameter(0.1, "cores", "a smaller change is not told: each rescinds the open offers")
-    dead_band_mem_mb: float = parameter(64.0, "MiB", "a smaller change is not told: each rescinds the open offers")
+class ReportParameters(Parameters):
+    """When a slack that has changed is told the agent: less at once, more by and by: `[slack.report]`."""
 
-    def __post_init__(self) -> None:
-        if not all(each >= 0 for each in (self.rise_s, self.grow_s, self.dead_band_cpus, self.dead_band_mem_mb)):
-            raise ValueError("rise_s, grow_s, dead_band_cpus and dead_band_mem_mb must not be negative")
+    rise_s: float = parameter(5.0, "s", "how long a rise must have lasted before it is told", NOT_NEGATIVE)
+    grow_s: float = parameter(
+        5.0, "s", "over which a rise from nothing to all of the slack is told, part by part", NOT_NEGATIVE
+    )
+    dead_band_cpus: float = parameter(
+        0.1, "cores", "a smaller change is not told: each rescinds the open offers", NOT_NEGATIVE
+    )
+    dead_band_mem_mb: float = parameter(
+        64.0, "MiB", "a smaller change is not told: each rescinds the open offers", NOT_NEGATIVE
+    )
 
 
 @dataclass(frozen=True, slots=True)

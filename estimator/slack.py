@@ -9,18 +9,16 @@ import numpy as np
 
 from serenity.estimator.predictors.prediction import Peaks, Prediction
 from serenity.qos.frame import Floats, Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import POSITIVE, Parameters, parameter
 
 
 @dataclass(frozen=True)
-class Limits:
-    cpus: float = parameter(0.9, "share of the node", "how much production and best-effort may use together")
-    mem: float = parameter(0.9, "share of the node", "how much production and best-effort may use together")
-    stale_s: float = parameter(5.0, "s", "how old the agent's word of who is on the node may be")
+class Limits(Parameters):
+    """What the slack ends at, and how old the agent's word may be for there to be any: `[slack.limits]`."""
 
-    def __post_init__(self) -> None:
-        if not (self.cpus > 0 and self.mem > 0 and self.stale_s > 0):
-            raise ValueError("cpus, mem and stale_s must be greater than 0")
+    cpus: float = parameter(0.9, "share of the node", "how much production and best-effort may use together", POSITIVE)
+    mem: float = parameter(0.9, "share of the node", "how much production and best-effort may use together", POSITIVE)
+    stale_s: float = parameter(5.0, "s", "how old the agent's word of who is on the node may be", POSITIVE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,12 +86,16 @@ class Pipeline:
             if key not in ("filters", "detectors", "strategy"):
                 raise PipelineError(f"{where} has no key {key!r}; it has filters, detectors and strategy")
         columns = set(COLUMNS)
-        filters = stages(FILTERS, file.qos.get("filters", []), f"{file.path}: [[qos.filters]]", columns)
+        kinds = {name: kind for name, kind in FILTERS.items() if not kind.of_production}
+        filters = stages(kinds, file.qos.get("filters", []), f"{file.path}: [[qos.filters]]", columns)
         detectors = stages(DETECTORS, file.qos.get("detectors", []), f"{file.path}: [[qos.detectors]]", columns)
         if not detectors:
-            raise PipelineError(f'{where} has no detectors and would never act; add [[qos.detectors]] name = "drop"')
+            raise PipelineError(
+                f"{where} has no detectors and would never act; add a table [[qos.detectors]]"
+                ' with name = "interference"'
+            )
         if "strategy" not in file.qos:
-            raise PipelineError(f'{where} has no strategy; add [qos.strategy] name = "cpu_share"')
+            raise PipelineError(f'{where} has no strategy; add a table [qos.strategy] with name = "combined"')
         return cls(
             filters,
             detectors,

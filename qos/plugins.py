@@ -15,23 +15,27 @@ class Parameter(msgspec.Struct, frozen=True):
     name: str
     default: str  # As it is written in a pipeline file.
     unit: str
+    range: str
     meaning: str
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    kind: str  # filter, detector, strategy or predictor.
+    kind: str  # filter, detector, strategy, predictor, or slack for its other tables.
     name: str
     text: str  # What it does, and when it fires.
     parameters: list[Parameter]
 
 
 def plugins(kind: str, stages: Mapping[str, Kind[Any]]) -> list[Plugin]:
-    return [
-        Plugin(kind, name, each.build.__doc__ or "", list(_parameters(each.parameters)))
-        for name, each in stages.items()
-    ]
+    return [plugin(kind, name, each.build, each.parameters) for name, each in stages.items()]
+
+
+def plugin(kind: str, name: str, what: Any, parameters: type) -> Plugin:
+    """`what`: its docstring is told."""
+    return Plugin(kind, name, what.__doc__ or "", list(_parameters(parameters)))
 
 
 def _parameters(of: type) -> Iterator[Parameter]:
     for field in dataclasses.fields(of):
-        yield Parameter(field.name, as_toml(field.default), field.metadata["unit"], field.metadata["meaning"])
+        told = field.metadata
+        yield Parameter(field.name, as_toml(field.default), told["unit"], str(told["within"]), told["meaning"])

@@ -1,7 +1,7 @@
 """Stages by name: how a line of a pipeline file becomes an object, or an error that helps.
 
-A stage is a class whose constructor takes one frozen parameter dataclass of at most six
-fields, each made by `parameter`.  Its kind (`Kind`) stands in a dict of names.
+A stage is a class whose constructor takes one frozen parameter dataclass (`Parameters`) of at
+most six fields, each made by `parameter`.  Its kind (`Kind`) stands in a dict of names.
 """
 
 from __future__ import annotations
@@ -34,16 +34,52 @@ class PipelineError(ValueError):
     """A pipeline file that cannot be used; the text names file, key and remedy."""
 
 
-def parameter(default: Any, unit: str, meaning: str, *, column: bool = False) -> Any:
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Of a number that makes sense.  NaN is in none."""
+
+    above: float = -math.inf
+    at_least: float = -math.inf
+    below: float = math.inf
+    at_most: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.above < value < self.below and self.at_least <= value <= self.at_most
+
+    def __str__(self) -> str:
+        """``above 0, at most 1``; empty where all numbers are."""
+        ends = ((field.name.replace("_", " "), getattr(self, field.name)) for field in dataclasses.fields(self))
+        return ", ".join(f"{name} {end:g}" for name, end in ends if math.isfinite(end))
+
+
+POSITIVE = Range(above=0.0)
+NOT_NEGATIVE = Range(at_least=0.0)
+SHARE = Range(at_least=0.0, at_most=1.0)
+
+
+def parameter(default: Any, unit: str, meaning: str, within: Range = Range(), *, column: bool = False) -> Any:
     """A field of a parameter dataclass, with what `serenity qos plugins` tells about it.
 
     `column`: it names one or several columns, which must be filled before the stage.
     """
-    return dataclasses.field(default=default, metadata={"unit": unit, "meaning": meaning, "column": column})
+    told = {"unit": unit, "meaning": meaning, "within": within, "column": column}
+    return dataclasses.field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
-class NoParameters:
+class Parameters:
+    """Of a stage."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: a number is out of its range."""
+        for field in dataclasses.fields(self):
+            value, within = getattr(self, field.name), field.metadata["within"]
+            if isinstance(value, int | float) and value not in within:
+                raise ValueError(f"{field.name} = {value}; it must be {within}")
+
+
+@dataclass(frozen=True)
+class NoParameters(Parameters):
     """For a stage that has none."""
 
 
@@ -56,11 +92,15 @@ class ReadsColumns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[S]):
-    """A stage's class, the dataclass of its parameters, and the columns that it derives."""
+    """A stage's class, the dataclass of its parameters, and the columns that it derives.
+
+    `of_production`: it leaves no best-effort, so that nobody could be suspected behind it.
+    """
 
     build: Callable[[Any], S]
     parameters: type
     adds: tuple[str, ...] = ()
+    of_production: bool = False
 
 
 def build(kinds: Mapping[str, Kind[S]], entry: Any, where: str, columns: set[str] | None = None) -> S:
@@ -91,7 +131,10 @@ def build(kinds: Mapping[str, Kind[S]], entry: Any, where: str, columns: set[str
 def _check_columns(parameters: Any, columns: set[str], where: str) -> None:
     for field in dataclasses.fields(parameters):
         named = getattr(parameters, field.name) if field.metadata.get("column") else ()
-        for each in (named,) if isinstance(named, str) else named:
+        columns_named = (named,) if isinstance(named, str) else named
+        for each in columns_named:
+            if columns_named.count(each) > 1:
+                raise PipelineError(f"{where}: {field.name} names {each!r} twice; once is enough")
             if each not in columns:
                 raise PipelineError(
                     f"{where}: {field.name}: nothing fills a column {each!r} before it; write one of"

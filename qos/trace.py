@@ -118,6 +118,8 @@ def read_trace(path: Path, columns: Collection[str] = COLUMNS) -> Iterator[Frame
             decoder = FrameDecoder(_node(header.node), columns)
             last_t = -math.inf
             for number, line in enumerate(lines, 2):
+                if line.isspace():
+                    continue
                 try:
                     frame = decoder.decode(line)
                 except UNDECODABLE as error:

@@ -13,7 +13,7 @@ from serenity.estimator.predictors.promises import A_HORIZON, Promises, Rise
 from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
 from serenity.qos.frame import Bools, Floats, Frame
 from serenity.qos.rows import Places
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, Range, parameter
 
 # Tilts of the bound, per capacity of the node: one is best for margins of some ln(1 / risk) / tilt, so that these
 # are for margins from all of the node down to a 300th of it.  Steps of 1.6 cost 2.7 % of a margin at most.
@@ -28,20 +28,19 @@ _TRIFLE, _RARER = 0.01, 5.0
 
 
 @dataclass(frozen=True)
-class AheadParameters:
-    horizon_s: float = parameter(1800.0, "s", "how far ahead a prediction holds")
-    memory_s: float = parameter(14400.0, "s", "after which what was measured counts for 1/e")
-    risk: float = parameter(0.005, "share of moments", "how often production may use more than predicted")
-    min_age_s: float = parameter(300.0, "s", "how long a container must have been measured")
-    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
+class AheadParameters(Parameters):
+    horizon_s: float = parameter(1800.0, "s", "how far ahead a prediction holds", Range(at_least=1.0))
+    memory_s: float = parameter(14400.0, "s", "after which what was measured counts for 1/e", POSITIVE)
+    risk: float = parameter(
+        0.005, "share of moments", "how often production may use more than predicted", Range(at_least=1e-6, below=0.5)
+    )
+    min_age_s: float = parameter(300.0, "s", "how long a container must have been measured", NOT_NEGATIVE)
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be", POSITIVE)
 
     def __post_init__(self) -> None:
-        if not (1 <= self.horizon_s <= self.memory_s and self.stale_s > 0 and self.min_age_s >= 0):
-            raise ValueError(
-                "horizon_s must be at least 1, memory_s at least horizon_s, stale_s above 0, min_age_s not negative"
-            )
-        if not 1e-6 <= self.risk < 0.5:
-            raise ValueError(f"risk = {self.risk}; it is a share of moments, from 0.000001 to below 0.5")
+        super().__post_init__()
+        if self.memory_s < self.horizon_s:
+            raise ValueError(f"memory_s = {self.memory_s}; it must be at least horizon_s = {self.horizon_s}")
 
 
 class Ahead(Rowwise):

@@ -6,21 +6,15 @@ import numpy as np
 
 from serenity.estimator.predictors.rowwise import Rowwise
 from serenity.qos.frame import Floats
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, SHARE, Parameters, parameter
 
 
 @dataclass(frozen=True)
-class EmaParameters:
-    time_constant_s: float = parameter(300.0, "s", "after which a step has come through to 63 %")
-    margin: float = parameter(0.1, "share of the allocation", "what is added")
-    min_age_s: float = parameter(300.0, "s", "how long a container must have been measured")
-    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
-
-    def __post_init__(self) -> None:
-        if not (self.time_constant_s > 0 and self.stale_s > 0 and self.min_age_s >= 0):
-            raise ValueError("time_constant_s and stale_s must be greater than 0, min_age_s at least 0")
-        if not 0 <= self.margin <= 1:
-            raise ValueError(f"margin = {self.margin}; it is a share, from 0 to 1")
+class EmaParameters(Parameters):
+    time_constant_s: float = parameter(300.0, "s", "after which a step has come through to 63 %", POSITIVE)
+    margin: float = parameter(0.1, "share of the allocation", "what is added", SHARE)
+    min_age_s: float = parameter(300.0, "s", "how long a container must have been measured", NOT_NEGATIVE)
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be", POSITIVE)
 
 
 class Ema(Rowwise):

@@ -7,7 +7,7 @@ import numpy as np
 
 from serenity.estimator.predictors.rowwise import Rowwise
 from serenity.qos.frame import Floats
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, SHARE, Parameters, Range, parameter
 
 # Upper ends of the buckets, as shares of the allocation: from a thousandth to 8.5 times, each a tenth above the last.
 _ENDS = 1e-3 * 1.1 ** np.arange(96)
@@ -15,19 +15,13 @@ _LOG_STEP, _LOG_FIRST = math.log(1.1), math.log(1e-3)
 
 
 @dataclass(frozen=True)
-class HistogramParameters:
-    percentile: float = parameter(98.0, "%", "of the time that a peak is to cover")
-    cpu_half_life_s: float = parameter(43200.0, "s", "after which a sample of cpus counts half")
-    mem_half_life_s: float = parameter(172800.0, "s", "after which a sample of memory counts half")
-    margin: float = parameter(0.05, "share of the allocation", "what is added")
-    min_age_s: float = parameter(1800.0, "s", "how long a container must have been measured")
-    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
-
-    def __post_init__(self) -> None:
-        if not (self.cpu_half_life_s > 0 and self.mem_half_life_s > 0 and self.stale_s > 0 and self.min_age_s >= 0):
-            raise ValueError("half-lives and stale_s must be greater than 0, min_age_s at least 0")
-        if not (0 < self.percentile <= 100 and 0 <= self.margin <= 1):
-            raise ValueError("percentile must lie above 0 and at most 100, margin from 0 to 1")
+class HistogramParameters(Parameters):
+    percentile: float = parameter(98.0, "%", "of the time that a peak is to cover", Range(above=0.0, at_most=100.0))
+    cpu_half_life_s: float = parameter(43200.0, "s", "after which a sample of cpus counts half", POSITIVE)
+    mem_half_life_s: float = parameter(172800.0, "s", "after which a sample of memory counts half", POSITIVE)
+    margin: float = parameter(0.05, "share of the allocation", "what is added", SHARE)
+    min_age_s: float = parameter(1800.0, "s", "how long a container must have been measured", NOT_NEGATIVE)
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be", POSITIVE)
 
 
 class Histogram(Rowwise):

@@ -6,17 +6,13 @@ import numpy as np
 
 from serenity.estimator.predictors.rowwise import Rowwise
 from serenity.qos.frame import Floats
-from serenity.qos.stages import parameter
+from serenity.qos.stages import POSITIVE, SHARE, Parameters, parameter
 
 
 @dataclass(frozen=True)
-class LastParameters:
-    margin: float = parameter(0.0, "share of the allocation", "what is added")
-    stale_s: float = parameter(5.0, "s", "how old the last measurement may be")
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.margin <= 1 and self.stale_s > 0):
-            raise ValueError("margin must lie from 0 to 1, stale_s must be greater than 0")
+class LastParameters(Parameters):
+    margin: float = parameter(0.0, "share of the allocation", "what is added", SHARE)
+    stale_s: float = parameter(5.0, "s", "how old the last measurement may be", POSITIVE)
 
 
 class Last(Rowwise):

@@ -8,21 +8,17 @@ from serenity.estimator.predictors.arrays import pack, unpack
 from serenity.estimator.predictors.prediction import Json, Peaks
 from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
 from serenity.qos.frame import Floats
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, parameter
 
 _MEAN, _VARIANCE, _COUNT = range(3)
 
 
 @dataclass(frozen=True)
-class NSigmaParameters:
-    sigmas: float = parameter(5.0, "standard deviations", "what is added to the mean")
-    time_constant_s: float = parameter(7200.0, "s", "how long a past counts")
-    min_age_s: float = parameter(1800.0, "s", "how long a container must have been measured")
-    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
-
-    def __post_init__(self) -> None:
-        if not (self.time_constant_s > 0 and self.stale_s > 0 and self.min_age_s >= 0 and self.sigmas >= 0):
-            raise ValueError("time_constant_s and stale_s must be greater than 0, min_age_s and sigmas at least 0")
+class NSigmaParameters(Parameters):
+    sigmas: float = parameter(5.0, "standard deviations", "what is added to the mean", NOT_NEGATIVE)
+    time_constant_s: float = parameter(7200.0, "s", "how long a past counts", POSITIVE)
+    min_age_s: float = parameter(1800.0, "s", "how long a container must have been measured", NOT_NEGATIVE)
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be", POSITIVE)
 
 
 class NSigma(Rowwise):

@@ -10,21 +10,15 @@ from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
 from serenity.estimator.predictors.rowwise import COLUMNS
 from serenity.estimator.sliding import SlidingMax
 from serenity.qos.frame import Floats, Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, SHARE, Parameters, parameter
 
 
 @dataclass(frozen=True)
-class PeakParameters:
-    window_s: float = parameter(60.0, "s", "how long a past counts")
-    margin: float = parameter(0.1, "share of the allocation", "what is added to the peak")
-    min_age_s: float = parameter(5.0, "s", "how long a container must have been measured")
-    stale_s: float = parameter(5.0, "s", "how old its last measurement may be")
-
-    def __post_init__(self) -> None:
-        if not (self.window_s > 0 and self.stale_s > 0 and self.min_age_s >= 0):
-            raise ValueError("window_s and stale_s must be greater than 0, min_age_s at least 0")
-        if not 0 <= self.margin <= 1:
-            raise ValueError(f"margin = {self.margin}; it is a share, from 0 to 1")
+class PeakParameters(Parameters):
+    window_s: float = parameter(60.0, "s", "how long a past counts", POSITIVE)
+    margin: float = parameter(0.1, "share of the allocation", "what is added to the peak", SHARE)
+    min_age_s: float = parameter(5.0, "s", "how long a container must have been measured", NOT_NEGATIVE)
+    stale_s: float = parameter(5.0, "s", "how old its last measurement may be", POSITIVE)
 
 
 class Peak:

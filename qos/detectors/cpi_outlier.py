@@ -11,7 +11,7 @@ from serenity.qos.contention import Contention, Evidence
 from serenity.qos.frame import Container, Frame
 from serenity.qos.rows import Rows, moved
 from serenity.qos.sampling import Sampling
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, Range, parameter
 from serenity.wire.messages.statistics import Cpi
 
 _PERIOD_S = 60.0  # A sample of CPI a minute,
@@ -20,25 +20,24 @@ _MOST_JOBS = 1000
 
 
 @dataclass(frozen=True)
-class CpiOutlierParameters:
-    deviations: float = parameter(2.0, "standard deviations", "above the job's mean, beyond which CPI is an outlier")
-    outliers: int = parameter(3, "samples", "how many of the window must be outliers")
-    window_s: float = parameter(300.0, "s", "in which they are counted")
-    min_samples: int = parameter(30, "samples", "of the job, before it is judged")
-    min_cpu: float = parameter(0.25, "cores", "below this use CPI is left out")
-    memory: int = parameter(1440, "samples", "over which a job's mean and deviation are learnt")
+class CpiOutlierParameters(Parameters):
+    deviations: float = parameter(
+        2.0, "standard deviations", "above the job's mean, beyond which CPI is an outlier", POSITIVE
+    )
+    outliers: int = parameter(3, "samples", "how many of the window must be outliers", Range(at_least=1))
+    window_s: float = parameter(300.0, "s", "in which they are counted", POSITIVE)
+    min_samples: int = parameter(30, "samples", "of the job, before it is judged", Range(at_least=2))
+    min_cpu: float = parameter(0.25, "cores", "below this use CPI is left out", NOT_NEGATIVE)
+    memory: int = parameter(1440, "samples", "over which a job's mean and deviation are learnt", Range(at_least=2))
 
     def __post_init__(self) -> None:
-        if not (self.deviations > 0 and self.outliers >= 1 and self.window_s > 0 and self.min_cpu >= 0):
-            raise ValueError(
-                "deviations and window_s must be greater than 0, outliers at least 1, min_cpu not negative"
-            )
+        super().__post_init__()
         if self.outliers > self.window_s / _PERIOD_S:
             raise ValueError(
                 f"outliers = {self.outliers}: there is a sample a minute, so that window_s = {self.window_s:g} never "
                 f"has as many; write window_s = {self.outliers * _PERIOD_S:g} or more"
             )
-        if not 2 <= self.min_samples <= self.memory:
+        if self.min_samples > self.memory:
             raise ValueError(f"min_samples = {self.min_samples}; it must lie from 2 to memory = {self.memory}")
 
 

@@ -12,7 +12,7 @@ from serenity.qos.detectors.baseline import LaggedBaselines
 from serenity.qos.detectors.cause import Surroundings, cause_of
 from serenity.qos.frame import PRODUCTION, Container, Floats, Frame, Indicator
 from serenity.qos.rows import Ring, Rows, moved
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, Range, parameter
 
 # What is watched where the application says nothing itself, and what it means.
 _SIGNALS = {"cpu_granted": Indicator("cpu_granted", "share of the CPU time wanted", "higher")}
@@ -21,23 +21,22 @@ _RUNNING_CPU = 0.02
 
 
 @dataclass(frozen=True)
-class DropParameters:
+class DropParameters(Parameters):
     signal: str = parameter("sli", "", "the column to watch: sli, or cpu_granted of the filter", column=True)
-    threshold: float = parameter(0.25, "share of the baseline", "how much worse than the baseline a sample must be")
-    votes: int = parameter(2, "samples", "how many of the window must be that much worse")
-    window: int = parameter(3, "samples", "how many recent samples are looked at")
-    lag_s: float = parameter(5.0, "s", "how recent a sample is kept out of the baseline")
-    baseline_s: float = parameter(60.0, "s", "how long a past makes the baseline")
+    threshold: float = parameter(
+        0.25, "share of the baseline", "how much worse than the baseline a sample must be", Range(above=0.0, below=1.0)
+    )
+    votes: int = parameter(2, "samples", "how many of the window must be that much worse", Range(at_least=1))
+    window: int = parameter(3, "samples", "how many recent samples are looked at", Range(at_least=1))
+    lag_s: float = parameter(5.0, "s", "how recent a sample is kept out of the baseline", NOT_NEGATIVE)
+    baseline_s: float = parameter(60.0, "s", "how long a past makes the baseline", POSITIVE)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.signal != "sli" and self.signal not in _SIGNALS:
             raise ValueError(f"signal = {self.signal!r}; write one of sli, {', '.join(_SIGNALS)}")
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold = {self.threshold}; it is a share, between 0 and 1")
-        if not 1 <= self.votes <= self.window:
+        if self.votes > self.window:
             raise ValueError(f"votes = {self.votes}; it must lie from 1 to window = {self.window}")
-        if not (self.lag_s >= 0 and self.baseline_s > 0):
-            raise ValueError(f"lag_s = {self.lag_s}, baseline_s = {self.baseline_s}; write seconds greater than 0")
 
     @property
     def min_samples(self) -> int:

@@ -17,7 +17,7 @@ from serenity.qos.evidence.stalls import Stalls
 from serenity.qos.frame import Bools, Container, Floats, Frame
 from serenity.qos.rows import Ring, Rows, moved
 from serenity.qos.sampling import Sampling
-from serenity.qos.stages import parameter
+from serenity.qos.stages import POSITIVE, Parameters, parameter
 
 _COUNT = len(signals.SIGNALS)
 _SPAN = 128  # Samples kept of every production row.
@@ -54,26 +54,26 @@ _BY_CAPACITY = np.array([each.by_capacity for each in MECHANISMS])
 
 
 @dataclass(frozen=True)
-class InterferenceParameters:
-    false_alarm_days: float = parameter(10.0, "days", "mean time between false alarms of noise, a container")
-    phase_odds: float = parameter(20.0, "ratio", "how much likelier a phase of the program begins than interference")
-    before_s: float = parameter(60.0, "s", "how long a past makes the baseline of a change")
-    memory_s: float = parameter(300.0, "s", "over which the noise of a signal is learnt")
-    min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are not trusted")
-    give_up_s: float = parameter(600.0, "s", "after which what still holds is the new normal")
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not value > 0:
-                raise ValueError(f"{name} = {value}; it must be greater than 0")
+class InterferenceParameters(Parameters):
+    false_alarm_days: float = parameter(10.0, "days", "mean time between false alarms of noise, a container", POSITIVE)
+    phase_odds: float = parameter(
+        20.0, "ratio", "how much likelier a phase of the program begins than interference", POSITIVE
+    )
+    before_s: float = parameter(
+        60.0, "s", "how long a past makes the baseline of a change; 64 samples at most", POSITIVE
+    )
+    memory_s: float = parameter(300.0, "s", "over which the noise of a signal is learnt", POSITIVE)
+    min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are not trusted", POSITIVE)
+    give_up_s: float = parameter(600.0, "s", "after which what still holds is the new normal", POSITIVE)
 
 
 class Interference:
     """A production container's signals have shifted as interference shifts them, and hardly anything else does.
 
-    For each of 17 moments τ of the last minute, the shifts δ of log CPI, MPKI, cache occupancy, run delay a CPU
-    second, io and memory pressure, and the indicator are estimated, with their variances, by generalised least
-    squares (AR(1) noise, learnt; `before_s` of baseline).  What own load may explain is variance, too.  Then
+    For each of 17 moments τ of the last minute (of 60 samples, where these are closer than a second), the shifts δ of
+    log CPI, MPKI, cache occupancy, run delay a CPU second, io and memory pressure, and the indicator are estimated,
+    with their variances, by generalised least squares (AR(1) noise, learnt; `before_s` of baseline).  What own load
+    may explain is variance, too.  Then
 
         odds = 1 / (7 N / E + 7 (`phase_odds` L'(phase) + S) / E')      E = L(mechanism) e(coincidence) a(ability)
 
@@ -83,12 +83,13 @@ class Interference:
     heavy where a shift rests on few samples, which noise may be.  Between a phase and a mechanism, since whichever
     moments, that must not decide: in E' and L' they are those of the most samples for all.
     e: how unusual best-effort's rise on that resource was at τ, on this node; a: at most 1, less for who
-    holds less than a tenth of the cache or bandwidth.  S = max over τ and mechanisms of r L' exp(-(now - τ) / 2 s):
-    a stall of the container's own looks like its mechanism (cpu, io, memory, slo), but is short; r: how many it has
-    an hour, learnt over an hour.  N: samples in `false_alarm_days`.  Fires when the odds of some mechanism and τ
-    reach 1, with τ two samples or 1.5 s ago, and it is not over by then.  L is a martingale where nothing changes, so
-    that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a neighbour is known
-    to suffer by the same mechanism since τ, the odds are L(mechanism) / (1000 + L(phase) + S / `phase_odds`).
+    holds less than a tenth of the cache or bandwidth.  S = max over mechanisms of r L' exp(-d / 2 s), d being how
+    long its shift has lasted: a stall of the container's own looks like its mechanism (cpu, io, memory, slo), but is
+    short; r: how many it has an hour, learnt over an hour.  N: samples in `false_alarm_days`.  Fires when the odds of
+    some mechanism and τ reach 1, with τ two samples or 1.5 s ago, and it is not over by then.  L is a martingale where
+    nothing changes, so that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a
+    neighbour is known to suffer by the same mechanism since τ, the odds are
+    L(mechanism) / (1000 + L(phase) + S / `phase_odds`).
 
     It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
     onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of

@@ -12,7 +12,9 @@ import numpy as np
 
 from serenity.qos.contention import Cause, Contention, Evidence
 from serenity.qos.frame import BEST_EFFORT, Container, Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, Parameters, Range, parameter
+
+NODE_CPU = "node cpu"  # What `Overload` goes by: not of the container that it protects.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class _Votes:
 
 
 def _check(votes: int, window: int) -> None:
-    if not 1 <= votes <= window:
+    if votes > window:
         raise ValueError(f"votes = {votes}; it must lie from 1 to window = {window}")
 
 
@@ -72,17 +74,18 @@ def _contention(
 
 
 @dataclass(frozen=True)
-class PressureParameters:
+class PressureParameters(Parameters):
     column: str = parameter("psi_memory", "", "psi_cpu, psi_io or psi_memory", column=True)
-    threshold: float = parameter(0.1, "share of time", "waiting for more than this is suffering")
-    votes: int = parameter(3, "samples", "how many of the window must be over it")
-    window: int = parameter(5, "samples", "how many recent samples are looked at")
+    threshold: float = parameter(
+        0.1, "share of time", "waiting for more than this is suffering", Range(above=0.0, below=1.0)
+    )
+    votes: int = parameter(3, "samples", "how many of the window must be over it", Range(at_least=1))
+    window: int = parameter(5, "samples", "how many recent samples are looked at", Range(at_least=1))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.column not in ("psi_cpu", "psi_io", "psi_memory"):
             raise ValueError(f"column = {self.column!r}; write psi_cpu, psi_io or psi_memory")
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold = {self.threshold}; it is a share, between 0 and 1")
         _check(self.votes, self.window)
 
 
@@ -119,14 +122,13 @@ class PressureDetector:
 
 
 @dataclass(frozen=True)
-class SloParameters:
-    margin: float = parameter(0.0, "share of the objective", "how far beyond it is missed")
-    votes: int = parameter(2, "samples", "how many of the window must miss it")
-    window: int = parameter(3, "samples", "how many recent samples are looked at")
+class SloParameters(Parameters):
+    margin: float = parameter(0.0, "share of the objective", "how far beyond it is missed", NOT_NEGATIVE)
+    votes: int = parameter(2, "samples", "how many of the window must miss it", Range(at_least=1))
+    window: int = parameter(3, "samples", "how many recent samples are looked at", Range(at_least=1))
 
     def __post_init__(self) -> None:
-        if not self.margin >= 0:
-            raise ValueError(f"margin = {self.margin} is negative; write 0 to complain at the objective itself")
+        super().__post_init__()
         _check(self.votes, self.window)
 
 
@@ -169,14 +171,15 @@ class Slo:
 
 
 @dataclass(frozen=True)
-class OverloadParameters:
-    threshold: float = parameter(0.95, "share of the node", "use of all CPUs above which the node is overloaded")
-    votes: int = parameter(3, "samples", "how many of the window must be over it")
-    window: int = parameter(5, "samples", "how many recent samples are looked at")
+class OverloadParameters(Parameters):
+    threshold: float = parameter(
+        0.95, "share of the node", "use of all CPUs above which the node is overloaded", Range(above=0.0, at_most=1.0)
+    )
+    votes: int = parameter(3, "samples", "how many of the window must be over it", Range(at_least=1))
+    window: int = parameter(5, "samples", "how many recent samples are looked at", Range(at_least=1))
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold = {self.threshold}; it is a share, above 0 and at most 1")
+        super().__post_init__()
         _check(self.votes, self.window)
 
 
@@ -216,7 +219,7 @@ class Overload:
             share = [float(cpu[i]) / (container.cpus or math.inf) for i, container in rows]
             protected = rows[int(np.argmax(np.nan_to_num(np.array(share))))][1]
             self._protected = protected.id
-        return [_contention("overload", protected, "node cpu", "cores", limit, window, self)]
+        return [_contention("overload", protected, NODE_CPU, "cores", limit, window, self)]
 
 
 def _production(frame: Frame) -> Iterator[tuple[int, Container]]:

@@ -35,11 +35,12 @@ class Signal:
     load_response: float
     wait: bool  # A share of time, offset by LEAST_SHARE; else a positive quantity.
     explained_by: str = "work"  # The container's own doing that explains it: work, io_bytes or rss_bytes.
+    scale: float = 1.0  # In which `unit` it is told, and not looked at.
 
 
 SIGNALS = (
     Signal("cpi", "cycles per instruction", 0.2, wait=False),
-    Signal("mpki", "LLC misses per 1000 instructions", 0.3, wait=False),
+    Signal("mpki", "LLC misses per 1000 instructions", 0.3, wait=False, scale=1000.0),
     Signal("llc_bytes", "bytes", 0.3, wait=False),
     Signal("run_delay", "s waited per CPU s", 4.0, wait=True),
     Signal("psi_io", "share of time", 1.0, wait=True, explained_by="io_bytes"),
@@ -132,4 +133,5 @@ def most_freedom(level: Floats, interval_s: float) -> Floats:
 
 def value(signal: int, logs: float) -> float:
     """The signal in its unit."""
-    return max(0.0, math.exp(logs) - LEAST_SHARE) if SIGNALS[signal].wait else math.exp(logs)
+    told = SIGNALS[signal]
+    return max(0.0, math.exp(logs) - LEAST_SHARE) if told.wait else told.scale * math.exp(logs)

@@ -39,7 +39,7 @@ FILTERS: Mapping[str, Kind[Filter]] = {
     "derived": Kind(Derived, NoParameters, adds=("cpi", "ipc", "mpki")),
     "ema": Kind(Ema, EmaParameters),
     "ignore_new_executors": Kind(IgnoreNewExecutors, IgnoreNewExecutorsParameters),
-    "pr_executor_pass": Kind(PrExecutorPass, NoParameters),
+    "pr_executor_pass": Kind(PrExecutorPass, NoParameters, of_production=True),
     "too_low_usage": Kind(TooLowUsage, TooLowUsageParameters),
     "utilization_threshold": Kind(UtilizationThreshold, UtilizationThresholdParameters),
     "valve": Kind(Valve, ValveParameters),

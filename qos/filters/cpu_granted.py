@@ -5,16 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from serenity.qos.frame import Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import POSITIVE, Parameters, parameter
 
 
 @dataclass(frozen=True)
-class CpuGrantedParameters:
-    min_cpu: float = parameter(0.05, "cores", "below this much wanted CPU the ratio is noise, and left out")
-
-    def __post_init__(self) -> None:
-        if not self.min_cpu > 0:
-            raise ValueError(f"min_cpu = {self.min_cpu}; it must be greater than 0")
+class CpuGrantedParameters(Parameters):
+    min_cpu: float = parameter(0.05, "cores", "below this much wanted CPU the ratio is noise, and left out", POSITIVE)
 
 
 class CpuGranted:

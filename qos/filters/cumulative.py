@@ -7,11 +7,11 @@ import numpy as np
 
 from serenity.qos.frame import Frame
 from serenity.qos.rows import Rows, moved
-from serenity.qos.stages import parameter
+from serenity.qos.stages import Parameters, parameter
 
 
 @dataclass(frozen=True)
-class CumulativeParameters:
+class CumulativeParameters(Parameters):
     columns: tuple[str, ...] = parameter(
         ("cycles", "instructions", "llc_misses"), "", "the columns that are counters", column=True
     )

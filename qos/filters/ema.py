@@ -6,25 +6,24 @@ import numpy as np
 
 from serenity.qos.frame import Floats, Frame
 from serenity.qos.rows import Rows, moved
-from serenity.qos.stages import parameter
+from serenity.qos.stages import POSITIVE, Parameters, Range, parameter
 
 REGULAR, IRREGULAR = "regular", "irregular"
 
 
 @dataclass(frozen=True)
-class EmaParameters:
+class EmaParameters(Parameters):
     columns: tuple[str, ...] = parameter(("cpu",), "", "the columns to smooth", column=True)
     sampling: str = parameter(IRREGULAR, "", "irregular: by time_constant_s; regular: by alpha")
-    time_constant_s: float = parameter(5.0, "s", "after which a step has come through to 63 %")
-    alpha: float = parameter(0.2, "share", "weight of each sample, however long after the last one it came")
+    time_constant_s: float = parameter(5.0, "s", "after which a step has come through to 63 %", POSITIVE)
+    alpha: float = parameter(
+        0.2, "share", "weight of each sample, however long after the last one it came", Range(above=0.0, at_most=1.0)
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sampling not in (REGULAR, IRREGULAR):
             raise ValueError(f"sampling = {self.sampling!r}; write regular or irregular")
-        if not self.time_constant_s > 0:
-            raise ValueError(f"time_constant_s = {self.time_constant_s}; it must be greater than 0")
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"alpha = {self.alpha}; it is a share, above 0 and at most 1")
 
 
 class Ema:

@@ -6,16 +6,14 @@ import numpy as np
 
 from serenity.qos.frame import Container, Frame
 from serenity.qos.rows import Rows, moved
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, Parameters, parameter
 
 
 @dataclass(frozen=True)
-class IgnoreNewExecutorsParameters:
-    age_s: float = parameter(10.0, "s", "how long a production container is left out after it was first seen")
-
-    def __post_init__(self) -> None:
-        if not self.age_s >= 0:
-            raise ValueError(f"age_s = {self.age_s} is negative; write seconds, 0 to ignore none")
+class IgnoreNewExecutorsParameters(Parameters):
+    age_s: float = parameter(
+        10.0, "s", "how long a production container is left out after it was first seen", NOT_NEGATIVE
+    )
 
 
 class IgnoreNewExecutors:

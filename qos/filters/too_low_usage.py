@@ -5,18 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from serenity.qos.frame import Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, Parameters, parameter
 
 _COUNTERS = ("cycles", "instructions", "llc_misses", "stalls")
 
 
 @dataclass(frozen=True)
-class TooLowUsageParameters:
-    min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are left out")
-
-    def __post_init__(self) -> None:
-        if not self.min_cpu >= 0:
-            raise ValueError(f"min_cpu = {self.min_cpu} is negative; write cores, such as 0.25")
+class TooLowUsageParameters(Parameters):
+    min_cpu: float = parameter(0.25, "cores", "below this use hardware counters are left out", NOT_NEGATIVE)
 
 
 class TooLowUsage:

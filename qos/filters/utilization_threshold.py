@@ -5,16 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from serenity.qos.frame import Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import Parameters, Range, parameter
 
 
 @dataclass(frozen=True)
-class UtilizationThresholdParameters:
-    threshold: float = parameter(0.95, "share of the node", "from this use of its CPUs on the node counts as full")
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold = {self.threshold}; it is a share, above 0 and at most 1")
+class UtilizationThresholdParameters(Parameters):
+    threshold: float = parameter(
+        0.95, "share of the node", "from this use of its CPUs on the node counts as full", Range(above=0.0, at_most=1.0)
+    )
 
 
 class UtilizationThreshold:

@@ -3,14 +3,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serenity.qos.frame import Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import Parameters, parameter
 
 
 @dataclass(frozen=True)
-class ValveParameters:
+class ValveParameters(Parameters):
     reading: str = parameter("valve_closed", "", "the node's reading that closes it")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.reading:
             raise ValueError('reading = ""; write the name of a reading, such as "valve_closed"')
 

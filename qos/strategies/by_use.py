@@ -9,7 +9,7 @@ import numpy as np
 
 from serenity.qos.contention import Contention, Suspect
 from serenity.qos.frame import Floats, Frame
-from serenity.qos.stages import NoParameters, parameter
+from serenity.qos.stages import POSITIVE, NoParameters, Parameters, Range, parameter
 from serenity.qos.strategies.ages import Ages
 
 
@@ -38,12 +38,10 @@ class Seniority:
 
 
 @dataclass(frozen=True)
-class ShareParameters:
-    min_share: float = parameter(0.0, "share", "who has less of all best-effort use is no suspect")
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_share < 1:
-            raise ValueError(f"min_share = {self.min_share}; it is a share, from 0 to below 1")
+class ShareParameters(Parameters):
+    min_share: float = parameter(
+        0.0, "share", "who has less of all best-effort use is no suspect", Range(at_least=0.0, below=1.0)
+    )
 
 
 class _Share:
@@ -89,13 +87,9 @@ class Bandwidth(_Share):
 
 
 @dataclass(frozen=True)
-class CorrelationParameters:
-    window_s: float = parameter(600.0, "s", "over which use and CPI are compared")
+class CorrelationParameters(Parameters):
+    window_s: float = parameter(600.0, "s", "over which use and CPI are compared", POSITIVE)
     min_score: float = parameter(0.35, "", "who scores less is no suspect")
-
-    def __post_init__(self) -> None:
-        if not self.window_s > 0:
-            raise ValueError(f"window_s = {self.window_s}; it must be greater than 0")
 
 
 class Correlation:

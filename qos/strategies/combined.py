@@ -13,7 +13,7 @@ from serenity.qos.evidence.pressure import Pressure
 from serenity.qos.frame import Container, Floats, Frame
 from serenity.qos.rows import Places
 from serenity.qos.sampling import Sampling
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, parameter
 
 _RESOURCE_OF = {each.cause: each.resource for each in MECHANISMS} | {"overload": pressure.CPU}
 # Jobs whose history is kept.
@@ -27,18 +27,16 @@ _MOST_SUSPECTS = 64  # More than anybody will act on, and than a kill record hol
 
 
 @dataclass(frozen=True)
-class CombinedParameters:
-    mean_s: float = parameter(10.0, "s", "over which pressure is averaged, now and before the onset")
-    onset: float = parameter(1.0, "weight", "of the rise of pressure since the onset")
-    present: float = parameter(0.2, "weight", "of the present share of the contended resource")
-    correlation: float = parameter(0.2, "weight", "of how its pressure has gone with what the container suffers")
-    history: float = parameter(0.2, "weight", "of the share of its job's earlier contentions that ended when it let go")
-
-    def __post_init__(self) -> None:
-        if not self.mean_s > 0:
-            raise ValueError(f"mean_s = {self.mean_s}; it must be greater than 0")
-        if min(self.onset, self.present, self.correlation, self.history) < 0:
-            raise ValueError("onset, present, correlation and history are weights, and not negative")
+class CombinedParameters(Parameters):
+    mean_s: float = parameter(10.0, "s", "over which pressure is averaged, now and before the onset", POSITIVE)
+    onset: float = parameter(1.0, "weight", "of the rise of pressure since the onset", NOT_NEGATIVE)
+    present: float = parameter(0.2, "weight", "of the present share of the contended resource", NOT_NEGATIVE)
+    correlation: float = parameter(
+        0.2, "weight", "of how its pressure has gone with what the container suffers", NOT_NEGATIVE
+    )
+    history: float = parameter(
+        0.2, "weight", "of the share of its job's earlier contentions that ended when it let go", NOT_NEGATIVE
+    )
 
 
 @dataclass(slots=True)

@@ -6,20 +6,18 @@ import numpy as np
 
 from serenity.qos.contention import Contention, Suspect
 from serenity.qos.frame import Frame
-from serenity.qos.stages import parameter
+from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, parameter
 from serenity.qos.strategies.ages import Ages
 
 
 @dataclass(frozen=True)
-class CpuShareParameters:
-    min_cpu: float = parameter(0.02, "cores", "who uses less scores 0, and is no suspect where the cause is CPU")
-    tie_cpu: float = parameter(0.05, "cores", "use is compared in steps of this; of equal ones the youngest is first")
-
-    def __post_init__(self) -> None:
-        if not self.min_cpu >= 0:
-            raise ValueError(f"min_cpu = {self.min_cpu} is negative; write cores, such as 0.02")
-        if not self.tie_cpu > 0:
-            raise ValueError(f"tie_cpu = {self.tie_cpu}; it must be greater than 0")
+class CpuShareParameters(Parameters):
+    min_cpu: float = parameter(
+        0.02, "cores", "who uses less scores 0, and is no suspect where the cause is CPU", NOT_NEGATIVE
+    )
+    tie_cpu: float = parameter(
+        0.05, "cores", "use is compared in steps of this; of equal ones the youngest is first", POSITIVE
+    )
 
 
 class CpuShare:

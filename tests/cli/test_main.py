@@ -58,6 +58,14 @@ def test_a_reader_that_has_had_enough_is_no_error():
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "[")
 
 
+def test_output_that_finds_no_room_is_no_bug_of_ours():
+    with open("/dev/full", "w") as full:
+        run = [sys.executable, "-P", "-m", "serenity", "reasons"]
+        ended = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == exits.USAGE
+    assert ended.stderr == "serenity: the output cannot be written: No space left on device\n"
+
+
 def test_colours_only_on_a_terminal(tmp_path):
     master, slave = os.openpty()
     environment = {**os.environ, "TERM": "xterm"}

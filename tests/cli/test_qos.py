@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import html
 import importlib.util
 import json
@@ -9,10 +10,14 @@ import re
 import shutil
 import struct
 
+import numpy as np
 import pytest
 
 from serenity.cli.main import main
+from serenity.qos.detectors.threshold import NODE_CPU
+from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator
 from serenity.qos.pipeline import DEFAULT_FILE
+from serenity.qos.replay import Decision
 
 
 @pytest.fixture
@@ -80,6 +85,52 @@ def test_plot(serenity, trace, tmp_path):
         assert code == 2 and says in err and "Traceback" not in err
 
 
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+@pytest.mark.parametrize("pack", [lambda text: text.encode(), lambda text: gzip.compress(text.encode())])
+def test_what_there_is_of_a_trace_that_was_cut_off_is_told_and_drawn(serenity, trace, tmp_path, pack):
+    whole = pack(trace.read_text())
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(whole[: -len(whole) // 10])
+    code, out, err = serenity("qos", "replay", cut, "--json", "--plot", tmp_path / "cut.png")
+    assert (code, err.count("\n")) == (2, 1) and str(cut) in err
+    assert json.loads(out.splitlines()[0])["protected"] == "web"
+    assert (tmp_path / "cut.png").read_bytes().startswith(b"\x89PNG")
+    code, out, _ = serenity("slack", "replay", cut, "--json", "--plot", tmp_path / "slack.png")
+    assert code == 2 and len(out.splitlines()) > 60 and (tmp_path / "slack.png").exists()
+
+
+def test_an_empty_line_is_no_frame_and_no_error(serenity, trace):
+    trace.write_text(trace.read_text() + "\n  \n")
+    assert serenity("qos", "replay", trace)[0] == 0
+
+
+def test_a_file_with_the_mark_of_some_editors(serenity, tmp_path):
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + DEFAULT_FILE.read_bytes())
+    assert serenity("qos", "check", tmp_path / "marked.toml")[0] == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_what_is_drawn_is_what_the_decision_went_by():
+    """Seen: the service's latency, called the node's CPU use."""
+    from serenity.cli.qos_plot import Drawing, baseline
+
+    drawing = Drawing()
+    told = Indicator("cpu", "ms", "lower")  # As a column is called.
+    rows = (Container("web", PRODUCTION, "web", 1.0, 1.0, indicator=told), Container("hog", BEST_EFFORT, "h", 1.0, 1.0))
+    for t in range(4):
+        of_rows = {"sli": (50.0 + t, np.nan), "cpu": (1.0 + t, 2.0), "cycles": (4e9, 1.0), "instructions": (2e9, 1.0)}
+        frame = Frame(float(t), rows, {name: np.array(values) for name, values in of_rows.items()})
+        decided = Decision(float(t), "web", "throttle", "overload", onset=2.0, signal=NODE_CPU, baseline=3.5)
+        drawing.add(frame, [decided] if t == 2 else [])
+    assert drawing.signal("web", NODE_CPU).tolist() == [3.0, 4.0, 5.0, 6.0]
+    assert drawing.signal("web", "cpu").tolist() == [50.0, 51.0, 52.0, 53.0]
+    assert drawing.signal("web", "cpi").tolist() == [2.0] * 4
+    times, values = np.arange(200.0), np.where(np.arange(200) < 50, 1.0, 9.0)
+    of_another = [(Decision(50.0, "web", "throttle", "io", onset=48.0, signal="psi_io"), 199.0)]
+    line = baseline(times, values, "cpi", of_another)
+    assert line[50:199].tolist() == [1.0] * 149, "it does not follow what is not usual"
+
+
 def test_check(serenity, tmp_path):
     assert serenity("qos", "check", DEFAULT_FILE)[0] == 0
     bad = tmp_path / "bad.toml"
@@ -96,7 +147,7 @@ def test_check(serenity, tmp_path):
     [
         ('[[slack.filters]]\nname = "pr_executor_pass"\n', 0, "is a pipeline"),
         ('[[slack.filters]]\nname = "ema"\ncolumns = ["rss"]\n', 2, "[[slack.filters]] number 1 (ema): columns"),
-        ("[slack.limits]\ncpus = 0\n", 2, "[slack.limits]: cpus, mem and stale_s must be greater than 0"),
+        ("[slack.limits]\ncpus = 0\n", 2, "[slack.limits]: cpus = 0.0; it must be above 0"),
         ("", 2, "no detectors"),
     ],
 )
@@ -165,7 +216,7 @@ def test_plugins(serenity):
         "filter ema",
         "detector interference",
         "strategy combined",
-        "phase_odds = 20.0 (ratio):",
+        "phase_odds = 20.0 (ratio; above 0):",
         "predictor ahead",
     ):
         assert words in out
@@ -181,3 +232,6 @@ def test_plugins(serenity):
         "predictor",
     ]
     assert serenity("qos", "plugins", "drip")[0] == 3
+    for table, told in (("limits", "stale_s = 5.0 (s; above 0)"), ("report", "grow_s = 5.0 (s; at least 0)")):
+        code, out, _ = serenity("qos", "plugins", table)
+        assert code == 0 and out.startswith(f"slack {table}\n") and told in out

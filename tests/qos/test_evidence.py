@@ -24,6 +24,16 @@ def ar1(luck, n, rows, phi, sigma):
     return x
 
 
+def test_signals_are_told_in_their_units(made):
+    """Seen: misses an instruction, called misses per 1000 instructions, in kill records too."""
+    seen = {"cycles": 3e9, "instructions": 2e9, "llc_misses": 4e6, "llc_bytes": 5e6, "run_delay": 0.4, "cpu": 2.0}
+    frame = made.frame(0.0, made.production("p", **seen, psi_io=0.1, psi_memory=0.2, sli=7.0))
+    x = signals.look(frame, np.array([0]), 0.25, np.array([1.0]), np.array([0.0]))
+    worse = [1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0]  # Less cache is worse.
+    told = [signals.value(at, worse[at] * x[at, 0]) for at in range(SIGNALS)]
+    assert told == pytest.approx([1.5, 2.0, 5e6, 0.2, 0.1, 0.2, 7.0])
+
+
 def test_however_long_a_gap_no_size_becomes_negative():
     luck, noise = np.random.default_rng(1), Noise(1, 300.0, 30.0)
     noise.move(np.full(40, -1))

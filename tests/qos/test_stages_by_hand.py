@@ -232,7 +232,10 @@ def test_cpi_is_sampled_once_a_minute_however_rare_and_whenever_frames_come(made
 
 @pytest.mark.parametrize(
     ("changed", "says"),
-    [({"outliers": 10, "window_s": 60.0}, "write window_s = 600 or more"), ({"outliers": 0}, "outliers at least 1")],
+    [
+        ({"outliers": 10, "window_s": 60.0}, "write window_s = 600 or more"),
+        ({"outliers": 0}, "outliers = 0; it must be at least 1"),
+    ],
 )
 def test_outliers_that_could_never_be_so_many_are_refused(changed, says):
     with pytest.raises(ValueError, match=says):
