@@ -25,7 +25,8 @@ class Balance:
 
     Estimates come from the sampling, launches from the agent's stream, leases from executors and
     operators: each in a thread of its own.  `leases` held the valve before this process began; `keep` is called
-    with all of them whenever they have changed.
+    with all of them whenever they have changed.  `again`: there was an estimator on this node a moment ago, and the
+    agent has had no slack since, so that it grows from what is held: who waits for it is let in part by part.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Balance:
         tell: Callable[[Report], None],
         leases: Iterable[ActiveLease] = (),
         keep: Callable[[tuple[ActiveLease, ...]], None] = lambda _: None,
+        again: bool = False,
     ) -> None:
         self._parameters = parameters
         self._clock = clock
@@ -43,8 +45,11 @@ class Balance:
         self._tell = tell
         self._keep = keep
         self._growth = Growth(parameters.grow_s)
+        self._again = again
         self._valve = Valve(clock, leases)
         self._held = Held()
+        self._earlier = Amount()
+        self._looked: tuple[float, Amount] | None = None  # When the agent was asked what is held, and that.
         self._slack = Slack(fresh=False, why=("nothing was sampled yet",))
         self._told: Amount | None = None
         self._told_closed = False
@@ -52,11 +57,21 @@ class Balance:
         for each in self._valve.leases:
             self._valve_moved("held", f"{each.holder} held it before ({each.reason})")
 
-    def estimated(self, slack: Slack, looked_at_s: float | None, held: Amount) -> Overcommitment:
-        """A new estimate; `held` by what the agent said when asked at `looked_at_s` (None: it said nothing)."""
+    def estimated(
+        self,
+        slack: Slack,
+        looked_at_s: float | None,
+        held: Amount,
+        earlier: Amount = Amount(),  # noqa: B008 - it is frozen
+    ) -> Overcommitment:
+        """A new estimate; `held` by what the agent said when asked at `looked_at_s` (None: it said nothing).
+
+        `earlier`: the part of it that is another provider's to the agent, which we were before.
+        """
         with self._lock:
             if looked_at_s is not None:
-                self._held.looked(looked_at_s, held)
+                self._looked = looked_at_s, held
+                self._take_off(earlier)
             for lease in self._valve.expire():
                 self._valve_moved("ran_out", f"the lease of {lease.holder} ran out ({lease.reason})")
             self._slack = slack
@@ -64,6 +79,13 @@ class Balance:
             over = self._overcommitment()
             self._count(over)
             return over
+
+    def is_another(self, earlier: Amount) -> None:
+        """We have become another provider than `earlier` is held of; what the agent is to know changes at once."""
+        with self._lock:
+            self._take_off(earlier)
+            if self._told is not None:
+                self._report()
 
     def launching(self, use: Amount) -> None:
         """The agent is about to launch; `use` is the whole use of our resources, that launch included."""
@@ -73,9 +95,12 @@ class Balance:
     def hold(self, holder: str, reason: str, ttl_s: float) -> None:
         """Takes or prolongs a lease.  Raises LeaseError."""
         with self._lock:
-            if self._valve.hold(holder, reason, ttl_s):
+            before = self._valve.hold(holder, reason, ttl_s)
+            if before is None:
                 self._valve_moved("held", f"{holder} holds it for {ttl_s:g} s ({reason})")
                 self._report()
+            elif not before.is_short or (before.reason, before.ttl_s) != (reason, ttl_s):
+                self._valve_moved("prolonged", f"{holder} holds it for {ttl_s:g} s from now on ({reason})")
             else:
                 self._keep(self._valve.leases)
 
@@ -98,6 +123,7 @@ class Balance:
 
     @property
     def held(self) -> Amount:
+        """Of what the agent was told."""
         return self._held.now
 
     @property
@@ -108,18 +134,18 @@ class Balance:
     def slack(self) -> Slack:
         return self._slack
 
-    def to_json(self) -> dict[str, Any]:
-        """For ``GET /slack``."""
+    def to_json(self, told: Amount | None) -> dict[str, Any]:
+        """For ``GET /slack``; `told`: the total that the agent goes by, None while it has none of ours."""
         with self._lock:
-            total, held = self._total, self._held.now
+            total = self._total
             return {
                 "cpus": total.cpus,
                 "mem_bytes": total.mem_bytes,
                 "fresh": self._slack.fresh,
                 "why": self._slack.why,
-                "told": self._told,
-                "held": held,
-                "free": (self._told or Amount()).beyond(held),
+                "told": told,
+                "held": self._held_in_all,
+                "free": (told or Amount()).beyond(self._held.now),
                 "overcommitment": self._overcommitment(),
                 "valve": {"closed": self._valve.closed, "leases": self.leases},
             }
@@ -130,10 +156,24 @@ class Balance:
     def _total(self) -> Amount:
         return Amount.floor(self._slack.cpus, self._slack.mem_bytes)
 
+    def _take_off(self, earlier: Amount) -> None:
+        self._earlier = earlier
+        if self._looked is not None:
+            looked_at_s, held = self._looked
+            ours = held.beyond(earlier)
+            self._held.looked(looked_at_s, Amount.floor(ours.cpus, ours.mem_bytes))
+
+    @property
+    def _held_in_all(self) -> Amount:
+        return self._held.now.and_also(self._earlier)
+
     def _report(self) -> None:
-        closed, now_s, slack = self._valve.closed, self._clock.monotonic_s(), self._slack
+        closed, now_s = self._valve.closed, self._clock.monotonic_s()
+        slack = self._slack.without(self._earlier.cpus, self._earlier.mem_bytes)
         capped = closed or not slack.fresh
         if not capped:
+            if self._told is None and self._again:
+                self._growth.held_back(self._held.now, now_s)
             slack = self._growth.let_through(slack, now_s)
         report = next_report(self._told, self._told_closed, slack, self._held.now, closed, self._parameters)
         if report is not None:
@@ -147,7 +187,7 @@ class Balance:
         """What best-effort certainly holds too much; without fresh data nobody can say, and nobody is accused."""
         if not self._slack.fresh:
             return Overcommitment()
-        beyond = self._held.now.beyond(Amount.floor(self._slack.at_most_cpus, self._slack.at_most_mem_bytes))
+        beyond = self._held_in_all.beyond(Amount.floor(self._slack.at_most_cpus, self._slack.at_most_mem_bytes))
         return Overcommitment(cpus=beyond.cpus, mem_bytes=beyond.mem_bytes)
 
     def _valve_moved(self, how: str, why: str) -> None:
@@ -164,8 +204,8 @@ class Balance:
         for name, value in (
             (metrics.SLACK_CPUS, self._slack.cpus),
             (metrics.SLACK_MEM, self._slack.mem_bytes),
-            (metrics.HELD_CPUS, self._held.now.cpus),
-            (metrics.HELD_MEM, self._held.now.mem_bytes),
+            (metrics.HELD_CPUS, self._held_in_all.cpus),
+            (metrics.HELD_MEM, self._held_in_all.mem_bytes),
             (metrics.OVER_CPUS, over.cpus),
             (metrics.OVER_MEM, over.mem_bytes),
             (metrics.FRESH, self._slack.fresh),

@@ -22,7 +22,7 @@ class Growth:
         self._at_s = 0.0  # Monotonic.
 
     def let_through(self, slack: Slack, now_s: float) -> Slack:
-        """What of it may be told now; the first one whole, for so it stood before this process began."""
+        """What of it may be told now; the first one whole, unless something was held back before."""
         level, share = self._level, 1.0 if self._grow_s == 0 else (now_s - self._at_s) / self._grow_s
         if level is not None:
             cpus = min(slack.cpus, level.cpus + share * slack.cpus)

@@ -15,8 +15,8 @@ from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
-# A shorter one is said again by its holder, an executor, or is over before anybody could launch anything.
-_LEAST_S = 30.0
+# What is said again every second is written when it holds for so much longer than what was written.
+_LONGER = 0.25  # Of its time to live.
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -49,15 +49,21 @@ class KeptLeases:
         )
 
     def keep(self, leases: Iterable[ActiveLease]) -> None:
-        """Writes those that are long enough, if they have changed."""
+        """Writes them, if they have changed."""
         now_s, monotonic_s = self._clock.now_s(), self._clock.monotonic_s()
-        long = tuple(each for each in leases if each.ttl_s >= _LEAST_S)
-        if long == self._written:
+        wanted = tuple(leases)
+        if len(wanted) == len(self._written) and all(map(_is_as_good, self._written, wanted)):
             return
-        kept = [_Kept(each.holder, each.reason, now_s + each.until_s - monotonic_s) for each in long]
+        kept = [_Kept(each.holder, each.reason, now_s + each.until_s - monotonic_s) for each in wanted]
         try:
             replace_file(self._path, msgspec.json.encode(kept), synced=False)
         except OSError as error:
             logger.error("who holds the valve would not be known after a restart: %s", error)
             return
-        self._written = long
+        self._written = wanted
+
+
+def _is_as_good(written: ActiveLease, now: ActiveLease) -> bool:
+    same = (written.holder, written.reason, written.ttl_s) == (now.holder, now.reason, now.ttl_s)
+    later_s = now.until_s - written.until_s
+    return same and 0 <= later_s <= (_LONGER * now.ttl_s if now.is_short else 0.0)

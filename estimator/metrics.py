@@ -35,8 +35,17 @@ EXECUTORS = _P + "executors"
 DROPPED_READERS = _P + "dropped_readers_total"
 
 
+# What has not happened yet is a 0, else nobody sees the first time as an increase.
+_FROM_THE_START = (
+    *((name, {}) for name in (SUBSCRIBED, SUBSCRIPTIONS, REPORTS, REPORT_FAILURES, PUBLISHES, FRAMES, DROPPED_READERS)),
+    *((name, {}) for name in (VALVE_CLOSED, LEASES, AGENT_FAILURES)),
+    *((VALVE_CHANGES, {"to": to}) for to in ("closed", "open")),
+    *((LEASE_CHANGES, {"how": how}) for how in ("held", "prolonged", "released", "ran_out")),
+)
+
+
 def table() -> MetricsTable:
-    return MetricsTable(
+    made = MetricsTable(
         (
             Metric(SLACK_CPUS, "gauge", "Slack of the node, what best-effort holds included."),
             Metric(SLACK_MEM, "gauge", "Slack of the node, what best-effort holds included."),
@@ -62,8 +71,11 @@ def table() -> MetricsTable:
             Metric(VALVE_CLOSED, "gauge", "1 while the valve is closed."),
             Metric(VALVE_CHANGES, "counter", "Openings and closings of the valve."),
             Metric(LEASES, "gauge", "Leases that hold the valve closed."),
-            Metric(LEASE_CHANGES, "counter", "Leases that were taken, released, or ran out, by which."),
+            Metric(LEASE_CHANGES, "counter", "Leases that were taken, prolonged, released, or ran out, by which."),
             Metric(EXECUTORS, "gauge", "Executors on the node's socket."),
             Metric(DROPPED_READERS, "counter", "Executors disconnected because they did not read."),
         )
     )
+    for name, labels in _FROM_THE_START:
+        made.add(name, 0.0, **labels)
+    return made

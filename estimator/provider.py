@@ -36,7 +36,8 @@ class SlackProvider:
     """One resource provider of agent `agent_id`.  `tell` never blocks: a thread of its own speaks to the agent.
 
     `launching` is called with the whole use of this provider when a launch on it is coming,
-    `gave_up` with the reason when no further attempt to subscribe makes sense.
+    `settling` before anything is told in a subscription, with whether its id is another than the one before (and
+    raises OSError), `gave_up` with the reason when no further attempt to subscribe makes sense.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SlackProvider:
         clock: Clock,
         table: MetricsTable,
         launching: Callable[[Amount], None],
+        settling: Callable[[bool], None],
         gave_up: Callable[[str], None],
     ) -> None:
         self._agent_id = agent_id
@@ -58,6 +60,7 @@ class SlackProvider:
         self._clock = clock
         self._metrics = table
         self._launching = launching
+        self._settling = settling
         self._gave_up = gave_up
         self._driver = ProviderDriver(self, agent, INFO, id_file.read(), access, self._before_subscribing)
         self._lock = threading.Lock()  # Of the next three.
@@ -79,6 +82,12 @@ class SlackProvider:
     @property
     def connected(self) -> bool:
         return self._driver.subscribed
+
+    @property
+    def told(self) -> Amount | None:
+        """The total that the agent goes by; None while it has none of ours."""
+        told = self._told
+        return told[0] if told is not None and self.connected and told[2] == self._turn else None
 
     def start(self) -> None:
         self._thread.start()
@@ -173,7 +182,9 @@ class SlackProvider:
         agent_check.check(self._reader)
         agent_check.check_ours(self._reader, self._agent_id, INFO, provider_id)
         try:
-            if provider_id is not None and provider_id != self._id_file.read():
+            another = provider_id is not None and provider_id != self._id_file.read()
+            self._settling(another)
+            if provider_id is not None and another:
                 self._id_file.write(provider_id)
         except OSError as error:
             raise FinalError(
@@ -182,26 +193,28 @@ class SlackProvider:
             ) from error
 
     def _send(self) -> bool:
-        with self._lock:
-            total, version, turn = self._wanted, self._version, self._turn
-        assert total is not None  # Or nothing would be out of date.
-        resources = slack(self._role, cpus=total.cpus, mem=total.mem_bytes / _MIB)
+        resources: Resources | None = None
         try:
+            turn = self._turn
             if self._settled != turn:
                 self._settle()
                 self._settled = turn
+            with self._lock:
+                total, version = self._wanted, self._version
+            assert total is not None  # Or nothing would be out of date.
+            resources = slack(self._role, cpus=total.cpus, mem=total.mem_bytes / _MIB)
             self._driver.update_state(resources, version)
         except (agent_check.AgentUnfit, FinalError) as error:
             self.failed(str(error))
             return False
         except (Unreachable, HttpError) as error:
             self._metrics.add(metrics.REPORT_FAILURES)
-            logger.warning("the agent was not told a total of %s: %s", resources, error)
+            logger.warning("the agent was not told a total%s: %s", _of(resources), error)
             return False
         except Exception:
             # The slack would stand still for ever, in a daemon that looks healthy.
             self._metrics.add(metrics.REPORT_FAILURES)
-            logger.exception("the agent was not told a total of %s", resources)
+            logger.exception("the agent was not told a total%s", _of(resources))
             return False
         self._told, self._told_s = (total, version, turn), self._clock.monotonic_s()
         self._metrics.add(metrics.REPORTS)
@@ -209,3 +222,8 @@ class SlackProvider:
         self._metrics.set(metrics.TOLD_MEM, total.mem_bytes)
         logger.debug("told the agent a total of %s", resources)
         return True
+
+
+def _of(resources: Resources | None) -> str:
+    """Nothing where it did not come to that."""
+    return "" if resources is None else f" of {resources}"

@@ -1,6 +1,6 @@
 """The resource provider's id, kept on disk for as long as the agent's work directory lives.
 
-Under another id the agent would count us as a second provider, and offer the slack twice.
+Under another id the agent counts us as a second provider (earlier.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ProviderIdFile:
         broken = self.path.replace(self.path.with_name(self.path.name + ".broken"))
         logger.error(
             "the resource provider's id is lost: what was kept makes no sense, and is now %s; the agent will give us"
-            " another, and offer twice as much as tasks hold of the old one's slack, until they have ended",
+            " another",
             broken,
         )
         return None

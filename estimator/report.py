@@ -45,6 +45,9 @@ class Amount:
     def at_least(self, other: Amount) -> Amount:
         return Amount(max(self.cpus, other.cpus), max(self.mem_bytes, other.mem_bytes))
 
+    def and_also(self, other: Amount) -> Amount:
+        return Amount(self.cpus + other.cpus, self.mem_bytes + other.mem_bytes)
+
     def beyond(self, other: Amount) -> Amount:
         """By how much this exceeds the other, resource by resource; never negative."""
         return Amount(max(0.0, self.cpus - other.cpus), max(0, self.mem_bytes - other.mem_bytes))

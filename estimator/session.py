@@ -15,6 +15,7 @@ from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
+from serenity.estimator.earlier import Earlier
 from serenity.estimator.history import History
 from serenity.estimator.kept_frames import KeptFrames
 from serenity.estimator.kept_leases import KeptLeases
@@ -83,6 +84,7 @@ class Session:
         except BaseException:
             self._id_file.close()
             raise
+        self._earlier = Earlier(settings.state_folder / f"{agent.agent_id}.earlier", settings.reservation)
         self._provider = SlackProvider(
             settings.agent,
             agent.agent_id,
@@ -92,13 +94,16 @@ class Session:
             clock,
             table,
             self._launching,
+            self._settling,
             self._gave_up,
         )
         self._kept_predictor.load()
+        again = False
         for frame in self._kept_frames.load(self._ticks.now_s()):
             self._history.add(frame)
+            again = True
         kept = KeptLeases(settings.state_folder / f"{agent.agent_id}.leases", clock)
-        self._balance = Balance(stages.report, clock, table, self._provider.tell, kept.load(), kept.keep)
+        self._balance = Balance(stages.report, clock, table, self._provider.tell, kept.load(), kept.keep, again)
 
     def run(self, stopping: threading.Event) -> None:
         """Samples until `stopping`, until the agent has another id, or until the provider gave up."""
@@ -130,7 +135,8 @@ class Session:
         if look is None:
             over = self._balance.estimated(slack, None, Amount())
         else:
-            over = self._balance.estimated(slack, look.asked_at_s, Amount.floor(*look.held))
+            earlier = self._earlier.held(look.containers)
+            over = self._balance.estimated(slack, look.asked_at_s, Amount.floor(*look.held), earlier)
         self._frame_at_s = self._clock.monotonic_s()
         encoded = msgspec.json.encode(frame.to_json())
         self._history.add(encoded)
@@ -160,6 +166,12 @@ class Session:
 
     def _launching(self, use: Amount) -> None:
         self._balance.launching(use)
+
+    def _settling(self, another_id: bool) -> None:
+        look = self._roster.latest
+        containers = look.containers if look is not None else ()
+        self._earlier.settle(another_id, containers)
+        self._balance.is_another(self._earlier.held(containers))
 
     def _gave_up(self, reason: str) -> None:
         self.ended_because = reason
@@ -201,7 +213,7 @@ class Session:
             "role": self._settings.role,
             "subscribed": self._provider.connected,
             "provider_id": self._provider.provider_id,
-            **self._balance.to_json(),
+            **self._balance.to_json(self._provider.told),
         }
 
     def ailments(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,10 @@ class Slack:
     predicted_mem_bytes: float = 0.0
     at_most_cpus: float = 0.0
     at_most_mem_bytes: float = 0.0
+
+    def without(self, cpus: float, mem_bytes: float) -> Slack:
+        """The total less that; never negative."""
+        return replace(self, cpus=max(0.0, self.cpus - cpus), mem_bytes=max(0.0, self.mem_bytes - mem_bytes))
 
 
 def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: Limits) -> Slack:

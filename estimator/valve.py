@@ -10,6 +10,7 @@ from serenity.daemon.clock import Clock
 
 # A holder that needs longer says so again; one that died must not keep the node's slack for days.
 MAX_TTL_S = 24 * 3600.0
+_SHORT_S = 30.0
 
 
 class LeaseError(ValueError):
@@ -22,6 +23,11 @@ class ActiveLease:
     reason: str
     until_s: float  # Monotonic.
     ttl_s: float  # For which it was asked last.
+
+    @property
+    def is_short(self) -> bool:
+        """An executor's, which is said again every second: not each time is a change to anybody."""
+        return self.ttl_s < _SHORT_S
 
 
 class Valve:
@@ -39,8 +45,8 @@ class Valve:
     def closed(self) -> bool:
         return bool(self._leases)
 
-    def hold(self, holder: str, reason: str, ttl_s: float) -> bool:
-        """Takes or prolongs a lease; says whether the holder had none.
+    def hold(self, holder: str, reason: str, ttl_s: float) -> ActiveLease | None:
+        """Takes a lease, or prolongs the one that is returned.
 
         Raises:
             LeaseError
@@ -49,9 +55,9 @@ class Valve:
             raise LeaseError("a lease needs a holder")
         if not (math.isfinite(ttl_s) and 0 < ttl_s <= MAX_TTL_S):
             raise LeaseError(f"a lease of {ttl_s} s; it must last for more than 0 and at most {MAX_TTL_S:.0f} s")
-        new = holder not in self._leases
+        before = self._leases.get(holder)
         self._leases[holder] = ActiveLease(holder, reason, self._clock.monotonic_s() + ttl_s, ttl_s)
-        return new
+        return before
 
     def release(self, holder: str) -> bool:
         """Says whether the holder had a lease."""

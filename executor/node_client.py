@@ -145,7 +145,11 @@ class NodeClient:
         with self._lock:
             self._unsaid.clear()
             self.connected = True
-        sock.sendall(encode_line(self._hello) + encode_line(Tasks(tasks=self._tasks)))
+        lease = self._lease  # At once: an estimator that was started again gives slack as long as nobody holds it.
+        words: list[Hello | Tasks | Lease] = [self._hello, Tasks(tasks=self._tasks)]
+        if lease is not None:
+            words.append(lease)
+        sock.sendall(b"".join(map(encode_line, words)))
         lines = LineReader()
         silence_s = _FIRST_SILENCE_S
         heard_s = time.monotonic()

@@ -10,7 +10,7 @@ from serenity.estimator.history import History
 from serenity.estimator.report import Amount, Report, ReportParameters, next_report
 from serenity.estimator.slack import Slack
 from serenity.estimator.ticks import Ticks
-from serenity.estimator.valve import LeaseError, Valve
+from serenity.estimator.valve import ActiveLease, LeaseError, Valve
 from serenity.wire.messages import node
 
 MIB = 1 << 20
@@ -98,10 +98,10 @@ def test_less_published_than_seen_does_not_lower():
 def test_leases_of_several_holders():
     clock = ManualClock()
     valve = Valve(clock)
-    assert valve.hold("executor", "contention", 10.0)
-    assert valve.hold("operator", "maintenance", 60.0)
+    assert valve.hold("executor", "contention", 10.0) is None
+    assert valve.hold("operator", "maintenance", 60.0) is None
     clock.advance(8.0)
-    assert not valve.hold("executor", "contention", 10.0)  # Prolonged.
+    assert valve.hold("executor", "contention", 10.0) == ActiveLease("executor", "contention", 10.0, 10.0)
     clock.advance(8.0)
     assert valve.expire() == ()
     clock.advance(2.0)
@@ -162,6 +162,21 @@ def test_the_valve_closes_at_once_and_opens_by_itself_in_parts(balance, told, cl
     assert told[7:] == [Report(amount(0.5, 100), new_version=True)]  # And grows again at the next estimates.
 
 
+def test_where_an_estimator_was_before_the_slack_grows_from_what_is_held(told, clock):
+    """It was gone meanwhile, and who waits for it would all come at once, maybe into a contention."""
+    balance = Balance(PARAMETERS, clock, metrics.table(), told.append, again=True)
+    for second in range(7):
+        balance.estimated(slack(2.5), float(second), amount(0.5, 100))
+        clock.advance(1.0)
+    assert [each.total.cpus for each in told] == [0.5, 1.0, 1.5, 2.0, 2.5, 2.5]
+
+
+def test_an_agent_that_has_no_total_of_ours_has_no_free_slack(balance):
+    balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
+    shown = balance.to_json(None)
+    assert (shown["cpus"], shown["told"], shown["free"]) == (2.0, None, Amount())
+
+
 def test_a_launch_on_its_way_when_the_valve_closes_counts_as_held(balance, told):
     balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
     balance.launching(amount(0.75, 200))
@@ -186,7 +201,7 @@ def test_a_closed_valve_is_no_overcommitment(balance):
 def test_what_is_shown(balance):
     balance.estimated(slack(2.0), 0.0, amount(0.5, 100))
     balance.hold("executor", "contention", 5.0)
-    shown = balance.to_json()
+    shown = balance.to_json(amount(0.5, 100))
     assert (shown["cpus"], shown["told"], shown["held"]) == (2.0, amount(0.5, 100), amount(0.5, 100))
     assert shown["free"] == Amount()
     lease = node.HeldLease(holder="executor", reason="contention", ends_in_s=5.0)

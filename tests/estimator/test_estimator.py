@@ -82,6 +82,39 @@ def test_killed_and_started_again_it_is_the_same_provider_with_the_same_slack(ow
     assert best_effort.states[task] == "TASK_RUNNING"
 
 
+@pytest.mark.parametrize("lost", ["the id", "the role"])
+def test_what_is_held_of_the_provider_before_is_not_offered_again(own_cluster, estimator, framework, lost):
+    """The agent takes from our total only what is held of this id and role."""
+    production = framework("*")
+    production.run("sleep 600", cpus=1.0, mem_mb=256)
+    best_effort = framework("be")
+    made = estimator()
+    eventually(lambda: best_effort.slack.cpus > 0.8, "slack on offer")
+    task = best_effort.run("sleep 600", cpus=0.3, mem_mb=64, revocable=True)
+    eventually(lambda: 0.3 <= made.slack["held"]["cpus"] <= 0.4, "what is held, known")
+    before = made.slack["provider_id"]
+    made.end()
+    other = best_effort
+    if lost == "the id":
+        next((made.folder / "s").glob("*.provider")).unlink()
+    else:
+        other = framework("other")
+        made.arguments[made.arguments.index("--role") + 1] = "other"
+    for again in (False, True):  # A restart forgets none of it.
+        if again:
+            made.end()
+        made.start()
+        eventually(lambda: other.slack.cpus > 0.4, "the rest on offer")
+        eventually(lambda: made.slack.get("held", {}).get("cpus", 0) >= 0.3, "what is held, known again")
+        total = made.slack
+        assert other.slack.cpus + 0.3 <= total["cpus"] + 0.02
+        assert total["free"]["cpus"] <= total["cpus"] - 0.3 + 0.02
+        assert (total["provider_id"] == before) is (lost == "the role")
+        assert best_effort.states[task] == "TASK_RUNNING"
+    best_effort.kill(task)
+    eventually(lambda: other.slack.cpus > 0.8, "all of it, when that has ended")
+
+
 def test_the_valve_takes_the_offers_back_and_opens_by_itself(own_cluster, estimator, framework):
     production = framework("*")
     production.run("sleep 600", cpus=1.0, mem_mb=256)

@@ -16,6 +16,8 @@ from serenity.estimator.report import Report, ReportParameters
 
 # --- leases ---
 
+HOW = ("held", "prolonged", "ran_out", "released")
+
 
 class Life:
     """One process's: a clock whose monotonic part starts anew, and the account over the same file."""
@@ -54,6 +56,19 @@ def test_one_that_is_prolonged_is_kept_so(tmp_path: Path) -> None:
     assert life.metrics.value(metrics.LEASE_CHANGES, how="held") == 1
 
 
+def test_an_executors_lease_outlasts_a_short_restart_and_is_not_written_every_second(tmp_path: Path) -> None:
+    """Else the slack would be offered, all of it, while production suffers."""
+    life = Life(tmp_path)
+    written = set()
+    for _ in range(30):
+        life.balance.hold("executor", "contention", 10.0)
+        written.add((tmp_path / "a.leases").read_bytes())
+        life.clock.advance(1.0)
+    assert 5 <= len(written) <= 15
+    left_s = Life(tmp_path, now_s=life.clock.now_s() + 1.5).holders["executor"]
+    assert 5.0 <= left_s <= 8.5
+
+
 def test_a_clock_that_was_set_back_makes_no_lease_longer_than_any_may_be(tmp_path: Path) -> None:
     Life(tmp_path).balance.hold("operator", "", 600.0)
     assert Life(tmp_path, now_s=0.0).holders == {"operator": 86400.0}
@@ -75,17 +90,22 @@ def test_every_change_is_counted_and_logged(tmp_path: Path, caplog: pytest.LogCa
     life = Life(tmp_path)
     life.balance.hold("a", "one", 5.0)
     life.balance.hold("b", "two", 60.0)
+    life.balance.hold("a", "one", 5.0)  # As every second.
+    life.balance.hold("b", "two", 60.0)
+    life.balance.hold("a", "other", 5.0)
     life.clock.advance(6.0)
     life.balance.estimated(life.balance.slack, None, life.balance.held)
     life.balance.release("b")
-    changes = {how: life.metrics.value(metrics.LEASE_CHANGES, how=how) for how in ("held", "ran_out", "released")}
-    assert changes == {"held": 2, "ran_out": 1, "released": 1}
+    changes = {how: life.metrics.value(metrics.LEASE_CHANGES, how=how) for how in HOW}
+    assert changes == {"held": 2, "prolonged": 2, "ran_out": 1, "released": 1}
     assert [life.metrics.value(metrics.VALVE_CHANGES, to=to) for to in ("closed", "open")] == [1, 1]
     said = [each.message for each in caplog.records]
     assert said == [
         "valve closed: a holds it for 5 s (one)",
         "valve closed: b holds it for 60 s (two)",
-        "valve closed: the lease of a ran out (one)",
+        "valve closed: b holds it for 60 s from now on (two)",
+        "valve closed: a holds it for 5 s from now on (other)",
+        "valve closed: the lease of a ran out (other)",
         "valve open: b released it",
     ]
 

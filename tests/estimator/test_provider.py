@@ -46,6 +46,7 @@ class Node:
     def __init__(self, agent: Peer, folder: Path) -> None:
         self.gave_up: list[str] = []
         self.launches: list[Amount] = []
+        self.settled: list[bool] = []
         self.ids = ProviderIdFile(folder, "agent-1")
         self._agent = agent
         self._made: list[SlackProvider] = []
@@ -60,6 +61,7 @@ class Node:
             SystemClock(),
             metrics.table(),
             self.launches.append,
+            self.settled.append,
             self.gave_up.append,
         )
         self._made.append(made)

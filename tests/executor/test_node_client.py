@@ -11,7 +11,7 @@ from serenity.daemon.clock import ManualClock, SystemClock
 from serenity.executor.guarding.accusations import Accusations, accusation
 from serenity.executor.node_client import NodeClient
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
-from serenity.wire.messages.node import Hello, socket_path
+from serenity.wire.messages.node import Hello, Lease, Release, socket_path
 from tests.executor.conftest import AGENT_ID
 from tests.executor.guarded import finding
 from tests.polling import eventually
@@ -50,6 +50,29 @@ def test_frames_share_who_is_there_as_long_as_that_stays(estimator, received):
     assert first is second is third
     assert fourth is fifth
     assert (first, fifth, sixth) == ((WEB,), (WEB, TASK), (renamed, TASK))
+
+
+def test_who_holds_the_valve_says_so_at_once_when_the_estimator_is_back(estimator, tmp_path):
+    """Until then all slack would be offered, in the midst of a contention."""
+    hello = Hello(framework_id="F", executor_id="E", container_id="C", pid=1)
+    path = socket_path(AGENT_ID, tmp_path / "run")
+    client = NodeClient(path, hello, lambda *_: None, Accusations(SystemClock(), "C"))
+    client.start()
+    try:
+        eventually(lambda: estimator.heard, "it is there")
+        client.lease("contention", 10.0)
+        eventually(lambda: any(isinstance(each, Lease) for each in estimator.heard), "the lease")
+        del estimator.heard[:]
+        estimator.hang_up()
+        eventually(lambda: len(estimator.heard) == 3, "it is back")
+        assert estimator.heard[2] == Lease(holder="E", reason="contention", ttl_s=10.0)
+        client.release()
+        eventually(lambda: isinstance(estimator.heard[-1], Release), "the release")
+        del estimator.heard[:]
+        estimator.hang_up()
+        eventually(lambda: len(estimator.heard) == 2, "it is back, and holds nothing")
+    finally:
+        client.stop()
 
 
 def test_without_an_estimator_nobody_knows_who_has_an_owner(tmp_path):

@@ -1,0 +1,79 @@
+"""What best-effort holds of a provider that we were before, under another id or for another role.
+
+The agent subtracts from our total what is held of this id and role alone, and would offer the rest a second time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from serenity.estimator.report import Amount
+from serenity.estimator.state_file import replace_file
+from serenity.wire.mesos.state import Container
+from serenity.wire.transport.undecodable import UNDECODABLE
+
+logger = logging.getLogger(__name__)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    role: str | None = None  # Of the reservation; None: unreserved.
+    held: Mapping[str, tuple[float, int]] = {}  # By container, cores and bytes.
+
+
+class Earlier:
+    """Kept in a file, until the containers that hold it have ended."""
+
+    def __init__(self, path: Path, role: str | None) -> None:
+        self._path = path
+        self._role = role
+        self._known = False  # Whether the role before is.
+        self._kept = _Kept(role)
+        try:
+            self._kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+            self._known = True
+        except FileNotFoundError:
+            pass  # There was none, or one of a version that kept nothing: of the same role, then.
+        except (OSError, *UNDECODABLE) as error:
+            logger.error("what is held of another role's slack is not known: %s cannot be read: %s", path, error)
+
+    def settle(self, another_id: bool, containers: Iterable[Container]) -> None:
+        """Before anything is told under an id: `containers` hold nothing of it yet if it is another than before.
+
+        Raises OSError.
+        """
+        if self._known and not another_id and self._kept.role == self._role:
+            return
+        held = self._kept.held
+        if another_id or self._kept.role != self._role:
+            held = {
+                each.container_id: (each.revocable_cpus, each.revocable_mem_bytes)
+                for each in containers
+                if each.revocable
+            }
+        if held:
+            logger.warning(
+                "we are another resource provider than before: what %d containers hold of that one's slack is taken"
+                " from ours until they have ended",
+                len(held),
+            )
+        self._write(_Kept(self._role, held))
+
+    def held(self, containers: Iterable[Container]) -> Amount:
+        """Of that, what they still hold."""
+        if not self._kept.held:
+            return Amount()
+        now = {each.container_id: each for each in containers if each.container_id in self._kept.held}
+        cpus = mem_bytes = 0.0
+        for name, (before_cpus, before_mem_bytes) in self._kept.held.items():
+            if name in now:
+                cpus += min(before_cpus, now[name].revocable_cpus)
+                mem_bytes += min(before_mem_bytes, now[name].revocable_mem_bytes)
+        return Amount(cpus, round(mem_bytes))
+
+    def _write(self, kept: _Kept) -> None:
+        replace_file(self._path, msgspec.json.encode(kept), synced=True)
+        self._kept, self._known = kept, True
