@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ class FileLock:
 
     Raises:
         Taken: by another process.
-        OSError: the file cannot be made.
+        OSError: the file cannot be made or locked; it names the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,8 +28,9 @@ class FileLock:
         while not _is(self._file, path):
             os.close(self._file)
             self._file = _locked(path)
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # For people alone: a disk that is full keeps nobody from locking.
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     @property
     def in_place(self) -> bool:
@@ -62,8 +64,9 @@ def _locked(path: Path) -> int:
         owner = os.read(file, 32).decode("ascii", "replace").strip()
         os.close(file)
         raise Taken(f"process {owner or '?'} holds {path}") from None
-    except OSError:
+    except OSError as error:
         os.close(file)
+        error.filename = str(path)  # The call knows a number only.
         raise
     return file
 

@@ -84,6 +84,10 @@ class NodeServer:
         mask = os.umask(0o177)  # Nobody may connect between bind and a chmod.
         try:
             listener.bind(str(self._path))
+        except OSError as error:
+            error.filename = str(self._path)  # A socket does not say it: as on a disk that is full.
+            listener.close()
+            raise
         finally:
             os.umask(mask)
         listener.listen(16)

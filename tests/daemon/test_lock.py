@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
+import resource
 import subprocess
 import sys
 
@@ -55,3 +58,30 @@ def test_others_can_look_whether_it_is_held(tmp_path):
     assert not lock.in_place
     path.write_text("1\n")
     assert not is_held(path) and not lock.in_place
+
+
+def test_where_not_a_byte_can_be_written_it_is_held_all_the_same(tmp_path):
+    """As on a full disk, where an empty file can be made yet."""
+    path = tmp_path / "lock"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        lock = FileLock(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"" and is_held(path)
+    with pytest.raises(Taken, match=r"process \? holds .*lock"):
+        FileLock(path)
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_had_names_its_file(tmp_path, monkeypatch):
+    """As on a file system that knows no locks."""
+
+    def no_locks(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(OSError) as caught:
+        FileLock(tmp_path / "lock")
+    assert caught.value.filename == str(tmp_path / "lock")

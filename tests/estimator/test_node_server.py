@@ -457,3 +457,10 @@ def test_a_moment_without_free_files_does_not_end_the_listening(server, peer, mo
         time.sleep(0.05)
     eventually(lambda: not refusals)
     assert peer().hear().agent_id == "A"
+
+
+def test_a_socket_that_cannot_be_made_is_named_and_leaves_no_lock(tmp_path, heard):
+    path = tmp_path / ("x" * 120 + ".sock")
+    with pytest.raises(OSError) as caught:
+        NodeServer(path, heard, lambda: None)
+    assert caught.value.filename == str(path) and list(tmp_path.iterdir()) == []
