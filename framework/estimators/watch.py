@@ -87,8 +87,8 @@ class Watch:
         assert agent.failed_task is not None and agent.url is not None
         try:
             words = last_words(Endpoint.parse(agent.url), framework_id, agent.failed_task, self._access)
-        except (Unreachable, HttpError, KeyError, TypeError, ValueError, AttributeError) as error:
-            # The last four: it answers, but not as Mesos does.
+        except (Unreachable, HttpError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            # The last five: it answers, but not as Mesos does.
             logger.info("what the estimator on %s said last cannot be read: %r", agent.hostname, error)
             words = ""
         agent_id, task = agent.id, agent.failed_task

@@ -161,8 +161,11 @@ def _read(where: _Where, path: str, offset: int, length: int) -> bytes:
     if answer.status != 200:
         raise HttpError(answer.status, answer.body, f"GET {where.agent}/files/read")
     # Mesos copies the file's bytes into its JSON as they are, UTF-8 or not.
-    content = json.loads(answer.body.decode("utf-8", "surrogateescape"))["data"]
-    return bytes(content.encode("utf-8", "surrogateescape"))
+    try:
+        content = json.loads(answer.body.decode("utf-8", "surrogateescape"))["data"]
+        return bytes(content.encode("utf-8", "surrogateescape"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise HttpError(answer.status, answer.body, f"{where.agent} does not answer as Mesos does") from error
 
 
 def _log(attempt: Attempt, data: bytes, end: int, size: int) -> api.Log:

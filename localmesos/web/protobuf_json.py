@@ -57,7 +57,7 @@ def parse(text: bytes) -> Any:
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise NotAMessageError(f"syntax error at line {error.lineno} near: {error.doc[error.pos :]}") from error
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, RecursionError) as error:  # The latter for what is nested too deeply.
         raise NotAMessageError(f"syntax error: {error}") from error
 
 

@@ -37,6 +37,6 @@ def pid_of(container_id: str, socket: Path = SOCKET) -> int | None:
         raise DockerError(str(error)) from error
     except Unreachable as error:
         raise DockerSilent(f"{socket}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # The last for an infinite pid.
         raise DockerError(f"{socket}: {error}") from error
     return pid or None  # Docker writes 0 for one that does not run.

@@ -122,10 +122,12 @@ class Roster:
                     logger.warning("going on with who was on the node before: %s", error)
                 reachable = False
                 continue
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                # An agent that is starting answers with half a state.
+            except Exception:
+                # Whatever it is: without this thread the agent's word would be stale for good.
                 self.failures += 1
-                logger.warning("the agent's state cannot be read: %r", error)
+                if reachable:
+                    logger.exception("going on with who was on the node before: the agent's word cannot be taken")
+                reachable = False
                 continue
             if not reachable:
                 logger.info("the agent answers again")

@@ -13,6 +13,7 @@ from serenity.framework.jobs.job import Attempt, Place
 from serenity.framework.mesos import logs
 from serenity.wire.messages.api import AttemptState
 from serenity.wire.transport.access import ANONYMOUS
+from serenity.wire.transport.http import HttpError
 
 
 class Agent:
@@ -147,3 +148,11 @@ def test_no_output(agent, attempt, folder):
     folder.rmdir()
     with pytest.raises(logs.NoLog, match="has written nothing yet"):
         tail(attempt, 1)
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b"<html>", b"[]", b'{"data": 7}'])
+def test_an_agent_that_answers_nonsense_is_no_bug_of_ours(agent, attempt, folder, answer):
+    (folder / "stdout").write_text("a\n")
+    agent.read = lambda **_: answer
+    with pytest.raises(HttpError, match="does not answer as Mesos does"):
+        read(attempt, 0)

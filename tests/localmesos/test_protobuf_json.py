@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from serenity.localmesos.web.protobuf_json import NotAMessageError, message
+from serenity.localmesos.web.protobuf_json import NotAMessageError, message, parse
 from serenity.localmesos.web.schema import ENUMERATIONS, MESSAGES
 
 TASK = {"name": "t", "task_id": {"value": "1"}, "agent_id": {"value": "a"}}
@@ -65,3 +65,8 @@ def test_all_that_is_missing_is_named_wherever_it_is():
 def test_of_several_errors_the_first_by_name_is_told():
     with pytest.raises(NotAMessageError, match="field 'name'"):
         message({"user": 1, "name": 1}, "FrameworkInfo")
+
+
+def test_what_is_nested_too_deeply_is_refused():
+    with pytest.raises(NotAMessageError, match="syntax error"):
+        parse(b"[" * 100_000)

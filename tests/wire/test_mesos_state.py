@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -136,7 +137,9 @@ def test_reading_a_master(peer: Any, shape: Callable[[str], Any]) -> None:
     assert reader.version() == "1.11.0"
 
 
-@pytest.mark.parametrize("body", [b"[]", b"null", b"{}", b'"x"', b"<html>", b'{"frameworks": [{}], "id": 1}'])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"null", b"{}", b'"x"', b"<html>", b'{"frameworks": [{}], "id": 1}', b"[" * 100_000]
+)
 def test_an_answer_that_is_not_mesos_own_is_an_http_error(peer: Any, body: bytes) -> None:
     agent, master = AgentReader(peer.address), MasterReader(leading_master(peer.address))
     reads = [agent.identity, agent.flags, agent.version, agent.look, master.agents, master.version]
@@ -147,8 +150,14 @@ def test_an_answer_that_is_not_mesos_own_is_an_http_error(peer: Any, body: bytes
         peer.calls.clear()
 
 
-@pytest.mark.parametrize("amount", [-0.5, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["cpus", "mem_revocable"])
+@pytest.mark.parametrize(
+    ("name", "amount"),
+    [
+        *itertools.product(["cpus", "mem_revocable"], [-0.5, float("nan"), float("inf"), 10**400]),
+        ("mem", 1e305),  # MiB, and no float has room for the bytes.
+    ],
+    ids=lambda each: str(each)[:20],
+)
 def test_an_allocation_that_is_no_amount_is_not_believed(
     peer: Any, state: Any, containers: Any, name: str, amount: float
 ) -> None:

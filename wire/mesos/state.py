@@ -244,10 +244,10 @@ def _read(endpoint: Endpoint, path: str, timeout_s: float, access: Access) -> Re
 
 @contextlib.contextmanager
 def _making_sense_of(peer: Endpoint | LeadingMaster) -> Iterator[None]:
-    """JSON of another shape than Mesos' is the peer's fault, not ours."""
+    """JSON of another shape than Mesos' is the peer's fault, not ours; so is a number that no float has room for."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise HttpError(200, repr(error).encode(), f"{peer} does not answer as Mesos does") from error
 
 

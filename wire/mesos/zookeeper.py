@@ -209,7 +209,7 @@ def master_address(data: bytes, tls: bool) -> Endpoint:
     try:
         address = json.loads(data)["address"]
         host, port = (address.get("hostname") if tls else None) or address["ip"], address["port"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"no MasterInfo with an address: {data[:200]!r}") from error
     if not isinstance(host, str) or not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(f"no address: {address!r}")

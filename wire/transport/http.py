@@ -73,7 +73,7 @@ class Response:
         """Raises HttpError when the body is no JSON: the peer is not what it should be."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # The latter for what is nested too deeply.
             raise HttpError(self.status, self.body, "the answer is no JSON") from None
 
 

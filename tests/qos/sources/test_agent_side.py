@@ -20,7 +20,8 @@ from serenity.qos.sources.draft import Draft, Row
 from serenity.qos.sources.processes import ProcessTable
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
-from serenity.wire.mesos.state import AgentReader, PerfSample
+from serenity.wire.mesos.state import AgentIdentity, AgentLook, AgentReader, PerfSample
+from tests.polling import eventually
 
 PERF = {"timestamp": 1000.0, "duration": 10.0, "cycles": 3e10, "instructions": 6e10, "cache_misses": 5e6}
 
@@ -158,6 +159,31 @@ def test_the_agent_gets_one_request_an_interval_on_the_average(agent):
     assert agent.asked[:4] == ["/state", "/containers"] * 2
 
 
+class Unsound:
+    """A reader that fails in ways that nobody has thought of, until it is mended."""
+
+    def __init__(self):
+        self.asked, self.mended = 0, False
+
+    def look(self, before, statistics):
+        self.asked += 1
+        if self.mended:
+            return AgentLook(AgentIdentity("a", "h7", "1.11.0", 8.0, 1 << 33), ())
+        raise ZeroDivisionError
+
+
+def test_what_nobody_has_thought_of_is_said_once_and_the_next_word_is_taken(caplog):
+    reader = Unsound()
+    roster = Roster(reader, SystemClock(), interval_s=0.01)
+    roster.start()
+    eventually(lambda: reader.asked >= 3, "asked again and again")
+    reader.mended = True
+    look = eventually(lambda: roster.latest, "the agent's word")
+    roster.stop()
+    assert look.identity.agent_id == "a" and roster.failures >= 3
+    assert [each.levelname for each in caplog.records].count("ERROR") == 1
+
+
 # --- Docker ---
 
 
@@ -206,7 +232,9 @@ def test_the_pid_of_a_docker_task_is_the_daemons_word(agent, daemon):
     assert agent.asked == ["/state"] * 4  # The agent would not know.
 
 
-@pytest.mark.parametrize("answer", [(500, {}), (200, {}), (200, []), (200, {"State": {"Pid": "x"}})])
+@pytest.mark.parametrize(
+    "answer", [(500, {}), (200, {}), (200, []), (200, {"State": {"Pid": "x"}}), (200, {"State": {"Pid": math.inf}})]
+)
 def test_a_daemon_that_makes_no_sense(daemon, answer):
     socket, answers = daemon
     answers["/containers/mesos-C/json"] = answer

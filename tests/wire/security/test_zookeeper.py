@@ -54,7 +54,16 @@ def test_a_master_is_called_by_address_or_under_tls_by_name() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x0a\x24", b"[]", b"{}", b'{"address": []}', b'{"address": {"ip": 1, "port": 1}}', master_info("h:99999")],
+    [
+        b"",
+        b"[" * 100_000,
+        b"\x0a\x24",
+        b"[]",
+        b"{}",
+        b'{"address": []}',
+        b'{"address": {"ip": 1, "port": 1}}',
+        master_info("h:99999"),
+    ],
 )
 def test_what_is_no_master_info_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"no (MasterInfo|address)"):
