@@ -7,6 +7,7 @@ with a process that is killed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import zlib
@@ -41,18 +42,19 @@ class KeptFrames:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._unwritten: list[bytes] = []
-        self._next = max(map(_number, self._files()), default=-1) + 1
+        self._next = max(map(_number, self._entries()), default=-1) + 1
         self._failing = False
 
     def load(self, now_s: float) -> Iterator[bytes]:
-        """Frames of the last minutes, oldest first.  A file that cannot be read is removed, and that is said."""
+        """Frames of the last minutes, oldest first.  One that cannot be read is said, and removed where it can be."""
         for file in self._files():
             try:
                 frames = zlib.decompress(file.read_bytes()).splitlines()
                 times = [_time.decode(each).t for each in frames]
             except (OSError, zlib.error, *UNDECODABLE) as error:
                 logger.error("some of the past is lost: %s cannot be read: %s", file, error)
-                file.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # It is mere history.
+                    file.unlink(missing_ok=True)
                 continue
             # One from the future was taken before somebody set the clock.
             yield from (each for each, t in zip(frames, times, strict=True) if now_s - _OLDEST_S < t < now_s)
@@ -80,6 +82,10 @@ class KeptFrames:
             self._failing = True
 
     def _files(self) -> list[Path]:
+        return [each for each in self._entries() if each.is_file()]
+
+    def _entries(self) -> list[Path]:
+        """All that takes up a number: what is no file is not ours to read or remove."""
         return sorted(each for each in self._folder.glob("*.z") if re.fullmatch(r"\d+", each.stem))
 
 

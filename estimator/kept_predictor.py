@@ -11,6 +11,7 @@ import msgspec
 
 from serenity.estimator.pipeline import SlackPipeline
 from serenity.estimator.state_file import replace_file
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class KeptPredictor:
             self._pipeline.restore(kept.state)
         except FileNotFoundError:
             return
-        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors.
+        except (OSError, ValueError, *UNDECODABLE) as error:
             logger.error("what the predictor had learnt is lost: %s cannot be used: %s", self._path, error)
             self._set_aside()
 

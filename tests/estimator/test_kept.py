@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
@@ -158,6 +159,27 @@ def test_a_file_that_is_broken_costs_its_own_frames_only(tmp_path: Path, caplog:
     first.write_bytes(second.read_bytes()[:50])
     assert list(KeptFrames(tmp_path).load(100.0)) == frames(*range(10, 20))
     assert first.name in caplog.text and not first.exists()
+
+
+def test_what_is_no_file_is_left_where_it_is_and_costs_nothing(tmp_path: Path) -> None:
+    """Neither the start, nor a number of ours, nor the oldest files' end."""
+    (tmp_path / "0000000001.z").mkdir()
+    assert kept(tmp_path, *range(400), now_s=500.0) == frames(*range(100, 400))
+    assert (tmp_path / "0000000001.z").is_dir() and len(list(tmp_path.iterdir())) == 31
+
+
+def test_a_broken_file_that_cannot_be_removed_costs_its_own_frames_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path, *range(20), now_s=100.0)
+    min(tmp_path.iterdir()).write_bytes(b"broken")
+
+    def refused(*_: object, **__: object) -> None:  # As on a file system that is read-only; root may do all else.
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert list(KeptFrames(tmp_path).load(100.0)) == frames(*range(10, 20))
+    assert caplog.text.count("cannot be read") == 1
 
 
 def test_a_folder_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,6 +62,7 @@ def test_it_is_written_once_a_minute_and_never_without_a_frame(tmp_path):
     [
         b"",
         b"hello",
+        b'{"version":1,"learnt_by":LEARNT,"state":{"a":' + b"[" * 100_000,
         b'{"version":2,"learnt_by":{},"state":{}}',
         b'{"version":1,"learnt_by":LEARNT,"state":{}}',
         b'{"version":1,"learnt_by":LEARNT,"state":{"t":1,"predictor":{"ids":["a"]}}}',
