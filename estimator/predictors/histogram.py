@@ -25,14 +25,15 @@ class HistogramParameters(Parameters):
 
 
 class Histogram(Rowwise):
-    """A percentile of what was used, old samples counting less: peak = upper end of its bucket + margin * allocation.
+    """A percentile of what was used, old samples counting less, and no less than what is used now.
 
         weight of each bucket *= 2 ** (-dt / half life);  weight of the sample's bucket += 1
-        peak: the first bucket up to which `percentile` of all weight lies
+        peak = max(upper end of the first bucket up to which `percentile` of all weight lies + margin * allocation, use)
 
-    In cores and bytes.  96 buckets by shares of the allocation, each a tenth above the last, so that a peak is at
-    most a tenth too high.  Without an allocation nothing is known.  NaN until measured for `min_age_s`.  768 + 32
-    bytes a container.
+    In cores and bytes.  96 buckets by shares of the allocation, each a tenth above the last, so that a percentile is at
+    most a tenth too high.  The first is of all up to a thousandth of the allocation, the last of all beyond 7.7 times,
+    and where the percentile lies beyond its end, 8.5 times, it is too low.  Without an allocation nothing is known.
+    NaN until measured for `min_age_s`.  768 + 32 bytes a container.
 
     Source: moving-window recommenders of Rzadca et al., Autopilot, EuroSys 2020 (half-lives of 12 and 48 hours).
     """
@@ -41,6 +42,7 @@ class Histogram(Rowwise):
         super().__init__(len(_ENDS), parameters.min_age_s, parameters.stale_s)
         self.learnt = self.learnt.astype(np.float32)
         self._parameters = parameters
+        self._now = np.full((2, 0), np.nan)  # What each uses; NaN: not measured.
         self._half_lives_s = np.array([[parameters.cpu_half_life_s], [parameters.mem_half_life_s]])
 
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
@@ -54,9 +56,10 @@ class Histogram(Rowwise):
         bucket = np.clip(np.ceil((share[counted] - _LOG_FIRST) / _LOG_STEP - 1e-9), 0, len(_ENDS) - 1).astype(np.intp)
         resource, container = np.nonzero(counted)
         self.learnt[bucket, resource, container] += 1.0
+        self._now = use
 
     def peaks(self, allocated: Floats) -> Floats:
         below = np.cumsum(self.learnt, axis=0)
         reached = below >= np.float32(self._parameters.percentile / 100.0 * (1.0 - 1e-6)) * below[-1:]
         peaks: Floats = (_ENDS[np.argmax(reached, axis=0)] + self._parameters.margin) * allocated
-        return np.where(below[-1] > 0, peaks, np.nan)
+        return np.where(below[-1] > 0, np.fmax(peaks, self._now), np.nan)

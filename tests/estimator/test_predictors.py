@@ -75,10 +75,17 @@ def test_n_sigma_of_each_and_of_all_together():
 
 def test_histogram_is_the_upper_end_of_the_percentiles_bucket():
     made = Histogram(HistogramParameters(percentile=75.0, margin=0.1, min_age_s=0.0, cpu_half_life_s=1e9))
-    (peak,), _ = fed(made, [0.2, 0.2, 0.2, 1.6])
+    (peak,), _ = fed(made, [1.6, 0.2, 0.2, 0.2])
     assert 0.2 + 0.2 <= peak <= 0.2 * 1.1 + 0.2
-    (peak,), _ = fed(ready("histogram", percentile=76.0, margin=0.0, cpu_half_life_s=1e9), [0.2, 0.2, 0.2, 1.6])
+    (peak,), _ = fed(ready("histogram", percentile=76.0, margin=0.0, cpu_half_life_s=1e9), [1.6, 0.2, 0.2, 0.2])
     assert 1.6 <= peak <= 1.6 * 1.1
+
+
+def test_histogram_of_what_bursts_beyond_its_buckets_is_what_it_uses_now():
+    """Twenty times its allocation for an hour."""
+    rows = (row("a", cpus=0.1),)
+    (peak,), together = fed(Histogram(HistogramParameters()), [2.0] * 60, every_s=60.0, rows=rows)
+    assert peak == together == 2.0
 
 
 def test_histogram_forgets_by_half_lives():
@@ -226,14 +233,15 @@ def test_without_data_there_is_no_prediction_and_with_it_again_there_is(name):
 def test_nothing_is_below_what_is_used_and_nothing_knows_the_future(name):
     luck = np.random.default_rng(3)
     use = luck.gamma(2.0, 0.2, (80, 6))
+    use[30:, 5] = 20.0 * luck.random(50)  # Up to ten times what it was allocated.
     whole, cut = ready(name), ready(name)
     for t in range(80):
         said = whole.step(frame(t * 60, use[t]))
         if t < 50:
             early = cut.step(frame(t * 60, use[t]))
             assert early.cpus.together == said.cpus.together and np.array_equal(early.cpus.rows, said.cpus.rows)
-        if name in ("ahead", "last", "peak"):
-            assert said.cpus.together >= use[t].sum() - 1e-9
+        if name in ("ahead", "histogram", "last", "peak"):
+            assert said.cpus.together >= use[t].sum() - 1e-9 and (said.cpus.rows >= use[t] - 1e-9).all()
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
