@@ -11,6 +11,7 @@ import numpy as np
 
 from serenity.estimator.last_used import LastUsed
 from serenity.estimator.machine_memory import MachineMemory
+from serenity.estimator.nonsense import without_nonsense
 from serenity.estimator.predictors import DEFAULT_PREDICTOR, PREDICTORS
 from serenity.estimator.predictors.prediction import Json, Predictor
 from serenity.estimator.report import ReportParameters
@@ -53,7 +54,7 @@ class SlackStages:
 
 
 class SlackPipeline:
-    """Filters, predictor, formula; then fast down and slow up.
+    """What makes sense of a frame, filters, predictor, formula; then fast down and slow up.
 
     A rise counts once it has lasted for `rise_s`: the result is the least slack of the last
     `rise_s` seconds.  It depends on the frames alone.  A production container that a filter leaves out
@@ -68,8 +69,10 @@ class SlackPipeline:
         self._last_used = LastUsed()
         self._machine = MachineMemory(pipeline.report.rise_s)
 
+    # Numbers too large to reckon with show in the result, which is not fresh then, and need no words of numpy's.
+    @np.errstate(all="ignore")
     def step(self, frame: Frame) -> Slack:
-        frame = replace(frame, t=self._steady.of(frame.t))
+        frame, refused = without_nonsense(replace(frame, t=self._steady.of(frame.t)))
         seen = frame
         for each in self._stages.filters:
             seen = each.step(seen)
@@ -81,6 +84,8 @@ class SlackPipeline:
         most = slack(production, prediction.where_unknown(last_used), others_bytes, limits)
         if self._machine.lost:
             now = replace(now, fresh=False, why=(*now.why, "the machine's memory cannot be read"))
+        if refused:
+            now = replace(now, why=(*now.why, f"readings that make no sense count as not measured: {refused}"))
         return replace(
             now,
             cpus=-self._least_cpus.add(frame.t, -now.cpus),

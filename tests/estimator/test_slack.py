@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from serenity.estimator.pipeline import SlackPipeline, SlackStages
+from serenity.estimator.predictors import PREDICTORS
 from serenity.estimator.predictors.peak import Peak, PeakParameters
 from serenity.estimator.predictors.prediction import Peaks, Prediction
 from serenity.estimator.slack import Limits, slack
@@ -238,6 +240,73 @@ def test_a_valve_that_closes_for_a_moment_costs_neither_tasks_nor_what_was_learn
     closed = [step(t, 1.0) for t in range(600, 603)][-1]
     assert (closed.cpus, closed.mem_bytes) == (0.0, 0.0) and at_most(closed) >= at_most(known) > (0.5, 0.5)
     assert [step(t, 0.0) for t in range(603, 610)][-1].cpus == known.cpus
+
+
+# --- readings that make no sense ---
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *[("cpu", each) for each in (8.0, 1e6, 1e300, -50.0, math.inf, -math.inf)],
+        *[("rss_bytes", each) for each in (1e18, 1e300, -1.0, math.inf, -math.inf)],
+    ],
+)
+def test_a_reading_that_makes_no_sense_is_as_good_as_none_and_is_said(tmp_path, name, column, value):
+    """On a node of four cores and 4 GiB; eight is twice that."""
+
+    def run(nonsense):
+        made = SlackPipeline(stages(tmp_path, f"[slack.predictor]\nname = '{name}'\n"))
+        found = [made.step(whole_node(t * 60.0, **({column: nonsense} if t == 45 else {}))) for t in range(60)]
+        return [replace(each, why=()) for each in found], [each.why for each in found]
+
+    (with_it, said), (without, _) = run(value), run(NAN)
+    assert with_it == without and with_it[-1].cpus > 0 and with_it[-1].mem_bytes > 0 and with_it[45].fresh
+    assert [t for t, why in enumerate(said) if "readings that make no sense count as not measured: 1" in why] == [45]
+
+
+def test_a_clock_that_was_read_late_makes_no_nonsense():
+    """A little more than the node has is all of it."""
+    made = SlackPipeline(SlackStages.from_file(pipeline.read()))
+    found = [made.step(whole_node(float(t), cpu=4.8 if t == 350 else 1.0)) for t in range(360)]
+    assert not any("no sense" in each for each in found[350].why)
+    assert found[350].predicted_cpus > found[349].predicted_cpus + 0.1
+
+
+@pytest.mark.parametrize(("value", "refused"), [(1e6, False), (1e300, False), (-1.0, True), (math.inf, True)])
+def test_where_it_is_not_known_what_a_node_has_nothing_is_too_much(value, refused):
+    made = SlackPipeline(SlackStages.from_file(pipeline.read()))
+    with warnings.catch_warnings(action="error"):  # numpy's.
+        found = [made.step(frame(row("a", cpu=value, rss_bytes=0.0), t=float(t), cpus=NAN)) for t in range(400)]
+    assert any("no sense" in each for each in found[-1].why) == refused and not found[-1].fresh
+
+
+def test_an_agent_keeps_some_of_the_machines_memory_to_itself():
+    """A container has 3 GiB where the agent has one to offer, of a machine's four."""
+    made = SlackPipeline(SlackStages.from_file(pipeline.read()))
+    web = row("web", cpu=0.5, rss_bytes=3.0 * GIB)
+    assert any("no sense" in each for each in made.step(frame(web, mem_gib=1.0)).why)
+    readings = {**MEASURED, "mem_total_bytes": 4.0 * GIB, "mem_used_bytes": 3.5 * GIB}
+    assert not any("no sense" in each for each in made.step(frame(web, mem_gib=1.0, readings=readings)).why)
+
+
+def test_best_effort_that_is_said_to_use_more_than_there_is_makes_no_room(tmp_path):
+    """What it has is taken off what the machine uses."""
+    made = SlackPipeline(stages(tmp_path, QUICK))
+    measured = [made.step(machine(3.0, row("be", role=BEST_EFFORT, rss_bytes=GIB), t=float(t))) for t in range(20)]
+    lying = [made.step(machine(3.0, row("be", role=BEST_EFFORT, rss_bytes=1e18), t=20.0 + t)) for t in range(20)]
+    assert {each.mem_bytes for each in lying} == {measured[-1].mem_bytes}
+    assert any("no sense" in each for each in lying[-1].why)
+
+
+@pytest.mark.parametrize("used_gib", [-1.0, 5.0, math.inf])
+def test_a_machine_that_uses_more_than_it_has_gives_no_new_slack(tmp_path, used_gib):
+    made = SlackPipeline(stages(tmp_path, QUICK))
+    before = [made.step(machine(3.0, t=float(t))) for t in range(20)][-1]
+    odd = made.step(machine(used_gib, t=20.0))
+    assert before.fresh and not odd.fresh and any("no sense" in each for each in odd.why)
+    assert [made.step(machine(3.0, t=21.0 + t)) for t in range(9)][-1] == before
 
 
 # --- the machine's memory ---

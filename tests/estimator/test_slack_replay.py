@@ -10,6 +10,7 @@ import pytest
 
 from serenity.cli.main import main
 from serenity.estimator.hindsight import judge
+from serenity.estimator.predictors import PREDICTORS
 
 
 @pytest.fixture
@@ -70,6 +71,21 @@ def test_another_predictor_and_another_file(serenity, trace, tmp_path):
 def test_words_for_people(serenity, trace):
     code, out, err = serenity("slack", "replay", trace, "--predictor", "histogram")
     assert code == 0 and "10 of 10 production containers count at their allocation" in out and "288 frames" in err
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_what_makes_no_sense_in_a_trace_is_told_in_words_and_not_in_warnings(serenity, trace, name):
+    """Where the node's capacity is known, and, after it, where it is not."""
+    header, *lines = trace.read_text().splitlines()
+    for at, cpu in ((100, 64.0), (120, 1e300), (140, -50.0)):
+        frame = json.loads(lines[at])
+        frame["containers"][0]["cpu"] = cpu
+        lines[at] = json.dumps(frame)
+    for first, says in ((header, [100, 120, 140]), ('{"trace": 1}', [140])):
+        trace.write_text("\n".join([first, *lines]))
+        code, out, err = serenity("slack", "replay", trace, "--predictor", name)
+        told = [t for t, line in enumerate(out.splitlines()) if "readings that make no sense" in line]
+        assert (code, told, err) == (0, says, "288 frames\n")
 
 
 def test_what_cannot_be_done_is_one_line(serenity, trace, tmp_path):
