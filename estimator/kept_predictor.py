@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,17 @@ _MOST_BYTES = 64 << 20
 
 class _Kept(msgspec.Struct, frozen=True):
     version: int
-    learnt_by: dict[str, Any]
-    state: dict[str, Any]
+    learnt_by: msgspec.Raw
+    state: msgspec.Raw
+    checksum: int | None = None  # Of the two, as they are written; a file of before there was one has none.
+
+
+_learnt = msgspec.json.Decoder(dict[str, Any])
+
+
+def _checksum(learnt_by: bytes | msgspec.Raw, state: bytes | msgspec.Raw) -> int:
+    """Against damage: what was learnt may be wrong in a way that nobody sees, and take all slack."""
+    return zlib.crc32(state, zlib.crc32(learnt_by))
 
 
 class KeptPredictor:
@@ -47,10 +57,12 @@ class KeptPredictor:
             kept = msgspec.json.decode(content, type=_Kept)
             if kept.version != VERSION:
                 raise ValueError(f"it is of version {kept.version}, and this is version {VERSION}")
-            if kept.learnt_by != self._pipeline.learnt_by:
+            if kept.checksum not in (None, _checksum(kept.learnt_by, kept.state)):
+                raise ValueError("its checksum is of another content")
+            if _learnt.decode(kept.learnt_by) != self._pipeline.learnt_by:
                 logger.info("the predictor is another one than before, and learns anew")
                 return
-            self._pipeline.restore(kept.state)
+            self._pipeline.restore(_learnt.decode(kept.state))
         except FileNotFoundError:
             return
         except (OSError, ValueError, *UNDECODABLE) as error:
@@ -72,7 +84,8 @@ class KeptPredictor:
         if self._written_t is None:
             return  # Not a frame was seen.
         try:
-            kept = _Kept(VERSION, dict(self._pipeline.learnt_by), self._pipeline.state())
+            learnt_by, state = map(msgspec.json.encode, (dict(self._pipeline.learnt_by), self._pipeline.state()))
+            kept = _Kept(VERSION, msgspec.Raw(learnt_by), msgspec.Raw(state), _checksum(learnt_by, state))
             replace_file(self._path, msgspec.json.encode(kept), synced=False)
             self._failing = False
         except OSError as error:

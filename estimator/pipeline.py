@@ -14,6 +14,7 @@ from serenity.estimator.machine_memory import MachineMemory
 from serenity.estimator.nonsense import without_nonsense
 from serenity.estimator.predictors import DEFAULT_PREDICTOR, PREDICTORS
 from serenity.estimator.predictors.prediction import Json, Predictor
+from serenity.estimator.predictors.rowwise import MOST_S
 from serenity.estimator.report import ReportParameters
 from serenity.estimator.slack import Limits, Slack, slack
 from serenity.estimator.sliding import SlidingMax
@@ -110,7 +111,7 @@ class SlackPipeline:
             ValueError: that is no state of this pipeline; nothing is restored.
         """
         t, learnt = state.get("t"), state.get("predictor")
-        if not isinstance(t, (int, float)) or not isinstance(learnt, dict):
+        if not isinstance(t, (int, float)) or not 0 <= t <= MOST_S or not isinstance(learnt, dict):
             raise ValueError("it has no t and predictor")
         self._stages.predictor.restore(learnt)
         self._steady = SteadyTime(float(t))

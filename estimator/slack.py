@@ -62,7 +62,7 @@ def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: 
     all but best-effort on the machine, inside Mesos and out (NaN: not known, no such bound).
     CPU outside of Mesos is not counted: best-effort yields it.
 
-    Without a fresh word of the agent, or without capacities, the result is not fresh.
+    Without a fresh word of the agent, capacities, or a prediction that is a number, the result is not fresh.
     """
     why: list[str] = []
     used_cpus = _used("cpus", frame.allocated_cpus, prediction.cpus, why)
@@ -90,10 +90,13 @@ def _used(name: str, allocated: Floats, predicted: Peaks, why: list[str]) -> flo
 
 
 def _total(name: str, allocated: Floats, used: float, capacity: float, why: list[str]) -> float:
-    """NaN when the capacity is not known."""
+    """NaN when the capacity or the prediction is not known."""
     unused, room = float(allocated.sum()) - used, capacity - used
     if not capacity > 0:  # An agent that is starting says 0.
         why.append(f"{name}: the node's capacity is not known")
+        return math.nan
+    if not math.isfinite(unused):  # Of a predictor that has gone astray, and no reason to take anything away.
+        why.append(f"{name}: what production is predicted to use is no number")
         return math.nan
     if room < unused:
         why.append(f"{name} is bounded by the limit on the node's capacity")

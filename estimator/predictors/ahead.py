@@ -10,7 +10,7 @@ from serenity.estimator.predictors.arrays import pack, unpack
 from serenity.estimator.predictors.diurnal import Diurnal
 from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
 from serenity.estimator.predictors.promises import A_HORIZON, Promises, Rise
-from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
+from serenity.estimator.predictors.rowwise import CPUS, MEM, MOST_S, MOST_USED, Rowwise
 from serenity.qos.frame import Bools, Floats, Frame
 from serenity.qos.rows import Places
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, Range, parameter
@@ -21,6 +21,8 @@ _TILTS = 2.0 ** np.linspace(2.0, 10.0, 13)[:, None, None]
 # exp of more has no room in a float.
 _MOST = 600.0
 _LEVEL, _AGE_S, _MOMENTS = range(3)
+# What is kept of the node as logarithms: of a unit that was a small part of it, tilts times use have room in that.
+_MOST_RISE = 1e9
 # A sample speaks for that share of the horizon at most, however long the pause was before it.
 _A_SAMPLE = 1 / 6
 # A miss by more than this share of the node is a grave one, and must be rarer by this factor.
@@ -116,6 +118,11 @@ class Ahead(Rowwise):
 
     def move(self, places: Places) -> None:
         self._diurnal.move(places)
+
+    @property
+    def most_learnt(self) -> Floats:
+        age_s, moments = np.full((1, 2, 1), MOST_S), np.full((len(_TILTS), 2, 1), math.exp(_MOST + 1.0))
+        return np.concatenate([MOST_USED[None], age_s, moments])
 
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
         measured = np.isfinite(use)
@@ -216,16 +223,16 @@ class Ahead(Rowwise):
         return {**super().state(), **node}
 
     def restore(self, state: Json) -> None:
-        unit = unpack(state.get("unit"), self._unit, 2)
-        together = unpack(state.get("together"), self._together, 2)
-        together_s = unpack(state.get("together_s"), self._together_s, 2)
+        unit = unpack(state.get("unit"), self._unit, 2, MOST_USED[:, 0], np.nextafter(0.0, 1.0), may_lack=True)
+        together = unpack(state.get("together"), self._together, 2, _MOST_RISE, -_MOST_RISE)
+        together_s = unpack(state.get("together_s"), self._together_s, 2, MOST_S)
         ids, diurnal = state.get("ids"), state.get("diurnal")
         if not isinstance(ids, list) or not isinstance(diurnal, dict):
             raise ValueError("it does not say whose state it is")
         profile = self._diurnal.restored(diurnal, len(ids))
-        squared = unpack(state.get("squared"), self._squared, 2)
-        care = unpack(state.get("care"), self._promises.care, 2)
-        horizons = unpack(state.get("horizons"), self._horizons, 2)
+        squared = unpack(state.get("squared"), self._squared, 2, _MOST_RISE**2)
+        horizons = unpack(state.get("horizons"), self._horizons, 2, MOST_S)
+        care = unpack(state.get("care"), self._promises.care, 2, MOST_S)  # It rises by 1 for each of them at most.
         super().restore(state)
         self._diurnal.restore(profile)
         self._measure_by(unit)

@@ -21,8 +21,18 @@ def pack(array: npt.NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def unpack(packed: Any, like: npt.NDArray[Any], containers: int) -> npt.NDArray[Any]:
+def unpack(
+    packed: Any,
+    like: npt.NDArray[Any],
+    containers: int,
+    most: npt.ArrayLike,
+    least: npt.ArrayLike = 0.0,
+    *,
+    may_lack: bool = False,
+) -> npt.NDArray[Any]:
     """An array of the type and shape of `like`, but with so many containers on its last axis.
+
+    None of its values is beyond `least` and `most`, which fit its shape; where it `may_lack` some, they are NaN.
 
     Raises:
         ValueError: it is another, or none.
@@ -37,4 +47,8 @@ def unpack(packed: Any, like: npt.NDArray[Any], containers: int) -> npt.NDArray[
         raise ValueError(f"an array that cannot be read: {error}") from error
     if len(values) != kind.itemsize * math.prod(shape):
         raise ValueError(f"an array of {len(values)} bytes where shape {shape} was promised")
-    return np.frombuffer(values, kind).reshape(shape).astype(like.dtype)
+    array = np.frombuffer(values, kind).reshape(shape).astype(like.dtype)
+    within = (array >= least) & (array <= most)
+    if not (within | np.isnan(array) if may_lack else within).all():
+        raise ValueError(f"an array of shape {shape} has values that it never gets")
+    return array

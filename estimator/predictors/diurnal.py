@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from serenity.estimator.predictors.arrays import pack, unpack
 from serenity.estimator.predictors.prediction import Json
+from serenity.estimator.predictors.rowwise import MOST_USED
 from serenity.qos.frame import Bools, Floats
 from serenity.qos.rows import Places, moved
 
@@ -79,7 +80,11 @@ class Diurnal:
 
     def restored(self, state: Json, containers: int) -> tuple[Floats, Floats]:
         """Raises ValueError."""
-        return unpack(state.get("profile"), self._profile, containers), unpack(state.get("trust"), self._learnt, 2)
+        squares = MOST_USED[:, 0] ** 2
+        return (
+            unpack(state.get("profile"), self._profile, containers, MOST_USED, may_lack=True),
+            unpack(state.get("trust"), self._learnt, 2, squares, [-squares, 0.0 * squares]),
+        )
 
     def restore(self, restored: tuple[Floats, Floats]) -> None:
         self._profile, self._learnt = restored

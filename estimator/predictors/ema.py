@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serenity.estimator.predictors.rowwise import Rowwise
+from serenity.estimator.predictors.rowwise import MOST_USED, Rowwise
 from serenity.qos.frame import Floats
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, SHARE, Parameters, parameter
 
@@ -32,6 +32,10 @@ class Ema(Rowwise):
     def __init__(self, parameters: EmaParameters) -> None:
         super().__init__(1, parameters.min_age_s, parameters.stale_s)
         self._parameters = parameters
+
+    @property
+    def most_learnt(self) -> Floats:
+        return MOST_USED
 
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
         (mean,) = self.learnt

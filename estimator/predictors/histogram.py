@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serenity.estimator.predictors.rowwise import Rowwise
+from serenity.estimator.predictors.rowwise import MOST_S, Rowwise
 from serenity.qos.frame import Floats
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, SHARE, Parameters, Range, parameter
 
@@ -44,6 +44,10 @@ class Histogram(Rowwise):
         self._parameters = parameters
         self._now = np.full((2, 0), np.nan)  # What each uses; NaN: not measured.
         self._half_lives_s = np.array([[parameters.cpu_half_life_s], [parameters.mem_half_life_s]])
+
+    @property
+    def most_learnt(self) -> Floats:
+        return np.full((1, 1, 1), MOST_S)  # One more for each sample, which is of a moment at least.
 
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
         self.learnt[:, np.isnan(self.learnt[0])] = 0.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serenity.estimator.predictors.rowwise import Rowwise
+from serenity.estimator.predictors.rowwise import MOST_USED, Rowwise
 from serenity.qos.frame import Floats
 from serenity.qos.stages import POSITIVE, SHARE, Parameters, parameter
 
@@ -27,6 +27,10 @@ class Last(Rowwise):
     def __init__(self, parameters: LastParameters) -> None:
         super().__init__(1, 0.0, parameters.stale_s)
         self._margin = parameters.margin
+
+    @property
+    def most_learnt(self) -> Floats:
+        return MOST_USED
 
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
         self.learnt[0] = np.where(np.isnan(use), self.learnt[0], use)

@@ -6,7 +6,7 @@ import numpy as np
 
 from serenity.estimator.predictors.arrays import pack, unpack
 from serenity.estimator.predictors.prediction import Json, Peaks
-from serenity.estimator.predictors.rowwise import CPUS, MEM, Rowwise
+from serenity.estimator.predictors.rowwise import CPUS, MEM, MOST_S, MOST_USED, Rowwise
 from serenity.qos.frame import Floats
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, parameter
 
@@ -40,6 +40,10 @@ class NSigma(Rowwise):
         super().__init__(3, parameters.min_age_s, parameters.stale_s)
         self._parameters = parameters
         self._node = np.zeros((2, 2))  # Variance of the sum and samples so far, by resource.
+
+    @property
+    def most_learnt(self) -> Floats:
+        return np.stack([MOST_USED, MOST_USED**2, np.full((2, 1), MOST_S)])
 
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
         measured = np.isfinite(use)
@@ -75,6 +79,6 @@ class NSigma(Rowwise):
         return {**super().state(), "node": pack(self._node)}
 
     def restore(self, state: Json) -> None:
-        node = unpack(state.get("node"), self._node, 2)
+        node = unpack(state.get("node"), self._node, 2, np.stack([MOST_USED[:, 0] ** 2, np.full(2, MOST_S)]))
         super().restore(state)
         self._node = node

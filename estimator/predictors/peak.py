@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 import numpy as np
 
 from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
-from serenity.estimator.predictors.rowwise import COLUMNS
+from serenity.estimator.predictors.rowwise import COLUMNS, MOST_S, MOST_USED
 from serenity.estimator.sliding import SlidingMax
 from serenity.qos.frame import Floats, Frame
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, SHARE, Parameters, parameter
@@ -62,6 +63,9 @@ class Peak:
             raise ValueError(str(error)) from error
         if kept.keys() != self._series.keys():
             raise ValueError(f"it has not {' and '.join(COLUMNS)}")
+        for name, most in zip(COLUMNS, MOST_USED[:, 0], strict=True):
+            if not all(each.makes_sense(most) for each in kept[name].values()):
+                raise ValueError(f"what it has of {name} makes no sense")
         self._series = {
             name: {who: _Series(self._parameters, each) for who, each in series.items()}
             for name, series in kept.items()
@@ -72,6 +76,17 @@ class _Kept(msgspec.Struct, frozen=True):
     first_t: float | None = None
     last_t: float | None = None
     steps: tuple[tuple[float, float], ...] = ()
+
+    def makes_sense(self, most: float) -> bool:
+        """Never measured, or with times that rise and values that fall, as `_Series` has them, none above `most`."""
+        if self.first_t is None or self.last_t is None or not self.steps:
+            return self == _Kept()
+        times, values = zip(*self.steps, strict=True)
+        return _rise((0.0, self.first_t, *times, self.last_t, MOST_S)) and _rise((0.0, *reversed(values), most))
+
+
+def _rise(numbers: tuple[float, ...]) -> bool:
+    return all(before <= after for before, after in pairwise(numbers))
 
 
 class _Series:

@@ -14,6 +14,9 @@ from serenity.qos.rows import Places, Rows, moved
 # The resources, as the rows of every (2, containers) array here.
 COLUMNS = ("cpu", "rss_bytes")
 CPUS, MEM = range(2)
+# What is kept never gets beyond these: more than any machine has and any clock says, less than damage makes of a float.
+MOST_USED = np.array([[1e5], [1e16]])  # Cores and bytes, as a row of each.
+MOST_S = 1e12
 
 
 def used(frame: Frame) -> Floats:
@@ -39,6 +42,11 @@ class Rowwise(ABC):
 
     def move(self, places: Places) -> None:  # noqa: B027 - not every one keeps more
         """Containers have come or gone: what else is kept of them is to be rearranged (qos/rows.py)."""
+
+    @property
+    @abstractmethod
+    def most_learnt(self) -> Floats:
+        """The most that each number can be, in a shape that fits that of `learnt`; none is ever negative."""
 
     @abstractmethod
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
@@ -77,9 +85,11 @@ class Rowwise(ABC):
         ids = state.get("ids")
         if not isinstance(ids, list) or len(set(map(str, ids))) != len(ids):
             raise ValueError("it does not say whose state it is")
-        seen, learnt = (
-            unpack(state.get("seen"), self._seen, len(ids)),
-            unpack(state.get("learnt"), self.learnt, len(ids)),
-        )
+        seen = unpack(state.get("seen"), self._seen, len(ids), MOST_S, may_lack=True)
+        learnt = unpack(state.get("learnt"), self.learnt, len(ids), self.most_learnt, may_lack=True)
+        first, last = seen
+        measured = ~np.isnan(last)
+        if (np.isnan(first) == measured).any() or (first > last).any() or np.isnan(learnt[:, measured]).any():
+            raise ValueError("what was learnt does not fit when it was measured")
         self._seen, self.learnt = seen, learnt
         self._rows.moves(ids)

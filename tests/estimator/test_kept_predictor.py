@@ -78,6 +78,49 @@ def test_a_broken_file_is_set_aside_with_one_line(tmp_path, caplog, content):
     assert one.step(frame(0.0)).cpus == 0.0
 
 
+def kept_file(tmp_path):
+    path = tmp_path / "agent.predictor"
+    one = made(tmp_path)
+    before = run(one, kept := KeptPredictor(path, one), 0, 2000)
+    kept.write()
+    return path, before[-1]
+
+
+def test_no_byte_of_what_was_learnt_can_change_unseen(tmp_path, caplog):
+    """Of base64 any letter is as good as another: such a file can be read, and says something else."""
+    path, _ = kept_file(tmp_path)
+    content, luck = path.read_bytes(), np.random.default_rng(1)
+    first, last = content.index(b'"learnt_by"') + 12, content.index(b',"checksum"')
+    for at in luck.integers(first, last, 200):
+        path.write_bytes(content[:at] + (b"B" if content[at : at + 1] == b"A" else b"A") + content[at + 1 :])
+        one = made(tmp_path)
+        caplog.clear()
+        KeptPredictor(path, one).load()
+        assert [each.levelname for each in caplog.records] == ["ERROR"] and not path.exists()
+        assert one.step(frame(2000.0)).cpus == 0.0
+
+
+def test_a_file_of_before_there_was_a_checksum_is_read(tmp_path, caplog):
+    path, before = kept_file(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b',"checksum"')] + b"}")
+    one = made(tmp_path)
+    assert run(one, KeptPredictor(path, one), 2000, 2010)[0].cpus == pytest.approx(before.cpus, rel=0.05)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("t", ["1e300", "-1", "null", "1" + "0" * 400])
+def test_a_time_that_never_was_is_refused(tmp_path, caplog, t):
+    path, _ = kept_file(tmp_path)
+    content = path.read_bytes()
+    kept = json.loads(content)["state"]["t"]
+    content = content.replace(b'"t":%s' % json.dumps(kept).encode(), b'"t":%s' % t.encode())
+    path.write_bytes(content[: content.index(b',"checksum"')] + b"}")
+    one = made(tmp_path)
+    KeptPredictor(path, one).load()
+    assert len(caplog.records) == 1 and not path.exists() and one.step(frame(2000.0)).cpus == 0.0
+
+
 def test_another_predictors_file_is_no_broken_one(tmp_path, caplog):
     path = tmp_path / "agent.predictor"
     one = made(tmp_path)

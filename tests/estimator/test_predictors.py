@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 
@@ -291,6 +292,53 @@ def test_what_is_no_state_is_refused_and_nothing_is_restored(name, state):
     with pytest.raises(ValueError):
         made.restore(state)
     assert fed(made, [1.0, 0.5])[1] == fed(fresh, [1.0, 0.5])[1]
+
+
+def damaged(state, value):
+    """The state with one number of each of its parts set to `value`, part by part; and what that part is."""
+    for key, part in state.items():
+        if isinstance(part, dict) and "values" in part:
+            array = np.frombuffer(base64.b64decode(part["values"]), part["type"]).copy()
+            with np.errstate(over="ignore"):  # In half of a float.
+                array[len(array) // 3] = value
+            yield key, {**state, key: {**part, "values": base64.b64encode(array.tobytes()).decode()}}
+        elif isinstance(part, dict):
+            yield from ((f"{key} {inner}", {**state, key: made}) for inner, made in damaged(part, value))
+        elif isinstance(part, list) and isinstance(part[-1], (list, tuple)):  # Steps of a sliding maximum.
+            yield key, {**state, key: [*part[:-1], (part[-1][0], value)]}
+        elif isinstance(part, float):
+            yield key, {**state, key: value}
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+@pytest.mark.parametrize("value", [NAN, math.inf, -math.inf, 1e300, -1e300])
+def test_a_state_with_a_number_that_it_never_gets_is_refused_and_nothing_is_restored(name, value):
+    learnt = ready(name)
+    fed(learnt, [[1.0, 0.5]] * 30, every_s=300.0)
+    parts = list(damaged(learnt.state(), value))
+    assert len(parts) >= 2
+    for key, state in parts:
+        if math.isnan(value) and key in ("unit", "diurnal profile"):
+            continue  # Not known yet.
+        made, fresh = ready(name), ready(name)
+        with pytest.raises(ValueError):
+            made.restore(state)
+        assert fed(made, [1.0, 0.5])[1] == fed(fresh, [1.0, 0.5])[1], key
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_whatever_it_has_seen_its_state_is_taken(name):
+    """Containers come and go, are idle, burst, are not measured, have no allocation; half of it without a capacity."""
+    luck = np.random.default_rng(9)
+    made, t = ready(name), 0.0
+    for step in range(300):
+        t += float(luck.choice([0.1, 1.0, 60.0, 3600.0]))
+        who = np.flatnonzero(luck.random(8) < 0.8)
+        use = luck.choice([0.0, 1e-9, 0.3, 8.0, NAN], len(who)) * luck.random(len(who))
+        rows = tuple(row(str(i), cpus=0.0 if i == 3 else 0.5 * i) for i in who)
+        with np.errstate(all="ignore"):  # As in the pipeline.
+            made.step(frame(t, use, rows, node_cpus=NAN if step < 150 else 8.0))
+        ready(name).restore(json.loads(json.dumps(made.state())))
 
 
 @pytest.mark.parametrize("name", PREDICTORS)

@@ -98,6 +98,13 @@ def test_without_current_data_there_is_no_new_slack(more, says):
     assert any(says in each for each in found.why)
 
 
+@pytest.mark.parametrize("predicted", [math.inf, -math.inf])
+def test_a_prediction_that_is_no_number_is_no_new_slack_and_no_reason_to_take_any(predicted):
+    found = of((4.0, 1.0), (2.0, predicted))
+    assert not found.fresh and (found.cpus, found.mem_bytes) == (0.0, 0.0)
+    assert {each.partition(":")[0] for each in found.why if "is no number" in each} == {"cpus", "mem"}
+
+
 def test_no_production_no_slack():
     assert of().cpus == 0.0
 
