@@ -18,6 +18,7 @@ FRESH = _P + "fresh"
 CONTAINERS = _P + "containers"
 FRAMES = _P + "frames_total"
 MISSED_TICKS = _P + "missed_ticks_total"
+FAILED_TICKS = _P + "failed_ticks_total"
 SAMPLE_CPU = _P + "sample_cpu_seconds"
 SOURCE_FAILURES = _P + "source_failures_total"
 READING = _P + "reading"
@@ -38,7 +39,7 @@ DROPPED_READERS = _P + "dropped_readers_total"
 # What has not happened yet is a 0, else nobody sees the first time as an increase.
 _FROM_THE_START = (
     *((name, {}) for name in (SUBSCRIBED, SUBSCRIPTIONS, REPORTS, REPORT_FAILURES, PUBLISHES, FRAMES, DROPPED_READERS)),
-    *((name, {}) for name in (VALVE_CLOSED, LEASES, AGENT_FAILURES)),
+    *((name, {}) for name in (VALVE_CLOSED, LEASES, AGENT_FAILURES, FAILED_TICKS)),
     *((VALVE_CHANGES, {"to": to}) for to in ("closed", "open")),
     *((LEASE_CHANGES, {"how": how}) for how in ("held", "prolonged", "released", "ran_out")),
 )
@@ -59,6 +60,7 @@ def table() -> MetricsTable:
             Metric(CONTAINERS, "gauge", "Rows in the last frame, by role."),
             Metric(FRAMES, "counter", "Frames sampled."),
             Metric(MISSED_TICKS, "counter", "Samples that were left out because the one before took too long."),
+            Metric(FAILED_TICKS, "counter", "Samples that failed as nobody had foreseen, and gave no new slack."),
             Metric(SAMPLE_CPU, "gauge", "CPU time that the last sample cost."),
             Metric(SOURCE_FAILURES, "counter", "Readings that failed, by what was read."),
             Metric(READING, "gauge", "The node's own values in the last frame (docs/sources.md); NaN: not measured."),

@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +40,10 @@ logger = logging.getLogger(__name__)
 
 # After this many intervals without a frame the loop is stuck.
 _LATE_INTERVALS = 3
+# What is wrong with a sample or two passes by itself: a file, a container that is going.  What has not by now stands in
+# this process, and another one begins without it; until then executors would get no frames, who sample by themselves as
+# soon as nobody is here.
+_FAILED_IN_A_ROW = 10
 
 
 class Session:
@@ -76,6 +81,7 @@ class Session:
         self._kept_frames = KeptFrames(settings.state_folder / f"{agent.agent_id}.frames")
         self._left_over = LeftOver(settings.run_folder, clock)
         self._frame_at_s: float | None = None
+        self._failed_ticks = 0  # In a row.
         self._readings: set[str] = set()  # Names of all that there have been.
         self._id_file = ProviderIdFile(settings.state_folder, agent.agent_id)
         try:
@@ -106,11 +112,15 @@ class Session:
         self._balance = Balance(stages.report, clock, table, self._provider.tell, kept.load(), kept.keep, again)
 
     def run(self, stopping: threading.Event) -> None:
-        """Samples until `stopping`, until the agent has another id, or until the provider gave up."""
+        """Samples until `stopping`, until the agent has another id, or until the provider gave up.
+
+        Raises:
+            RuntimeError: the samples of late all failed, of a bug of ours.
+        """
         self._server.start()
         self._provider.start()
-        self._sampler.sample(self._ticks.now_s())  # Rates need two: with the first, nobody's CPU would be known.
         try:
+            self._try(self._first_sample)
             while not stopping.wait(self._ticks.wait_s()):
                 look = self._roster.latest
                 if look is not None and look.identity.agent_id not in (self._agent.agent_id, ""):
@@ -118,7 +128,7 @@ class Session:
                     return
                 if self.ended_because is not None:
                     return
-                self._tick()
+                self._try(self._tick)
         finally:
             self._server.stop()  # First: a release would raise the total again.
             self._provider.stop(self._balance.held)
@@ -126,6 +136,26 @@ class Session:
             self._kept_frames.write()
             self._kept_predictor.write()
             self._id_file.close()
+
+    def _try(self, sample: Callable[[], None]) -> None:
+        """Where it fails in a way that nobody has foreseen there is no new slack, and the next may succeed."""
+        try:
+            sample()
+        except Exception as error:
+            self._failed_ticks += 1
+            self._metrics.add(metrics.FAILED_TICKS)
+            if self._failed_ticks == 1:
+                logger.exception("this is a bug in Serenity: a sample failed, and gives no new slack")
+            if self._failed_ticks == _FAILED_IN_A_ROW:
+                raise RuntimeError(f"{_FAILED_IN_A_ROW} samples in a row have failed") from error
+            why = f"the last sample failed: {error!r}"
+            self._balance.estimated(replace(self._balance.slack, fresh=False, why=(why,)), None, Amount())
+        else:
+            self._failed_ticks = 0
+
+    def _first_sample(self) -> None:
+        """Rates need two: without it nobody's CPU would be known by the first tick."""
+        self._sampler.sample(self._ticks.now_s())
 
     def _tick(self) -> None:
         frame = self._sampler.sample(self._ticks.now_s())

@@ -154,7 +154,7 @@ def test_an_answer_that_is_not_mesos_own_is_an_http_error(peer: Any, body: bytes
     ("name", "amount"),
     [
         *itertools.product(["cpus", "mem_revocable"], [-0.5, float("nan"), float("inf"), 10**400]),
-        ("mem", 1e305),  # MiB, and no float has room for the bytes.
+        ("mem", 1e300),  # Of several such a sum has no room in a float.
     ],
     ids=lambda each: str(each)[:20],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,20 @@ def test_a_long_folder_gets_a_short_name_for_the_socket() -> None:
     assert shortened == node.socket_path(agent, tight) != node.socket_path("another", tight)
     with pytest.raises(ValueError, match="SERENITY_RUN_DIR"):
         node.socket_path(agent, Path("/" + "d" * 100))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("mem_bytes", each) for each in ("-1", "1" + "0" * 330, "1e30")],
+        *[("cpus", each) for each in ("-0.5", "1e30", "1" + "0" * 330, "1e999")],
+        *[("pid", each) for each in ("0", "-1", "1" + "0" * 30)],
+        *[("started_at", each) for each in ("-1", "1e300")],
+    ],
+    ids=lambda each: each[:20],
+)
+def test_a_task_with_a_number_that_no_machine_has_is_refused(name: str, value: str) -> None:
+    line = encode_line(Tasks(tasks=(TASK,))).strip()
+    said = json.loads(line)["tasks"][0][name]
+    with pytest.raises(NodeProtocolError, match=name):
+        decode_to_estimator(line.replace(f'"{name}":{said}'.encode(), f'"{name}":{value}'.encode()))

@@ -17,6 +17,9 @@ from serenity.wire.mesos.resources import Json
 from serenity.wire.transport.access import ANONYMOUS, Access
 from serenity.wire.transport.http import Endpoint, HttpError, Response, get
 
+# Of cores, or of MiB: far more than any cluster has, and the bytes of all that runs on an agent have room in a float.
+_MOST_AMOUNT = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
@@ -292,7 +295,7 @@ def _either(resources: Json, name: str) -> float:
 def _amount(value: Any) -> float:
     """Raises ValueError: Python's JSON knows NaN, and a state may say anything."""
     amount = float(value)
-    if not 0 <= amount < math.inf:
+    if not 0 <= amount <= _MOST_AMOUNT:
         raise ValueError(f"{value!r} is no amount")
     return amount
 

@@ -28,9 +28,10 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
+from msgspec import Meta
 
 from serenity.wire.messages.kill_record import Detector, Protected, Selection, Signal, Window
 from serenity.wire.transport.undecodable import UNDECODABLE
@@ -43,6 +44,9 @@ ESTIMATOR_LABEL = "serenity.estimator"
 MAX_LINE_BYTES = 8 * 1024 * 1024
 # A Unix socket's path, with its NUL, must fit into sockaddr_un.
 _MAX_SOCKET_PATH_BYTES = 107
+_MOST_PID = 1 << 22  # PID_MAX_LIMIT of Linux.
+_MOST_CPUS, _MOST_MEM_BYTES = 1e5, 1 << 53
+_LATEST_S = 1e12  # Since the epoch.
 
 
 class NodeProtocolError(ValueError):
@@ -65,14 +69,17 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, tag="operator"):
 
 
 class TaskOnNode(msgspec.Struct, frozen=True, kw_only=True):
-    """A best-effort task, as its executor declares it.  `pid` leads the task's session."""
+    """A best-effort task, as its executor declares it.  `pid` leads the task's session.
+
+    Numbers beyond what any machine has are refused: the estimator reckons with them at every sample.
+    """
 
     task_id: str
     job: str
-    pid: int
-    cpus: float
-    mem_bytes: int
-    started_at: float
+    pid: Annotated[int, Meta(ge=1, le=_MOST_PID)]
+    cpus: Annotated[float, Meta(ge=0.0, le=_MOST_CPUS)]
+    mem_bytes: Annotated[int, Meta(ge=0, le=_MOST_MEM_BYTES)]
+    started_at: Annotated[float, Meta(ge=0.0, le=_LATEST_S)]
     cgroup: str | None = None  # Path below each v1 hierarchy or the v2 mount, where the task has its own.
 
 
