@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import textwrap
+from typing import Any
+
+_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s"
+# They end lines, in some reader or other, or make a terminal do things.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def set_up(verbose: bool = False) -> None:
     """Configures the root logger of a process.  Called once, by its entry module."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine(_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     logging.getLogger("kazoo").setLevel(logging.WARNING)
+
+
+class _OneLine(logging.Formatter):
+    """Others have a part in what is said: a lease's reason, an executor's name.  None of it begins an entry of its own.
+
+    A traceback follows in lines of its own, which are indented: its last ones are an error's words.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return textwrap.indent(super().formatException(ei), "  ")

@@ -44,6 +44,10 @@ _FINEST_S = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
     given = _parser().parse_args(arguments)
+    if given.json and not given.once:
+        return _complain(
+            "--json is for one look: add --once; what a running estimator says is at /slack, as JSON", exits.USAGE
+        )
     try:
         log.set_up(given.verbose)
         settings, _origins = resolve(EstimatorSettings, "estimator", vars(given))
@@ -53,12 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, UnusableFile, PipelineError) as error:
         return _complain(str(error), exits.USAGE)
     clock = SystemClock()
-    roster = Roster(AgentReader(settings.agent, access=access), clock, asking_interval_s(settings.interval_s))
+    reader = AgentReader(settings.agent, access=access)
+    roster = Roster(reader, clock, asking_interval_s(settings.interval_s))
     if given.once:
         if not given.verbose:
             logging.getLogger().setLevel(logging.WARNING)  # It is asked for the slack, not for what the machine lacks.
         try:
+            agent_check.check(reader)  # What is not reported to an agent is no slack of it.
             sys.stdout.write(look_once(roster, stages, clock, settings, as_json=given.json))
+        except agent_check.AgentUnfit as error:
+            return _complain(str(error), exits.REFUSED)
         except (Unreachable, HttpError) as error:
             return _complain(str(error), exits.UNREACHABLE)
         return exits.OK

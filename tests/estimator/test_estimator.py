@@ -267,6 +267,7 @@ def run(*arguments, timeout_s=30.0):
         (["--interval", "0"], "interval_s = 0"),
         (["--agent", "no address"], "no address"),
         (["--listen", "5055"], "5055"),
+        (["--json"], "add --once"),
         (["--role", ""], "role is empty"),
         (["--pipeline", "/nowhere.toml"], "/nowhere.toml"),
     ],

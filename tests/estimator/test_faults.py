@@ -219,6 +219,7 @@ def test_stopping_lowers_the_total_first_and_answers_what_still_comes(
 
 
 def test_an_agent_that_cannot_have_slack_is_refused_in_one_line(tmp_path: Path) -> None:
+    """By the daemon, and by one look, which else would show slack that there cannot be."""
     unfit = {
         "Mesos 1.7.3; resource providers can be relied on from 1.8.0 on": {"/version": {"version": "1.7.3"}},
         "--resource_estimator=org_example_Fixed": {"/flags": {"flags": {"resource_estimator": "org_example_Fixed"}}},
@@ -234,5 +235,12 @@ def test_an_agent_that_cannot_have_slack_is_refused_in_one_line(tmp_path: Path) 
         said = [line for line in words.splitlines() if line.startswith("serenity estimator: ")]
         assert process.returncode == 4 and len(said) == 1 and why in said[0]
         assert agent.sent("SUBSCRIBE") == []
+    looks = [
+        subprocess.Popen([*command, "--once", "--agent", each.address], stdout=-1, stderr=-1, text=True)
+        for each in agents
+    ]
+    for why, agent, process in zip(unfit, agents, looks, strict=True):
+        shown, words = process.communicate(timeout=30)
+        assert (process.returncode, shown, words.count("\n")) == (4, "", 1) and why in words
         agent.close()
     assert list(tmp_path.iterdir()) == []
