@@ -4,8 +4,8 @@ Source: Mesos ``docs/resource-provider.md``, ``src/resource_provider/manager.cpp
 a real agent was seen to do (docs/mesos.md).  Three rules keep the agent and everybody's
 tasks alive:
 
-* ``PUBLISH_RESOURCES`` is answered OK, at once and always.  FAILED, or a connection that
-  dies with an answer pending, makes the agent destroy the whole executor container.
+* ``PUBLISH_RESOURCES`` is answered OK, at once and always (`publishes`).  FAILED, or a connection
+  that dies with an answer pending, makes the agent destroy the whole executor container.
 * Two live streams with one provider id abort the agent.  The old stream is closed, and the
   agent given time to notice, before the next is opened: whoever ran the old one.
 * Without its id a provider that comes back is another provider, and the slack is offered
@@ -20,8 +20,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
+from serenity.wire.mesos.publishes import PublishAnswers
 from serenity.wire.mesos.resources import Json, Resources
 from serenity.wire.mesos.subscription import Backoff, Event, FinalError, Subscription
 from serenity.wire.transport.access import ANONYMOUS, Access
@@ -37,7 +38,8 @@ _SUBSCRIBE_TIMEOUT_S = 60.0
 # An agent that starts listens before it has its routes (seen: 13 ms of 404); with the pauses
 # of the backoff this many in a row take half a minute, and then it has none for us.
 _NOT_FOUND_MAX = 10
-_PUBLISH_ATTEMPTS = 3
+# That answers which fail just now get before the stream, and with it their launches, are given up.
+_LAST_ANSWERS_S = 1.0
 _NOT_LET_IN = "Check the principal, its secret, and what it may do on the agent"
 # By the status of an answer that stays the same however often it is asked for.
 _REMEDIES = {400: "This agent does not take what this release of Serenity sends", 401: _NOT_LET_IN, 403: _NOT_LET_IN}
@@ -89,7 +91,8 @@ class ProviderDriver:
         self._stream_id: str | None = None  # From SUBSCRIBED to the end of the stream.
         self._not_found = 0  # Answers of 404 in a row.
         # Of their own each: a launch must not wait for a report that the agent is slow to take.
-        self._reports, self._answers = _Calls(self._agent, access), _Calls(self._agent, access)
+        self._reports = _Calls(self._agent, access)
+        self._answers: PublishAnswers | None = None  # Of the stream that there is.
         self._subscription = Subscription(self, Backoff(first_s=_NOTICE_S * 2, max_s=5.0), "provider stream")
 
     @property
@@ -109,6 +112,8 @@ class ProviderDriver:
         A launch whose publish was not answered yet fails, and its executor's other tasks with
         it: lower the total first, and let what is under way arrive.
         """
+        if (answers := self._answers) is not None:
+            answers.settle(_LAST_ANSWERS_S)
         self._subscription.stop()
         self._drop()
 
@@ -128,21 +133,16 @@ class ProviderDriver:
         """
         resources = [{**each, "provider_id": {"value": self._id}} for each in total.to_json()]
         uuid_text = base64.b64encode(version).decode("ascii")
-        self._call(
-            self._reports,
-            "UPDATE_STATE",
-            update_state={"resources": resources, "resource_version_uuid": {"value": uuid_text}},
-        )
-
-    def _call(self, calls: _Calls, call: str, **body: Any) -> None:
-        with calls.lock:
+        state = {"resources": resources, "resource_version_uuid": {"value": uuid_text}}
+        call = "UPDATE_STATE"
+        with self._reports.lock:
             stream_id = self._stream_id
             if stream_id is None or self._subscription.stopping:
                 raise Unreachable(f"{call} was not sent: not subscribed to the agent at {self._agent}")
-            answer = calls.client().request(
+            answer = self._reports.client().request(
                 "POST",
                 PATH,
-                {"type": call, "resource_provider_id": {"value": self._id}, **body},
+                {"type": call, "resource_provider_id": {"value": self._id}, "update_state": state},
                 {"Mesos-Stream-Id": stream_id},
             )
         if not 200 <= answer.status < 300:
@@ -150,8 +150,10 @@ class ProviderDriver:
 
     def _drop(self) -> None:
         self._stream_id = None
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            answers.end()
         self._reports.close()
-        self._answers.close()
 
     # -- the subscription ---------------------------------------------------------------------
 
@@ -188,6 +190,8 @@ class ProviderDriver:
         if event["type"] == "SUBSCRIBED":
             self._id = provider_id = str(event["subscribed"]["provider_id"]["value"])
             self._stream_id = self._stream.headers.get("mesos-stream-id", "") if self._stream is not None else ""
+            client = Client(self._agent, access=self._access)
+            self._answers = PublishAnswers(client, PATH, provider_id, self._stream_id)
             self._provider.subscribed(provider_id)
         elif event["type"] == "PUBLISH_RESOURCES":
             self._publish(event["publish_resources"])
@@ -195,17 +199,8 @@ class ProviderDriver:
             logger.warning("the agent sent a %s event, which slack has no use for", event["type"])
 
     def _publish(self, publish: Json) -> None:
-        # Answered before anything else is done: the launch waits for it.
-        status = {"uuid": publish["uuid"], "status": "OK"}
-        for attempt in range(1, _PUBLISH_ATTEMPTS + 1):
-            try:
-                self._call(self._answers, "UPDATE_PUBLISH_RESOURCES_STATUS", update_publish_resources_status=status)
-                break
-            except Unreachable as error:
-                logger.warning("a publish is not answered yet (attempt %d): %s", attempt, error)
-            except HttpError as error:
-                logger.error("the agent does not take the answer to a publish, whose launch will hang: %s", error)
-                break
+        if self._answers is not None:
+            self._answers.answer(publish["uuid"])  # First: the launch waits for it.
         self._provider.published(Resources.from_json(publish.get("resources", [])))
 
     def closed(self, reason: str) -> None:

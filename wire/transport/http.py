@@ -91,6 +91,14 @@ class Client:
         self._connection: http.client.HTTPConnection | None = None
         self._ended = False
 
+    def open(self) -> None:
+        """Connects now, so that the next request needs no file for it.  Raises Unreachable."""
+        if self._connection is None:
+            try:
+                self._connection = connect(self.endpoint, self._access, self._timeout_s)
+            except (OSError, http.client.HTTPException) as error:
+                raise Unreachable(explain(self.endpoint, error, first=True)) from error
+
     def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
         """Sends `body` as JSON (or as it is, if bytes) and reads the whole answer, whatever its status.
 
