@@ -5,8 +5,9 @@ The agent subtracts from our total what is held of this id and role alone, and w
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,9 +28,13 @@ class _Kept(msgspec.Struct, frozen=True):
 class Earlier:
     """Kept in a file, until the containers that hold it have ended."""
 
-    def __init__(self, path: Path, role: str | None) -> None:
+    def __init__(
+        self, path: Path, role: str | None, on_disk: Callable[[Callable[[], None]], None] = lambda do: do()
+    ) -> None:
+        """`on_disk` does what waits for the disk, and returns when it is done."""
         self._path = path
         self._role = role
+        self._on_disk = on_disk
         self._known = False  # Whether the role before is.
         self._kept = _Kept(role)
         try:
@@ -75,5 +80,5 @@ class Earlier:
         return Amount(cpus, round(mem_bytes))
 
     def _write(self, kept: _Kept) -> None:
-        replace_file(self._path, msgspec.json.encode(kept), synced=True)
+        self._on_disk(functools.partial(replace_file, self._path, msgspec.json.encode(kept), synced=True))
         self._kept, self._known = kept, True

@@ -2,7 +2,7 @@
 
 A frame of 100 containers is some 50 KB, once a second: they are compressed and written ten at a time, each
 time as a file of its own, and the oldest file goes.  What was sampled since the last writing is lost
-with a process that is killed.
+with a process that is killed, and what does not fit into the files while the disk hangs.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import contextlib
 import logging
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from serenity.estimator.state_file import replace_file
+from serenity.estimator.state_writer import StateWriter
 from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
-# Compressing those of 100 containers takes 5 to 10 ms, and whoever speaks to this process waits for that.
 _FRAMES_A_FILE = 10
 _FILES = 30
 # What is older says nothing of who is on the node now.
@@ -39,9 +40,11 @@ _time = msgspec.json.Decoder(_Time)
 class KeptFrames:
     """In a folder of its own.  Encoded frames, a line each, zlib's; files are named by number and rise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writer: StateWriter) -> None:
         self._folder = folder
+        self._writer = writer
         self._unwritten: list[bytes] = []
+        self._waiting: deque[list[bytes]] = deque(maxlen=_FILES)  # Each for a file; the writer takes them.
         self._next = max(map(_number, self._entries()), default=-1) + 1
         self._failing = False
 
@@ -65,21 +68,26 @@ class KeptFrames:
             self.write()
 
     def write(self) -> None:
-        """All that came since the last time."""
-        frames, self._unwritten = self._unwritten, []
-        if not frames:
-            return
-        try:
+        """Has all written that came since the last time.  Never waits."""
+        if self._unwritten:
+            self._waiting.append(self._unwritten)
+            self._unwritten = []
+            self._writer.put("frames", self._write_waiting, self._wrote)
+
+    def _write_waiting(self) -> None:
+        """In the writer's thread; zlib works beside all else there."""
+        while self._waiting:
+            frames = self._waiting.popleft()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._folder / f"{self._next:010d}.z", zlib.compress(b"\n".join(frames), _LEVEL), synced=False)
             self._next += 1
-            for old in self._files()[:-_FILES]:
-                old.unlink(missing_ok=True)
-            self._failing = False
-        except OSError as error:
-            if not self._failing:
-                logger.error("the node's past is not kept: %s", error)
-            self._failing = True
+        for old in self._files()[:-_FILES]:
+            old.unlink(missing_ok=True)
+
+    def _wrote(self, error: OSError | None) -> None:
+        if error is not None and not self._failing:
+            logger.error("the node's past is not kept: %s", error)
+        self._failing = error is not None
 
     def _files(self) -> list[Path]:
         return [each for each in self._entries() if each.is_file()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 
 from serenity.daemon.clock import Clock
 from serenity.estimator.state_file import replace_file
+from serenity.estimator.state_writer import StateWriter
 from serenity.estimator.valve import MAX_TTL_S, ActiveLease
 from serenity.wire.transport.undecodable import UNDECODABLE
 
@@ -28,10 +30,11 @@ class _Kept(msgspec.Struct, frozen=True):
 class KeptLeases:
     """A file of leases, by the wall clock."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, writer: StateWriter) -> None:
         self._path = path
         self._clock = clock
-        self._written: tuple[ActiveLease, ...] = ()
+        self._writer = writer
+        self._written: tuple[ActiveLease, ...] | None = ()  # Or about to be; None: that has failed.
 
     def load(self) -> tuple[ActiveLease, ...]:
         """Those that have not run out; none, and that is said, where the file makes no sense."""
@@ -49,18 +52,21 @@ class KeptLeases:
         )
 
     def keep(self, leases: Iterable[ActiveLease]) -> None:
-        """Writes them, if they have changed."""
+        """Has them written, if they have changed.  Never waits."""
         now_s, monotonic_s = self._clock.now_s(), self._clock.monotonic_s()
         wanted = tuple(leases)
-        if len(wanted) == len(self._written) and all(map(_is_as_good, self._written, wanted)):
+        before = self._written
+        if before is not None and len(before) == len(wanted) and all(map(_is_as_good, before, wanted)):
             return
         kept = [_Kept(each.holder, each.reason, now_s + each.until_s - monotonic_s) for each in wanted]
-        try:
-            replace_file(self._path, msgspec.json.encode(kept), synced=False)
-        except OSError as error:
-            logger.error("who holds the valve would not be known after a restart: %s", error)
-            return
+        write = functools.partial(replace_file, self._path, msgspec.json.encode(kept), synced=False)
+        self._writer.put("leases", write, self._wrote)
         self._written = wanted
+
+    def _wrote(self, error: OSError | None) -> None:
+        if error is not None:
+            logger.error("who holds the valve would not be known after a restart: %s", error)
+            self._written = None
 
 
 def _is_as_good(written: ActiveLease, now: ActiveLease) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from serenity.estimator.pipeline import SlackPipeline
 from serenity.estimator.state_file import replace_file
+from serenity.estimator.state_writer import StateWriter
 from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,10 @@ def _checksum(learnt_by: bytes | msgspec.Raw, state: bytes | msgspec.Raw) -> int
 class KeptPredictor:
     """One file, written at most once a minute and at the end; not synced, as nothing it knows outlives the machine."""
 
-    def __init__(self, path: Path, pipeline: SlackPipeline) -> None:
+    def __init__(self, path: Path, pipeline: SlackPipeline, writer: StateWriter) -> None:
         self._path = path
         self._pipeline = pipeline
+        self._writer = writer
         self._written_t: float | None = None
         self._failing = False
 
@@ -81,14 +84,15 @@ class KeptPredictor:
             self._written_t = t
 
     def write(self) -> None:
+        """Has what is known now written.  Never waits."""
         if self._written_t is None:
             return  # Not a frame was seen.
-        try:
-            learnt_by, state = map(msgspec.json.encode, (dict(self._pipeline.learnt_by), self._pipeline.state()))
-            kept = _Kept(VERSION, msgspec.Raw(learnt_by), msgspec.Raw(state), _checksum(learnt_by, state))
-            replace_file(self._path, msgspec.json.encode(kept), synced=False)
-            self._failing = False
-        except OSError as error:
-            if not self._failing:
-                logger.error("what the predictor learns is not kept: %s", error)
-            self._failing = True
+        learnt_by, state = map(msgspec.json.encode, (dict(self._pipeline.learnt_by), self._pipeline.state()))
+        kept = _Kept(VERSION, msgspec.Raw(learnt_by), msgspec.Raw(state), _checksum(learnt_by, state))
+        write = functools.partial(replace_file, self._path, msgspec.json.encode(kept), synced=False)
+        self._writer.put("predictor", write, self._wrote)
+
+    def _wrote(self, error: OSError | None) -> None:
+        if error is not None and not self._failing:
+            logger.error("what the predictor learns is not kept: %s", error)
+        self._failing = error is not None

@@ -37,7 +37,8 @@ class SlackProvider:
 
     `launching` is called with the whole use of this provider when a launch on it is coming,
     `settling` before anything is told in a subscription, with whether its id is another than the one before (and
-    raises OSError), `gave_up` with the reason when no further attempt to subscribe makes sense.
+    raises OSError), `gave_up` with the reason when no further attempt to subscribe makes sense.  `on_disk` does what
+    waits for the disk, and returns when it is done.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class SlackProvider:
         launching: Callable[[Amount], None],
         settling: Callable[[bool], None],
         gave_up: Callable[[str], None],
+        on_disk: Callable[[Callable[[], None]], None] = lambda do: do(),
     ) -> None:
         self._agent_id = agent_id
         self._reader = AgentReader(agent, access=access)
@@ -62,7 +64,9 @@ class SlackProvider:
         self._launching = launching
         self._settling = settling
         self._gave_up = gave_up
-        self._driver = ProviderDriver(self, agent, INFO, id_file.read(), access, self._before_subscribing)
+        self._on_disk = on_disk
+        self._kept_id = id_file.read()
+        self._driver = ProviderDriver(self, agent, INFO, self._kept_id, access, self._before_subscribing)
         self._lock = threading.Lock()  # Of the next three.
         self._wanted: Amount | None = None
         self._version = new_version()

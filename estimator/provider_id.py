@@ -5,6 +5,7 @@ Under another id the agent counts us as a second provider (earlier.py).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from pathlib import Path
@@ -45,8 +46,12 @@ class ProviderIdFile:
         return None
 
     def write(self, provider_id: str) -> None:
-        """Kept when this returns, also after a power cut.  Raises OSError."""
-        replace_file(self.path, f"{provider_id}\n".encode(), synced=True)
+        """Kept when this returns, also after a power cut; waits for the disk where it was not yet.  Raises OSError."""
+        content = f"{provider_id}\n".encode()
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.read_bytes() == content:
+                return
+        replace_file(self.path, content, synced=True)
 
     def close(self) -> None:
         self._lock.release()

@@ -28,6 +28,7 @@ from serenity.estimator.provider import SlackProvider
 from serenity.estimator.provider_id import ProviderIdFile
 from serenity.estimator.report import Amount
 from serenity.estimator.settings import EstimatorSettings
+from serenity.estimator.state_writer import StateWriter
 from serenity.estimator.ticks import Ticks
 from serenity.qos.frame import Frame
 from serenity.qos.sources.roster import Roster
@@ -44,6 +45,9 @@ _LATE_INTERVALS = 3
 # this process, and another one begins without it; until then executors would get no frames, who sample by themselves as
 # soon as nobody is here.
 _FAILED_IN_A_ROW = 10
+# A disk that hangs for longer is not waited for: by an operator for a lease that is to outlast us, and by our own end.
+_KEPT_WITHIN_S = 2.0
+_LAST_WRITES_S = 3.0
 
 
 class Session:
@@ -75,10 +79,13 @@ class Session:
         self._ticks = Ticks(clock, settings.interval_s)
         self._sampler = Sampler(roster, clock, settings.rules, of_node=True)
         self._pipeline = SlackPipeline(stages)
-        self._kept_predictor = KeptPredictor(settings.state_folder / f"{agent.agent_id}.predictor", self._pipeline)
+        self._writer = StateWriter()
+        self._kept_predictor = KeptPredictor(
+            settings.state_folder / f"{agent.agent_id}.predictor", self._pipeline, self._writer
+        )
         self._bounds = settings.bounds
         self._history = History()
-        self._kept_frames = KeptFrames(settings.state_folder / f"{agent.agent_id}.frames")
+        self._kept_frames = KeptFrames(settings.state_folder / f"{agent.agent_id}.frames", self._writer)
         self._left_over = LeftOver(settings.run_folder, clock)
         self._frame_at_s: float | None = None
         self._failed_ticks = 0  # In a row.
@@ -90,7 +97,9 @@ class Session:
         except BaseException:
             self._id_file.close()
             raise
-        self._earlier = Earlier(settings.state_folder / f"{agent.agent_id}.earlier", settings.reservation)
+        self._earlier = Earlier(
+            settings.state_folder / f"{agent.agent_id}.earlier", settings.reservation, self._writer.run
+        )
         self._provider = SlackProvider(
             settings.agent,
             agent.agent_id,
@@ -102,13 +111,14 @@ class Session:
             self._launching,
             self._settling,
             self._gave_up,
+            self._writer.run,
         )
         self._kept_predictor.load()
         again = False
         for frame in self._kept_frames.load(self._ticks.now_s()):
             self._history.add(frame)
             again = True
-        kept = KeptLeases(settings.state_folder / f"{agent.agent_id}.leases", clock)
+        kept = KeptLeases(settings.state_folder / f"{agent.agent_id}.leases", clock, self._writer)
         self._balance = Balance(stages.report, clock, table, self._provider.tell, kept.load(), kept.keep, again)
 
     def run(self, stopping: threading.Event) -> None:
@@ -135,7 +145,18 @@ class Session:
             self._sampler.close()
             self._kept_frames.write()
             self._kept_predictor.write()
-            self._id_file.close()
+            self._writer.put("lock", self._id_file.close, self._let_go)
+            if self._writer.settle(_LAST_WRITES_S):
+                self._writer.close()
+            else:
+                logger.error(
+                    "%s hangs: what was learnt of late is not kept, and this process may end only when it goes on",
+                    self._settings.state_folder,
+                )
+
+    def _let_go(self, error: OSError | None) -> None:
+        if error is not None:
+            logger.error("the lock in %s could not be removed: %s", self._settings.state_folder, error)
 
     def _try(self, sample: Callable[[], None]) -> None:
         """Where it fails in a way that nobody has foreseen there is no new slack, and the next may succeed."""
@@ -231,6 +252,10 @@ class Session:
         return self._balance.release(release.holder)
 
     def holders(self) -> node.Leases:
+        if not self._writer.settle(_KEPT_WITHIN_S):  # An operator goes away once this is answered.
+            logger.error(
+                "%s hangs: who holds the valve would not be known after a restart", self._settings.state_folder
+            )
         return node.Leases(leases=self._balance.leases)
 
     # -- shown over HTTP -------------------------------------------------------------------------

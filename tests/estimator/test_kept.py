@@ -14,6 +14,7 @@ from serenity.estimator.balance import Balance
 from serenity.estimator.kept_frames import KeptFrames
 from serenity.estimator.kept_leases import KeptLeases
 from serenity.estimator.report import Report, ReportParameters
+from tests.estimator.state_writers import Awaited
 
 # --- leases ---
 
@@ -27,7 +28,7 @@ class Life:
         self.clock = ManualClock(now_s)
         self.metrics = metrics.table()
         self.told: list[Report] = []
-        kept = KeptLeases(folder / "a.leases", self.clock)
+        kept = KeptLeases(folder / "a.leases", self.clock, Awaited())
         self.balance = Balance(ReportParameters(), self.clock, self.metrics, self.told.append, kept.load(), kept.keep)
 
     @property
@@ -120,11 +121,11 @@ def frames(*times: float) -> list[bytes]:
 
 def kept(folder: Path, *times: float, now_s: float) -> list[bytes]:
     """What a process that keeps these finds when it starts again."""
-    life = KeptFrames(folder)
+    life = KeptFrames(folder, Awaited())
     for each in frames(*times):
         life.add(each)
     life.write()
-    return list(KeptFrames(folder).load(now_s))
+    return list(KeptFrames(folder, Awaited()).load(now_s))
 
 
 def test_frames_come_back_in_order_those_of_several_lives_too(tmp_path: Path) -> None:
@@ -135,17 +136,17 @@ def test_frames_come_back_in_order_those_of_several_lives_too(tmp_path: Path) ->
 
 
 def test_a_process_that_is_killed_loses_what_it_had_not_written(tmp_path: Path) -> None:
-    life = KeptFrames(tmp_path)
+    life = KeptFrames(tmp_path, Awaited())
     for each in frames(*range(45)):
         life.add(each)
-    assert list(KeptFrames(tmp_path).load(100.0)) == frames(*range(40))
+    assert list(KeptFrames(tmp_path, Awaited()).load(100.0)) == frames(*range(40))
 
 
 def test_the_disk_holds_the_last_minutes_and_no_more(tmp_path: Path) -> None:
-    life = KeptFrames(tmp_path)
+    life = KeptFrames(tmp_path, Awaited())
     for number in range(1000):
         life.add(frames(number)[0])
-    found = list(KeptFrames(tmp_path).load(1000.0))
+    found = list(KeptFrames(tmp_path, Awaited()).load(1000.0))
     assert len(list(tmp_path.iterdir())) == 30 and found == frames(*range(700, 1000))
 
 
@@ -157,7 +158,7 @@ def test_a_file_that_is_broken_costs_its_own_frames_only(tmp_path: Path, caplog:
     kept(tmp_path, *range(20), now_s=100.0)
     first, second = sorted(tmp_path.iterdir())
     first.write_bytes(second.read_bytes()[:50])
-    assert list(KeptFrames(tmp_path).load(100.0)) == frames(*range(10, 20))
+    assert list(KeptFrames(tmp_path, Awaited()).load(100.0)) == frames(*range(10, 20))
     assert first.name in caplog.text and not first.exists()
 
 
@@ -184,7 +185,7 @@ def test_a_broken_file_that_cannot_be_removed_costs_its_own_frames_only(
 
 def test_a_folder_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
-    life = KeptFrames(tmp_path / "file" / "frames")
+    life = KeptFrames(tmp_path / "file" / "frames", Awaited())
     for each in frames(*range(90)):
         life.add(each)
     assert caplog.text.count("the node's past is not kept") == 1

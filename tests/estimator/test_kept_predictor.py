@@ -9,6 +9,7 @@ from serenity.estimator.kept_predictor import KeptPredictor
 from serenity.estimator.pipeline import SlackPipeline, SlackStages
 from serenity.qos import pipeline
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
+from tests.estimator.state_writers import Awaited
 
 ROWS = tuple(Container(f"c{i}", PRODUCTION, "web", 2.0, 1e9) for i in range(4))
 
@@ -36,10 +37,10 @@ def run(a_pipeline, kept, first, last):
 def test_after_a_restart_the_slack_is_what_it_was(tmp_path):
     path = tmp_path / "agent.predictor"
     first = made(tmp_path)
-    before = run(first, kept := KeptPredictor(path, first), 0, 2000)
+    before = run(first, kept := KeptPredictor(path, first, Awaited()), 0, 2000)
     kept.write()
     second = made(tmp_path)
-    after = run(second, KeptPredictor(path, second), 2000, 2100)
+    after = run(second, KeptPredictor(path, second, Awaited()), 2000, 2100)
     assert after[0].cpus == pytest.approx(before[-1].cpus, rel=0.05) and after[0].cpus > 2.0
     fresh = made(tmp_path)
     assert fresh.step(frame(2000.0)).cpus == 0.0
@@ -48,7 +49,7 @@ def test_after_a_restart_the_slack_is_what_it_was(tmp_path):
 def test_it_is_written_once_a_minute_and_never_without_a_frame(tmp_path):
     path = tmp_path / "agent.predictor"
     one = made(tmp_path)
-    kept = KeptPredictor(path, one)
+    kept = KeptPredictor(path, one, Awaited())
     kept.write()
     assert not path.exists()
     run(one, kept, 0, 60)
@@ -72,7 +73,7 @@ def test_a_broken_file_is_set_aside_with_one_line(tmp_path, caplog, content):
     path = tmp_path / "agent.predictor"
     one = made(tmp_path)
     path.write_bytes(content.replace(b"LEARNT", json.dumps(one.learnt_by).encode()))
-    KeptPredictor(path, one).load()
+    KeptPredictor(path, one, Awaited()).load()
     assert len(caplog.records) == 1 and str(path) in caplog.text
     assert not path.exists() and path.with_name("agent.predictor.broken").exists()
     assert one.step(frame(0.0)).cpus == 0.0
@@ -124,16 +125,16 @@ def test_a_time_that_never_was_is_refused(tmp_path, caplog, t):
 def test_another_predictors_file_is_no_broken_one(tmp_path, caplog):
     path = tmp_path / "agent.predictor"
     one = made(tmp_path)
-    run(one, kept := KeptPredictor(path, one), 0, 100)
+    run(one, kept := KeptPredictor(path, one, Awaited()), 0, 100)
     kept.write()
     other = made(tmp_path, "[slack.predictor]\nname = 'ahead'\nrisk = 0.01\n")
-    KeptPredictor(path, other).load()
+    KeptPredictor(path, other, Awaited()).load()
     assert path.exists() and not [each for each in caplog.records if each.levelname == "ERROR"]
     assert other.step(frame(100.0)).cpus == 0.0
 
 
 def test_a_folder_that_cannot_be_written_is_told_once(tmp_path, caplog):
     one = made(tmp_path)
-    run(one, kept := KeptPredictor(tmp_path / "none" / "agent.predictor", one), 0, 600)
+    run(one, kept := KeptPredictor(tmp_path / "none" / "agent.predictor", one, Awaited()), 0, 600)
     kept.write()
     assert len(caplog.records) == 1 and "not kept" in caplog.text
