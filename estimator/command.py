@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from serenity.daemon import exits, log
+from serenity.daemon import exits, log, open_files
 from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import Clock, SystemClock
 from serenity.daemon.lock import Taken
-from serenity.daemon.serving import CannotListen, serve
+from serenity.daemon.serving import Bounds, CannotListen, serve
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.daemon.signals import stop_event
 from serenity.estimator import agent_check, metrics
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 1.0
 # Below, a minute has more samples than the default detector looks at (qos/detectors/interference.py).
 _FINEST_S = 0.5
+# Anybody on this machine may come, mostly a Prometheus and a person; each takes a file of those that samples need.
+_HTTP = Bounds(connections=64, patience_s=10.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stages = SlackStages.from_file(pipeline.read(file))
     except (SettingsError, UnusableFile, PipelineError) as error:
         return _complain(str(error), exits.USAGE)
+    open_files.raise_limit()
     clock = SystemClock()
     reader = AgentReader(settings.agent, access=access)
     roster = Roster(reader, clock, asking_interval_s(settings.interval_s))
@@ -132,7 +135,7 @@ class Estimator:
     def run(self, stopping: threading.Event) -> int:
         host, port = self._settings.listen_on
         try:
-            server = serve(application(self), host, port)
+            server = serve(application(self), host, port, bounds=_HTTP)
         except CannotListen as error:
             return _complain(f"{error}; choose another address with --listen", exits.REFUSED)
         logger.info("/slack, /metrics and /health on %s:%d", host, server.server_port)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.lock import is_held
+from serenity.daemon.open_files import as_inherited
 from serenity.wire.messages.node import originals_folder
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,14 @@ class LeftOver:
     def _undo(self) -> None:
         command = [sys.executable, "-P", "-m", "serenity.executor", "--undo", "--run-dir", str(self._run_folder)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_UNDONE_WITHIN_S, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=_UNDONE_WITHIN_S,
+                check=False,
+                preexec_fn=as_inherited(),
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             logger.error("what a killed executor has left is not undone: %s", error)
             self._look_s = self._clock.monotonic_s() + _AGAIN_S

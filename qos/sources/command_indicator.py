@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from serenity.daemon.clock import Clock
+from serenity.daemon.open_files import as_inherited
 from serenity.qos.sources.exchange import TIMEOUT_S, Answer, ExchangeError
 
 MAX_OUTPUT_BYTES = 4096
@@ -50,6 +51,7 @@ class Commands:
                 stderr=subprocess.DEVNULL,
                 env={"PATH": _PATH, **environment},
                 start_new_session=True,
+                preexec_fn=as_inherited(),
             )
         except OSError as error:
             self._failed[row_id] = Answer(now_s, ExchangeError(f"{command[0]}: {error.strerror}"))

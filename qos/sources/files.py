@@ -17,14 +17,9 @@ _SURELY_WHOLE_BYTES = 3072
 
 
 class FileBudget:
-    """How many files the sources may keep open together, under this process's limit (``RLIMIT_NOFILE``).
+    """How many files the sources may keep open together, under this process's limit (``RLIMIT_NOFILE``)."""
 
-    With `may_raise` the limit is raised as far as it goes when it is reached.  Not where the
-    process starts others: they would inherit it, and programs that use select(2) break then.
-    """
-
-    def __init__(self, may_raise: bool = False, reserve: int = _RESERVE) -> None:
-        self._may_raise = may_raise
+    def __init__(self, reserve: int = _RESERVE) -> None:
         self._reserve = reserve
         self._taken = 0
 
@@ -35,9 +30,6 @@ class FileBudget:
 
     def take(self, count: int, share: float = 1.0) -> bool:
         """Whether there was room for so many, below `share` of the limit; they are taken then, until given back."""
-        if not self._fits(count, share) and self._may_raise:
-            _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if not self._fits(count, share):
             return False
         self._taken += count

@@ -68,7 +68,7 @@ class Sampler:
         """`rules`: indicators from the agent's configuration.
 
         `of_node`: this is the one sampler that may change the machine for its ends, by resctrl
-        groups and by raising this process's limit of open files.  `max_readings`: see `RunDelay`.
+        groups.  `max_readings`: see `RunDelay`.
         """
         self._roster = roster
         self._clock = clock
@@ -76,7 +76,7 @@ class Sampler:
         self._proc = proc
         self._faults = Faults()
         self._declared: dict[str, tuple[TaskOnNode, ...]] = {}
-        budget = FileBudget(may_raise=of_node)
+        budget = FileBudget()
         self._files = KeptFiles(budget)
         self._places = Places(proc)
         self._indicators = Indicators(clock, self._faults)

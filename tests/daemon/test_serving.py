@@ -50,7 +50,8 @@ import os, socket, sys, time
 import gevent
 from pathlib import Path
 from serenity.daemon import serving
-serving._PATIENCE_S, serving._DISCARDED_WITHIN_S = 0.4, 0.4
+serving._DISCARDED_WITHIN_S = 0.4
+bounds = serving.Bounds(patience_s=0.4)
 ended = []
 
 def application(environ, start_response):
@@ -80,7 +81,10 @@ def gone_after(sock, *pieces):
     return round(time.monotonic() - began_s, 1)
 
 path = Path(sys.argv[1])
-servers = [serving.serve_unix(application, path), serving.serve(application, "127.0.0.1", 0)]
+servers = [
+    serving.serve_unix(application, path, bounds),
+    serving.serve(application, "127.0.0.1", 0, bounds=bounds),
+]
 
 def connect(kind):
     if kind == "tcp":
@@ -133,3 +137,63 @@ def test_whoever_says_or_reads_nothing_is_dropped_and_whoever_calls_is_known(tmp
         f"cannot listen on {path}: Address already in use",
         "the path of a Unix socket has at most 107 bytes"[-45:],
     ]
+
+
+CROWD = """
+from gevent import monkey
+monkey.patch_all()
+import socket, sys
+import gevent
+from serenity.daemon import serving
+
+go_on = gevent.event.Event()
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "4")])
+    yield b"be"
+    if environ["PATH_INFO"] == "/slow":
+        go_on.wait()
+    yield b"en"
+
+server = serving.serve(application, "127.0.0.1", 0, bounds=serving.Bounds(connections=8, patience_s=60.0))
+
+def connect(path=None):
+    sock = socket.create_connection(("127.0.0.1", server.server_port))
+    sock.settimeout(20)
+    if path:
+        sock.sendall(f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+    return sock
+
+def answer(sock):
+    found = b""
+    while not found.endswith(b"been"):
+        found += sock.recv(65536)
+    return found[:15].decode()
+
+def is_open(sock):
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+slow = connect("/slow")
+gevent.sleep(0.05)
+crowd = []
+for round in range(10):
+    crowd += [connect() for _ in range(20)]
+    crowd[-1].sendall(b"GET ")  # Drop by drop.
+    print(answer(connect("/")))
+gevent.sleep(0.2)
+print("left:", sum(map(is_open, crowd)) <= 7, is_open(crowd[-1]), is_open(crowd[0]))
+go_on.set()
+print("slow:", answer(slow))
+"""
+
+
+def test_where_all_places_are_held_who_has_waited_longest_without_a_request_goes() -> None:
+    run = subprocess.run([sys.executable, "-c", CROWD], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0 and run.stderr == "", run.stderr
+    assert run.stdout.splitlines() == ["HTTP/1.1 200 OK"] * 10 + ["left: True True False", "slow: HTTP/1.1 200 OK"]

@@ -6,8 +6,6 @@ import errno
 import math
 import os
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -364,21 +362,6 @@ def test_a_kernel_out_of_files_is_left_in_peace_for_some_samples(bench):
     assert (readings["perf_left_out"], len(kernel.members)) == (0, 18)
     bench.made.close()
     assert bench.made._budget._taken == 0
-
-
-def test_a_budget_that_may_raises_the_limit():
-    code = """
-import resource
-from serenity.qos.sources.files import FileBudget
-_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
-assert not FileBudget().take(100)
-assert FileBudget().limit == 300
-made = FileBudget(may_raise=True)
-assert made.take(10) and made.limit == 300
-assert made.take(100) and made.limit == hard
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- what the machine has ---
