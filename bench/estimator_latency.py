@@ -1,12 +1,14 @@
-"""How soon the estimator answers, and its word reaches others: one JSON line.
+"""How soon the estimator answers, how much memory it takes, and when its word reaches others: one JSON line.
 
-    python -m bench.estimator_latency [--containers 100] [--threads 20] [--warm-up 30] [--seconds 60] [--offers 20]
+    python -m bench.estimator_latency [--containers 100] [--threads 20] [--interval 1] [--warm-up 30] [--seconds 60]
+                                      [--offers 20] [--parts publish,offers]
 
 `publish_ms_*`: from an agent's PUBLISH_RESOURCES, which holds up a launch, to its OK, at random moments of an
-estimator that samples so many containers of so many threads once a second, while an executor comes every two
-seconds and is sent the history, which is whole after a warm-up of 300 s.  `offer_s_*`: from the release of the
-valve of an estimator on the embedded Mesos to the offer in a framework's hands; `rescind_s_*`: from closing it
-to that offer's end.
+estimator that samples so many containers of so many threads once an interval, while an executor comes every two
+seconds and is sent the history, which is whole after a warm-up of 300 intervals.  `rss_bytes`: what is resident of that
+process before the first executor comes, `rss_max_bytes`: at most, at any time until the end.  `offer_s_*`: from the
+release of the valve of an estimator on the embedded Mesos to the offer in a framework's hands; `rescind_s_*`: from
+closing it to that offer's end.
 """
 
 from __future__ import annotations
@@ -35,22 +37,33 @@ _AGENT_ID = "bench-S0"
 _JOIN_EVERY_S = 2.0
 
 
-def publish_ms(containers: int, threads: int, warm_up_s: float, seconds: float) -> list[float]:
+def publish_ms(
+    containers: int, threads: int, interval_s: float, warm_up_s: float, seconds: float
+) -> tuple[list[float], int, int]:
+    """Each launch; and what is resident, before and at most."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="serenity-bench-")))
         found = stack.enter_context(production(containers, threads))
         agent = NodeAgent(_AGENT_ID, found, BestEffort("be", os.getpid(), "f", "e", 1.0))
         stack.callback(agent.stop)
-        estimator = Estimator(agent.address, folder, "--interval", "1")
+        estimator = Estimator(agent.address, folder, "--interval", str(interval_s))
         stack.callback(_end, estimator.start())
         wait_until(lambda: estimator.slack.get("subscribed"), "the estimator's subscription")
         time.sleep(warm_up_s)
+        assert estimator.process is not None
+        process = Path(f"/proc/{estimator.process.pid}/status")
+        rss_bytes = _status_bytes(process, "VmRSS")
         stack.enter_context(_executors_that_come(estimator.socket))
         took_ms, until_s = [], time.monotonic() + seconds
         while time.monotonic() < until_s:
             time.sleep(random.uniform(0.0, 0.2))
             took_ms.append(agent.launch_s() * 1e3)
-        return took_ms
+        return took_ms, rss_bytes, _status_bytes(process, "VmHWM")
+
+
+def _status_bytes(process: Path, name: str) -> int:
+    (line,) = (each for each in process.read_text().splitlines() if each.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 @contextlib.contextmanager
@@ -125,6 +138,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--containers", type=int, default=100)
     options.add_argument("--threads", type=int, default=20, help="a container")
+    options.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between samples")
     options.add_argument("--seconds", type=float, default=60.0, help="of launches")
     options.add_argument("--warm-up", type=float, default=30.0, metavar="SECONDS", help="before them")
     options.add_argument("--offers", type=int, default=20, help="that are waited for")
@@ -132,13 +146,18 @@ def main() -> None:
     chosen = options.parse_args()
     line: dict[str, object] = {}
     if "publish" in chosen.parts:
-        took_ms = sorted(publish_ms(chosen.containers, chosen.threads, chosen.warm_up, chosen.seconds))
+        found_ms, rss_bytes, rss_max_bytes = publish_ms(
+            chosen.containers, chosen.threads, chosen.interval, chosen.warm_up, chosen.seconds
+        )
+        took_ms = sorted(found_ms)
         line |= {
             "containers": chosen.containers,
             "launches": len(took_ms),
             "publish_ms_p50": round(statistics.median(took_ms), 1),
             "publish_ms_p99": round(took_ms[int(len(took_ms) * 0.99)], 1),
             "publish_ms_max": round(took_ms[-1], 1),
+            "rss_bytes": rss_bytes,
+            "rss_max_bytes": rss_max_bytes,
         }
     if "offers" in chosen.parts:
         opened_s, closed_s = offers_s(chosen.offers)

@@ -26,6 +26,8 @@ from serenity.wire.messages import node
 
 logger = logging.getLogger(__name__)
 
+# Between the lines of a history, which may be a hundred MB: for as long others go first who have something to read.
+_TURN_S = 5e-4
 # Samples that wait for a slow reader: what it may sleep through before it must start anew.
 _QUEUED_LINES = 16
 _HELLO_TIMEOUT_S = 10.0
@@ -37,8 +39,8 @@ _ACCUSATIONS_A_SECOND = 8
 class Node(Protocol):
     """What executors and operators say, as it comes.  Called in the connection's thread."""
 
-    def greeting(self) -> bytes:
-        """The lines that a new executor gets: Welcome and History."""
+    def greeting(self) -> Iterator[bytes]:
+        """The lines that a new executor gets, of what there is now: Welcome and History."""
 
     def tasks(self, hello: node.Hello, tasks: node.Tasks) -> None: ...
     def gone(self, hello: node.Hello) -> None:
@@ -167,7 +169,7 @@ class NodeServer:
             logger.info("executor %s (process %d) is on the node's socket", message.executor_id, message.pid)
             # Before the greeting: one who has heard it and connects anew must come after this connection.
             self._speaker[message.container_id] = connection
-            connection.send(self._node.greeting())
+            connection.send_each(self._node.greeting())
             connection.greeted(message)
         elif isinstance(message, node.Operator):
             connection.of_operator = True
@@ -227,7 +229,7 @@ class _Connection:
         self._accused_s: list[float] = []  # When it accused in the last second.
         self._socket = accepted
         self._socket.settimeout(_HELLO_TIMEOUT_S)
-        self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED_LINES)
+        self._queue: queue.Queue[Iterator[bytes] | None] = queue.Queue(_QUEUED_LINES)
         threading.Thread(target=self._write, name="executor writer", daemon=True).start()
 
     def greeted(self, hello: node.Hello) -> None:
@@ -249,8 +251,12 @@ class _Connection:
 
     def send(self, line: bytes) -> bool:
         """False: too much is waiting already."""
+        return self.send_each(iter((line,)))
+
+    def send_each(self, lines: Iterator[bytes]) -> bool:
+        """As `send`.  Each is asked for when the one before is sent, and others had their turn."""
         try:
-            self._queue.put_nowait(line)
+            self._queue.put_nowait(lines)
         except queue.Full:
             return False
         return True
@@ -264,8 +270,11 @@ class _Connection:
             self._queue.put_nowait(None)
 
     def _write(self) -> None:
-        while (line := self._queue.get()) is not None:
+        while (lines := self._queue.get()) is not None:
             try:
-                self._socket.sendall(line)
+                self._socket.sendall(next(lines))
+                for line in lines:
+                    time.sleep(_TURN_S)
+                    self._socket.sendall(line)
             except OSError:
                 return  # The reader sees the same end, and tidies up.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from serenity.estimator.kept_leases import KeptLeases
 from serenity.estimator.kept_predictor import KeptPredictor
 from serenity.estimator.left_over import LeftOver
 from serenity.estimator.node_server import NodeServer
+from serenity.estimator.packed_frame import pack
 from serenity.estimator.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.provider import SlackProvider
 from serenity.estimator.provider_id import ProviderIdFile
@@ -190,8 +191,9 @@ class Session:
             over = self._balance.estimated(slack, look.asked_at_s, Amount.floor(*look.held), earlier)
         self._frame_at_s = self._clock.monotonic_s()
         encoded = msgspec.json.encode(frame.to_json())
-        self._history.add(encoded)
-        self._kept_frames.add(encoded)
+        packed = pack(encoded)
+        self._history.add(packed)
+        self._kept_frames.add(packed)
         self._kept_predictor.look(frame.t)
         sample = {"type": "sample", "frame": msgspec.Raw(encoded), "overcommitment": over}
         self._server.publish(msgspec.json.encode(sample) + b"\n")
@@ -229,15 +231,11 @@ class Session:
 
     # -- executors' and operators' words ----------------------------------------------------------
 
-    def greeting(self) -> bytes:
+    def greeting(self) -> Iterator[bytes]:
         welcome = node.Welcome(
             agent_id=self._agent.agent_id, hostname=self._agent.hostname, interval_s=self._settings.interval_s
         )
-        # Some 15 MB, which joining would have twice.
-        greeting = io.BytesIO()
-        greeting.write(node.encode_line(welcome))
-        greeting.writelines(self._history.lines())
-        return greeting.getvalue()
+        return itertools.chain((node.encode_line(welcome),), self._history.lines())
 
     def tasks(self, hello: node.Hello, tasks: node.Tasks) -> None:
         self._sampler.declare(hello.container_id, tasks.tasks)

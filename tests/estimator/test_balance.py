@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import tracemalloc
+
 import pytest
 
 from serenity.daemon.clock import ManualClock
@@ -7,6 +10,7 @@ from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
 from serenity.estimator.held import Held
 from serenity.estimator.history import History
+from serenity.estimator.packed_frame import pack
 from serenity.estimator.report import Amount, Report, ReportParameters, next_report
 from serenity.estimator.slack import Slack
 from serenity.estimator.ticks import Ticks
@@ -242,20 +246,51 @@ def test_frames_do_not_jump_with_the_clock():
 # --- the frames that are kept ---
 
 
+def messages(history):
+    found = [node.decode_to_executor(line) for line in history.lines()]
+    assert all(isinstance(each, node.History) for each in found)
+    return [[frame["t"] for frame in each.frames] for each in found]
+
+
 def test_history_is_bounded_and_cut_into_lines_that_the_protocol_takes():
     history = History(max_frames=5, max_line_bytes=30)
     assert list(history.lines()) == [b'{"type":"history","frames":[]}\n']
     for number in range(9):
-        history.add(b'{"t":%d.0}' % number)
-    messages = [node.decode_to_executor(line) for line in history.lines()]
-    assert all(isinstance(each, node.History) for each in messages)
-    assert [[frame["t"] for frame in each.frames] for each in messages] == [[4.0, 5.0, 6.0], [7.0, 8.0]]
+        history.add(pack(b'{"t":%d.0}' % number))
+    assert messages(history) == [[4.0, 5.0, 6.0], [7.0, 8.0]]
+
+
+def test_history_is_bounded_in_bytes_and_keeps_the_last_frame_in_any_case():
+    frames = [pack(b'{"t":%d.0,"rest":"%s"}' % (number, os.urandom(500).hex().encode())) for number in range(9)]
+    history = History(max_bytes=sum(map(len, frames[-4:])))
+    for each in frames:
+        history.add(each)
+    assert messages(history) == [[5.0, 6.0, 7.0, 8.0]]
+    history.add(pack(b'{"t":9.0,"rest":"%s"}' % os.urandom(10_000).hex().encode()))
+    assert messages(history) == [[9.0]]
+    history.add(pack(b'{"t":10.0}'))
+    assert messages(history) == [[10.0]]
 
 
 def test_an_executor_never_holds_much_of_the_history_decoded():
     history = History()
     for number in range(100):
-        history.add(b'{"t":%d.0,"rest":"%s"}' % (number, b"x" * 50_000))
+        history.add(pack(b'{"t":%d.0,"rest":"%s"}' % (number, b"x" * 50_000)))
     lines = list(history.lines())
     assert sum(len(node.decode_to_executor(line).frames) for line in lines) == 100
     assert max(map(len, lines)) < 300_000
+
+
+def test_history_is_of_the_moment_in_which_it_is_asked_for_and_one_line_is_made_at_a_time():
+    """So that samples go on where it ends, and nobody waits for all of it, or has it twice."""
+    history, rest = History(max_bytes=1 << 30), b"x" * (1 << 20)
+    for number in range(100):
+        history.add(pack(b'{"t":%d.0,"rest":"%s"}' % (number, rest)))
+    lines = history.lines()
+    history.add(pack(b'{"t":100.0}'))
+    tracemalloc.start()
+    try:
+        assert sum(line.count(b'"t":') for line in lines) == 100
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()

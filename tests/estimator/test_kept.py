@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
 from serenity.estimator.kept_frames import KeptFrames
 from serenity.estimator.kept_leases import KeptLeases
+from serenity.estimator.packed_frame import PackedFrame, pack
 from serenity.estimator.report import Report, ReportParameters
 from tests.estimator.state_writers import Awaited
 
@@ -115,11 +117,15 @@ def test_every_change_is_counted_and_logged(tmp_path: Path, caplog: pytest.LogCa
 # --- frames ---
 
 
-def frames(*times: float) -> list[bytes]:
+def lines(*times: float) -> list[bytes]:
     return [b'{"t":%.1f,"rest":"%s"}' % (t, b"x" * 100) for t in times]
 
 
-def kept(folder: Path, *times: float, now_s: float) -> list[bytes]:
+def frames(*times: float) -> list[PackedFrame]:
+    return list(map(pack, lines(*times)))
+
+
+def kept(folder: Path, *times: float, now_s: float) -> list[PackedFrame]:
     """What a process that keeps these finds when it starts again."""
     life = KeptFrames(folder, Awaited())
     for each in frames(*times):
@@ -152,6 +158,12 @@ def test_the_disk_holds_the_last_minutes_and_no_more(tmp_path: Path) -> None:
 
 def test_what_is_old_or_from_a_clock_that_was_set_back_is_left_out(tmp_path: Path) -> None:
     assert kept(tmp_path, 1.0, 5000.0, 5999.0, 7000.0, now_s=6000.0) == frames(5999.0)
+
+
+def test_the_files_of_the_release_before_are_read(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number:010d}.z").write_bytes(zlib.compress(b"\n".join(lines(2 * number, 2 * number + 1)), 1))
+    assert kept(tmp_path, 4.0, now_s=100.0) == frames(*range(5))
 
 
 def test_a_file_that_is_broken_costs_its_own_frames_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

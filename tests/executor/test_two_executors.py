@@ -82,7 +82,7 @@ class Estimator:
     def greeting(self):
         welcome = node.encode_line(node.Welcome(agent_id=AGENT_ID, hostname="h7", interval_s=1.0))
         past = tuple(self._frame(self._t - 60 + n, False).to_json() for n in range(60))
-        return welcome + node.encode_line(node.History(frames=past))
+        return iter((welcome, node.encode_line(node.History(frames=past))))
 
     def tasks(self, hello, tasks):
         self.declared[hello.container_id] = {each.task_id: each for each in tasks.tasks}
