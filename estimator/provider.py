@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -186,10 +187,10 @@ class SlackProvider:
         agent_check.check(self._reader)
         agent_check.check_ours(self._reader, self._agent_id, INFO, provider_id)
         try:
-            another = provider_id is not None and provider_id != self._id_file.read()
-            self._settling(another)
-            if provider_id is not None and another:
-                self._id_file.write(provider_id)
+            self._settling(provider_id is not None and provider_id != self._kept_id)
+            if provider_id is not None:
+                self._on_disk(functools.partial(self._id_file.write, provider_id))
+                self._kept_id = provider_id
         except OSError as error:
             raise FinalError(
                 f"the resource provider's id cannot be kept in {self._id_file.path}: {error.strerror or error};"

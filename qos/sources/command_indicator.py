@@ -112,15 +112,24 @@ class Commands:
 
     @staticmethod
     def _kill(process: subprocess.Popen[bytes]) -> None:
-        """With all that it has started and left behind: one each second would fill the machine."""
-        if process.returncode is None:  # Not waited for: its pid, and so its group's id, is nobody else's yet.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        """With all that it has started and left behind: one each second would fill the machine.
+
+        As long as its group has anybody in it no other process gets its pid; so, where it was waited for already, who
+        has that pid is a stranger.
+        """
+        reaped = process.returncode is not None
+        if not (reaped and os.path.exists(f"/proc/{process.pid}")):
+            with contextlib.suppress(ProcessLookupError):  # Nobody was left behind.
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """It is not waited for by that."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    """Not waited for by that, if it can be helped: gevent waits for all children by itself."""
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return process.poll() is not None
 
 
 def value(output: bytes) -> float:

@@ -191,7 +191,7 @@ def test_a_broken_file_that_cannot_be_removed_costs_its_own_frames_only(
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(Path, "unlink", refused)
-    assert list(KeptFrames(tmp_path).load(100.0)) == frames(*range(10, 20))
+    assert list(KeptFrames(tmp_path, Awaited()).load(100.0)) == frames(*range(10, 20))
     assert caplog.text.count("cannot be read") == 1
 
 

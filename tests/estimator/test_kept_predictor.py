@@ -82,7 +82,7 @@ def test_a_broken_file_is_set_aside_with_one_line(tmp_path, caplog, content):
 def kept_file(tmp_path):
     path = tmp_path / "agent.predictor"
     one = made(tmp_path)
-    before = run(one, kept := KeptPredictor(path, one), 0, 2000)
+    before = run(one, kept := KeptPredictor(path, one, Awaited()), 0, 2000)
     kept.write()
     return path, before[-1]
 
@@ -96,7 +96,7 @@ def test_no_byte_of_what_was_learnt_can_change_unseen(tmp_path, caplog):
         path.write_bytes(content[:at] + (b"B" if content[at : at + 1] == b"A" else b"A") + content[at + 1 :])
         one = made(tmp_path)
         caplog.clear()
-        KeptPredictor(path, one).load()
+        KeptPredictor(path, one, Awaited()).load()
         assert [each.levelname for each in caplog.records] == ["ERROR"] and not path.exists()
         assert one.step(frame(2000.0)).cpus == 0.0
 
@@ -106,7 +106,7 @@ def test_a_file_of_before_there_was_a_checksum_is_read(tmp_path, caplog):
     content = path.read_bytes()
     path.write_bytes(content[: content.index(b',"checksum"')] + b"}")
     one = made(tmp_path)
-    assert run(one, KeptPredictor(path, one), 2000, 2010)[0].cpus == pytest.approx(before.cpus, rel=0.05)
+    assert run(one, KeptPredictor(path, one, Awaited()), 2000, 2010)[0].cpus == pytest.approx(before.cpus, rel=0.05)
     assert not caplog.records
 
 
@@ -118,7 +118,7 @@ def test_a_time_that_never_was_is_refused(tmp_path, caplog, t):
     content = content.replace(b'"t":%s' % json.dumps(kept).encode(), b'"t":%s' % t.encode())
     path.write_bytes(content[: content.index(b',"checksum"')] + b"}")
     one = made(tmp_path)
-    KeptPredictor(path, one).load()
+    KeptPredictor(path, one, Awaited()).load()
     assert len(caplog.records) == 1 and not path.exists() and one.step(frame(2000.0)).cpus == 0.0
 
 
