@@ -6,14 +6,13 @@ import contextlib
 import re
 import resource
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.estimator.conftest import Estimator
-from tests.estimator.test_faults import PIPELINE, agent_with, launch
+from tests.estimator.made_up_agent import PIPELINE, launch, running_agent
 from tests.polling import eventually
 from tests.wire.conftest import Peer
 
@@ -22,11 +21,8 @@ _CROWD = 1200
 
 @pytest.fixture
 def agent() -> Iterator[Peer]:
-    with subprocess.Popen(["sleep", "600"]) as production:
-        made = agent_with(production.pid)
+    with running_agent() as made:
         yield made
-        made.close()
-        production.kill()
 
 
 @pytest.fixture

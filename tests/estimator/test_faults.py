@@ -15,65 +15,26 @@ from typing import Any
 import pytest
 
 from tests.estimator.conftest import Estimator, lease
+from tests.estimator.made_up_agent import (
+    PIPELINE,
+    PROVIDER_ID,
+    WEB,
+    agent_with,
+    answers,
+    launch,
+    publish,
+    running_agent,
+    state,
+    told,
+)
 from tests.polling import eventually
 from tests.wire.conftest import Peer
-
-# A report that is not taken keeps its thread for ten seconds.
-_ANSWERED_WITHIN_S = 2.0
-PROVIDER_ID = "2e8c9c5e-0d9d-4a8e-9b3c-7f6f1f0a0001"
-PIPELINE = """
-[slack.predictor]
-name = "peak"
-margin = 0.0
-min_age_s = 0.0
-[slack.limits]
-stale_s = 3.0  # After a look that took two requests the roster waits for two seconds.
-[slack.report]
-rise_s = 0.0
-grow_s = 0.0
-"""
-REVOCABLE = {"revocable": {}, "provider_id": {"value": PROVIDER_ID}}
-
-
-def state(**executors: dict[str, float]) -> dict[str, Any]:
-    found = [
-        {"id": name, "container": name, "resources": resources, "tasks": []} for name, resources in executors.items()
-    ]
-    return {
-        "id": "agent-1",
-        "hostname": "h7",
-        "version": "1.11.0",
-        "pid": "slave(1)@127.0.0.1:5051",
-        "resources": {"cpus": 8.0, "mem": 8192.0},
-        "frameworks": [{"id": "F", "name": "web", "executors": found}],
-    }
-
-
-WEB = {"cpus": 2.0, "mem": 1024.0}
-
-
-def agent_with(production: int, **pages: Any) -> Peer:
-    """An agent that runs one production process."""
-    made = Peer(greeting={"type": "SUBSCRIBED", "subscribed": {"provider_id": {"value": PROVIDER_ID}}})
-    pid = {"framework_id": "F", "executor_id": "web", "container_id": "web", "status": {"executor_pid": production}}
-    made.pages = {
-        "/version": {"version": "1.11.0"},
-        "/flags": {"flags": {}},
-        "/state": state(web=WEB),
-        "/containers": [pid],
-        **pages,
-    }
-    made.start()
-    return made
 
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[Peer]:
-    with subprocess.Popen(["sleep", "600"]) as production:
-        made = agent_with(production.pid)
+    with running_agent() as made:
         yield made
-        made.close()
-        production.kill()
 
 
 @pytest.fixture(scope="module")
@@ -94,29 +55,11 @@ def told_cpus(shown: dict[str, Any]) -> float | None:
     return (shown.get("told") or {}).get("cpus")
 
 
-def told(agent: Peer) -> list[dict[str, float]]:
-    """Each total that the agent was told."""
-    updates = [each["update_state"]["resources"] for each in agent.sent("UPDATE_STATE")]
-    return [{each["name"]: each["scalar"]["value"] for each in total} for total in updates]
-
-
 @pytest.fixture
 def slack(agent: Peer, estimator: Estimator) -> dict[str, Any]:
     seen = eventually(lambda: seen if told_cpus(seen := estimator.slack) == 1.75 else {}, "slack")
     eventually(lambda: [each.get("cpus") for each in told(agent)][-1:] == [1.75], "the agent told of it")
     return seen
-
-
-def publish(agent: Peer, name: str, cpus: float = 0.0) -> None:
-    resources = [{"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}, **REVOCABLE}] if cpus else []
-    agent.streams[-1].event(
-        {"type": "PUBLISH_RESOURCES", "publish_resources": {"uuid": {"value": name}, "resources": resources}}
-    )
-
-
-def answers(agent: Peer) -> dict[str, str]:
-    said = [each["update_publish_resources_status"] for each in agent.sent("UPDATE_PUBLISH_RESOURCES_STATUS")]
-    return {each["uuid"]["value"]: each["status"] for each in said}
 
 
 def test_slack_is_of_cpus_and_memory_alone_less_the_reserve(agent: Peer, slack: dict[str, Any]) -> None:
@@ -160,13 +103,6 @@ def test_an_agent_that_does_not_answer_gives_no_new_slack(
     eventually(lambda: [each.get("cpus") for each in told(agent)[before:]][-1:] == [1.75], "the agent told of it")
     ids = [each["subscribe"]["resource_provider_info"].get("id") for each in agent.sent("SUBSCRIBE")]
     assert ids == [None, {"value": PROVIDER_ID}]
-
-
-def launch(agent: Peer, name: str, cpus: float = 0.0) -> None:
-    """Is let go on, and soon: one that waits for anything else waits for longer than that."""
-    publish(agent, name, cpus)
-    eventually(lambda: name in answers(agent), f"{name} answered", within_s=_ANSWERED_WITHIN_S)
-    assert answers(agent)[name] == "OK"
 
 
 def test_launches_are_let_go_on_and_the_total_does_not_move(

@@ -15,7 +15,7 @@ import pytest
 
 from serenity.wire.messages import node
 from tests.estimator.conftest import Estimator
-from tests.estimator.test_faults import PIPELINE, agent_with, launch
+from tests.estimator.made_up_agent import PIPELINE, launch, running_agent
 from tests.polling import eventually
 from tests.wire.conftest import Peer
 
@@ -25,11 +25,8 @@ _ENDS_WITHIN_S = 20.0
 
 @pytest.fixture
 def agent() -> Iterator[Peer]:
-    with subprocess.Popen(["sleep", "600"]) as production:
-        made = agent_with(production.pid)
+    with running_agent() as made:
         yield made
-        made.close()
-        production.kill()
 
 
 @pytest.fixture

@@ -338,7 +338,9 @@ def test_whatever_it_has_seen_its_state_is_taken(name):
         rows = tuple(row(str(i), cpus=0.0 if i == 3 else 0.5 * i) for i in who)
         with np.errstate(all="ignore"):  # As in the pipeline.
             made.step(frame(t, use, rows, node_cpus=NAN if step < 150 else 8.0))
-        ready(name).restore(json.loads(json.dumps(made.state())))
+        again = ready(name)
+        again.restore(json.loads(json.dumps(made.state())))
+        assert again.state() == made.state()
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
