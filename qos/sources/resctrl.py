@@ -80,6 +80,7 @@ class Resctrl:
             return
         left_out, full = 0, False
         for i in sorted(range(len(draft.rows)), key=lambda i: draft.rows[i].container.role != PRODUCTION):
+            draft.give_way()
             row = draft.rows[i]
             if row.pid is None or (full and row.id not in self._groups):
                 left_out += row.pid is not None

@@ -76,6 +76,7 @@ class RunDelay:
         left, self._left_out = self._max_readings, set()
         for i in order:
             row = draft.rows[i]
+            draft.give_way()
             try:
                 ids = reader.ids(row, draft)
                 if len(ids) > left:

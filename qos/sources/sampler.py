@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -26,14 +25,13 @@ from serenity.qos.sources.resctrl import Resctrl
 from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.roster import Look, Roster
 from serenity.qos.sources.run_delay import RunDelay
+from serenity.qos.sources.turns import Turns
 from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos.state import Container
 from serenity.wire.messages.node import ESTIMATOR_LABEL, TaskOnNode
 
-# Under gevent all of the process is one thread, and the agent's stream must not wait for a whole sample.
-_TURN_AFTER_S = 1e-3
-# More than nothing: of 0 gevent makes a turn for who is ready already, without a look at sockets.
-_TURN_S = 1e-6
+# For which others may have to wait between one source and the next.
+_SOURCE_S = 1e-3
 
 
 class _Keeper(Protocol):
@@ -121,9 +119,9 @@ class Sampler:
         Readings beside the sources': ``agent_age_s``, how old the agent's word is, missing while it has not said any;
         ``held_cpus`` and ``held_mem_bytes``, revocable and allocated by that word.
         """
-        began_s, cost_s = time.thread_time(), 0.0  # Since, and before, the others had their last turn.
+        turns = Turns()
         look = self.look = self._roster.latest
-        draft = Draft(self._rows(look), lambda: ProcessTable.look(self._proc))
+        draft = Draft(self._rows(look), lambda: ProcessTable.look(self._proc), turns)
         row_ids = [row.id for row in draft.rows]
         if row_ids != self._row_ids:
             self._row_ids = row_ids
@@ -131,9 +129,7 @@ class Sampler:
                 each.keep(row_ids)
         self._indicators.ask(draft.rows)
         for source in self._sources:
-            if (took_s := time.thread_time() - began_s) > _TURN_AFTER_S:
-                time.sleep(_TURN_S)
-                began_s, cost_s = time.thread_time(), cost_s + took_s
+            turns.give(_SOURCE_S)
             try:
                 source.read(draft)
             except (OSError, ValueError) as error:
@@ -151,7 +147,7 @@ class Sampler:
         made = draft.frame(now, node)
         if made.containers != self._containers:
             self._containers = made.containers
-        self.last_cost_s = cost_s + time.thread_time() - began_s
+        self.last_cost_s = turns.cost_s
         return replace(made, containers=self._containers)  # Stages look whether it is the same tuple.
 
     def close(self) -> None:

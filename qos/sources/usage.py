@@ -84,6 +84,7 @@ class Usage:
         for i, row in enumerate(draft.rows):
             if row.pid is None and row.cgroup is None:
                 continue
+            draft.give_way()
             try:
                 place = self._places.of(row, draft)
             except (OSError, ValueError) as error:
