@@ -13,7 +13,7 @@ from serenity.estimator.predictors.peak import Peak, PeakParameters
 from serenity.estimator.report import Amount
 from serenity.estimator.settings import EstimatorSettings
 from serenity.qos.frame import PRODUCTION, Frame
-from serenity.qos.sources.roster import Roster
+from serenity.qos.sources.roster import LEAST_S, Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos.quantities import format_mem
 
@@ -30,11 +30,13 @@ def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: Estim
     # A look has no past: what is seen while it lasts must do, and nothing is handed out by it.
     young = replace(stages, predictor=Peak(PeakParameters(min_age_s=0.0)), report=replace(stages.report, rise_s=0.0))
     pipeline, sampler = SlackPipeline(young), Sampler(roster, clock, settings.rules)
+    interval_s = max(settings.interval_s, LEAST_S)  # The agent is asked with each sample.
+    look = roster.ask()
     try:
         for number in range(_SAMPLES):
             if number:
-                threading.Event().wait(settings.interval_s)
-            look = roster.ask()
+                threading.Event().wait(interval_s)
+                look = roster.ask_next()
             frame = sampler.sample(clock.now_s())
             slack = settings.bounds.apply(pipeline.step(frame))
     finally:
@@ -48,7 +50,7 @@ def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: Estim
             {
                 "agent_id": look.identity.agent_id,
                 "hostname": look.identity.hostname,
-                "seen_for_s": (_SAMPLES - 1) * settings.interval_s,
+                "seen_for_s": (_SAMPLES - 1) * interval_s,
                 "cpus": total.cpus,
                 "mem_bytes": total.mem_bytes,
                 "fresh": slack.fresh,

@@ -15,9 +15,9 @@ from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 
-# One request a second at most, however often we sample.  And however rarely: the agent's word is good for five seconds
-# (slack.limits.stale_s), and a look may take two requests.
-_LEAST_S, _MOST_S = 1.0, 2.0
+# One request a second at most, however often we sample.  And however rarely, one in two: the agent's word is good for
+# five seconds (slack.limits.stale_s), and every other request may be for processes.
+LEAST_S, _MOST_S = 1.0, 2.0
 # The agent's perf samples are ten seconds every minute unless it is told otherwise.
 _PERF_INTERVAL_S = 10.0
 
@@ -43,14 +43,17 @@ class Look:
 
 def asking_interval_s(sampling_interval_s: float) -> float:
     """How far apart requests to the agent are."""
-    return max(_LEAST_S, min(sampling_interval_s, _MOST_S))
+    return max(LEAST_S, min(sampling_interval_s, _MOST_S))
 
 
 class Roster:
-    """Asks the agent once an interval, in a thread of its own.  `latest` is what it said last."""
+    """Asks the agent once an interval, in a thread of its own.  `latest` is what it said last.
+
+    One request is for who is there; the next for their processes, if somebody is new or the agent's statistics are due.
+    """
 
     def __init__(
-        self, reader: AgentReader, clock: Clock, interval_s: float = _LEAST_S, docker_socket: Path = docker.SOCKET
+        self, reader: AgentReader, clock: Clock, interval_s: float = LEAST_S, docker_socket: Path = docker.SOCKET
     ) -> None:
         self._reader = reader
         self._clock = clock
@@ -59,7 +62,7 @@ class Roster:
         self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
         self.latest: Look | None = None
         self.failures = 0
-        self._requests = 1  # Of the last look.
+        self._processes_due = False
         self._perf_due_s = 0.0
         self._docker_socket = docker_socket
 
@@ -70,27 +73,25 @@ class Roster:
         """Does not wait for a request under way."""
         self._stopping.set()
 
-    @property
-    def pause_s(self) -> float:
-        """After the last look, for one request an interval: one that took two is followed by a longer one."""
-        return self._interval_s * self._requests
-
     def ask(self) -> Look:
-        """Asks now.  Raises Unreachable or HttpError; `latest` then stays what it was."""
-        asked_at_s = self._clock.monotonic_s()
-        before = self.latest.containers if self.latest is not None else ()
-        samples_perf = self.latest is not None and self.latest.identity.samples_perf
-        statistics = samples_perf and asked_at_s >= self._perf_due_s
-        if statistics:  # Whether it gets them or not.
-            self._perf_due_s = asked_at_s + _PERF_INTERVAL_S
-        look = self._reader.look(before, statistics)
-        self._requests = look.requests
-        if look.requests > 1:
-            self._perf_due_s = asked_at_s + _PERF_INTERVAL_S
-        unresolved: dict[str, str] = {}
-        containers = self._found_in_docker(look.containers, unresolved)
-        self.latest = Look(asked_at_s, look.identity, containers, unresolved)
-        return self.latest
+        """All of it, at once, which may take two requests.  Raises as `ask_next` does."""
+        look = self.ask_next()
+        return self.ask_next() if self._processes_due else look
+
+    def ask_next(self) -> Look:
+        """One request.  Raises Unreachable or HttpError; `latest` then stays what it was."""
+        now_s = self._clock.monotonic_s()
+        if self.latest is not None and self._processes_due:
+            self._processes_due, self._perf_due_s = False, now_s + _PERF_INTERVAL_S  # Whether it gets them or not.
+            look = replace(self.latest, containers=self._reader.with_processes(self.latest.containers))
+        else:
+            seen = self._reader.look(self.latest.containers if self.latest is not None else ())
+            perf_due = seen.identity.samples_perf and now_s >= self._perf_due_s
+            self._processes_due = perf_due or not seen.whole
+            unresolved: dict[str, str] = {}
+            look = Look(now_s, seen.identity, self._found_in_docker(seen.containers, unresolved), unresolved)
+        self.latest = look
+        return look
 
     def _found_in_docker(self, seen: Iterable[Container], unresolved: dict[str, str]) -> tuple[Container, ...]:
         """With the pids of what Docker runs for the agent, which does not tell them."""
@@ -113,9 +114,9 @@ class Roster:
 
     def _run(self) -> None:
         reachable = True
-        while not self._stopping.wait(self.pause_s):
+        while not self._stopping.wait(self._interval_s):
             try:
-                self.ask()
+                self.ask_next()
             except (Unreachable, HttpError) as error:
                 self.failures += 1
                 if reachable:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from serenity.wire.mesos.leader import leading_master
-from serenity.wire.mesos.state import AgentReader, MasterReader, PerfSample, join_containers
+from serenity.wire.mesos.state import (
+    AgentLook,
+    AgentReader,
+    Container,
+    MasterReader,
+    PerfSample,
+    containers_of,
+    join_processes,
+)
 from serenity.wire.transport.http import HttpError, Unreachable
 
 MIB = 1 << 20
@@ -32,8 +40,12 @@ def serve(peer: Any, *answers: Any) -> None:
         peer.calls.append(lambda answer, body=body: answer.whole(200, body))
 
 
+def joined(state: Any, containers: Any) -> tuple[Container, ...]:
+    return join_processes(containers_of(state), containers)
+
+
 def test_who_runs_with_which_resources(state: Any, containers: Any) -> None:
-    best_effort, production = join_containers(state, containers)
+    best_effort, production = joined(state, containers)
     assert (production.executor_id, production.revocable, production.cpus) == ("memcached", False, 2.1)
     assert (production.mem_bytes, production.pid) == (288 * MIB, 29755)
     assert production.framework_name == "mesos-execute instance"
@@ -50,22 +62,21 @@ def test_who_runs_with_which_resources(state: Any, containers: Any) -> None:
 def test_revocable_cpus_and_regular_memory_in_one_executor(state: Any, containers: Any) -> None:
     """The usual shape where only cpus are oversubscribed."""
     state["frameworks"][0]["executors"][0]["resources"] = {"cpus_revocable": 1.0, "mem": 4096.0}
-    best_effort = join_containers(state, containers)[0]
+    best_effort = joined(state, containers)[0]
     assert (best_effort.cpus, best_effort.mem_bytes) == (1.0, 4096 * MIB)
     assert (best_effort.revocable, best_effort.revocable_cpus, best_effort.revocable_mem_bytes) == (True, 1.0, 0)
 
 
 def test_an_executor_that_just_starts_has_no_pid_but_counts(state: Any, containers: Any) -> None:
-    assert [each.pid for each in join_containers(state, [])] == [None, None]
+    assert [each.pid for each in joined(state, [])] == [None, None]
     del containers[0]["status"]["executor_pid"]
     del containers[1]["status"]
-    joined = join_containers(state, containers)
-    assert [(each.pid, each.cpus) for each in joined] == [(None, 0.6), (None, 2.1)]
+    assert [(each.pid, each.cpus) for each in joined(state, containers)] == [(None, 0.6), (None, 2.1)]
 
 
 def test_the_pid_of_an_earlier_life_of_the_executor_is_not_its_own(state: Any, containers: Any) -> None:
     containers[0]["container_id"] = "an-older-one"
-    assert [each.pid for each in join_containers(state, containers)] == [None, 29755]
+    assert [each.pid for each in joined(state, containers)] == [None, 29755]
 
 
 def test_reading_an_agent(peer: Any, state: Any, containers: Any) -> None:
@@ -80,12 +91,21 @@ def test_reading_an_agent(peer: Any, state: Any, containers: Any) -> None:
     assert [each.path for each in peer.requests] == ["/state", "/flags", "/version", "/state", "/containers"]
 
 
-def test_a_look_asks_for_pids_only_when_it_sees_somebody_new(peer: Any, state: Any, containers: Any) -> None:
+def whole(reader: AgentReader) -> AgentLook:
+    look = reader.look()
+    return replace(look, containers=reader.with_processes(look.containers))
+
+
+def test_a_look_is_one_request_and_knows_the_processes_of_an_earlier_one(
+    peer: Any, state: Any, containers: Any
+) -> None:
     reader = AgentReader(peer.address)
     serve(peer, state, containers, state)
-    first = reader.look()
+    seen = reader.look()
+    assert ([each.pid for each in seen.containers], seen.whole) == ([None, None], False)
+    first = replace(seen, containers=reader.with_processes(seen.containers))
     second = reader.look(first.containers)
-    assert [each.pid for each in second.containers] == [29813, 29755]
+    assert ([each.pid for each in second.containers], second.whole) == ([29813, 29755], True)
     assert first == second
     assert [each.path for each in peer.requests] == ["/state", "/containers", "/state"]
 
@@ -95,10 +115,9 @@ def test_a_state_that_has_not_changed_is_not_taken_apart_again(peer: Any, state:
     larger = copy.deepcopy(state)
     larger["frameworks"][0]["executors"][0]["resources"]["cpus"] = 7.0
     serve(peer, state, containers, state, larger, larger, state)
-    first = reader.look()
+    first = whole(reader)
     same = reader.look(first.containers)
     assert all(one is other for one, other in zip(first.containers, same.containers, strict=True))
-    assert same.requests == 1
     grown = reader.look(same.containers)
     assert max(each.cpus for each in grown.containers) >= 7.0
     assert [each.pid for each in grown.containers] == [each.pid for each in first.containers]
@@ -107,15 +126,14 @@ def test_a_state_that_has_not_changed_is_not_taken_apart_again(peer: Any, state:
     assert reader.look(grown.containers) == first
 
 
-def test_an_executor_without_a_pid_is_asked_for_until_it_has_one(peer: Any, state: Any, containers: Any) -> None:
+def test_an_executor_that_is_told_without_a_pid_keeps_the_one_it_had(peer: Any, state: Any, containers: Any) -> None:
     reader, starting = AgentReader(peer.address), copy.deepcopy(containers)
     del starting[0]["status"]["executor_pid"]
-    serve(peer, state, starting, state, starting, state, containers, state)
-    look = reader.look()
+    serve(peer, state, starting, containers, starting)
+    known = reader.look().containers
     for pid in (None, 29813, 29813):
-        look = reader.look(look.containers)
-        assert look.containers[0].pid == pid
-    assert [each.path for each in peer.requests] == ["/state", "/containers"] * 3 + ["/state"]
+        known = reader.with_processes(known)
+        assert known[0].pid == pid
 
 
 def test_a_pid_that_docker_has_told_stays(peer: Any, state: Any) -> None:
@@ -197,7 +215,7 @@ def test_what_a_task_was_given_and_where_it_is() -> None:
     executor = {"id": "e", "container": "C", "resources": {"cpus": 1.0}, "tasks": [task, {"id": "bare"}]}
     perf = {"timestamp": 5.0, "duration": 2.0, "cycles": 10}
     key = {"framework_id": "F", "executor_id": "e", "container_id": "C"}
-    (container,) = join_containers(
+    (container,) = joined(
         {"frameworks": [{"id": "F", "executors": [executor]}]}, [{**key, "statistics": {"perf": perf}}]
     )
     given, bare = container.tasks
@@ -217,8 +235,8 @@ def test_perf_statistics_that_make_no_sense_are_none_and_cost_nobody_else(perf: 
     executor = {"id": "e", "container": "C", "resources": {"cpus": 1.0}}
     key = {"framework_id": "F", "executor_id": "e", "container_id": "C"}
     state = {"frameworks": [{"id": "F", "executors": [executor]}]}
-    (container,) = join_containers(state, [{**key, "statistics": {"perf": {**perf, "cycles": 10}}}])
+    (container,) = joined(state, [{**key, "statistics": {"perf": {**perf, "cycles": 10}}}])
     assert container.perf is None
     well = {"timestamp": 5.0, "duration": 2.0, "cycles": 10, "instructions": None, "branches": "many"}
-    (container,) = join_containers(state, [{**key, "statistics": {"perf": well}}])
+    (container,) = joined(state, [{**key, "statistics": {"perf": well}}])
     assert container.perf == PerfSample(5.0, 2.0, {"cycles": 10.0})

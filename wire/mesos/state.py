@@ -1,7 +1,7 @@
 """Reads what an agent and a master say of themselves: who runs where, with which resources.
 
 The agent's ``/containers`` has no allocation and no revocability, its ``/state`` no pids:
-`AgentReader.containers` joins the two on framework, executor and container id.
+the two are joined on framework, executor and container id.
 """
 
 from __future__ import annotations
@@ -93,7 +93,11 @@ class AgentLook:
 
     identity: AgentIdentity
     containers: tuple[Container, ...]
-    requests: int = field(default=1, compare=False)  # That it took.
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has every pid that the agent can tell: of what Docker runs it tells none."""
+        return all(each.pid is not None or each.docker for each in self.containers)
 
 
 class AgentReader:
@@ -127,42 +131,33 @@ class AgentReader:
             infos = [each["resource_provider_info"] for each in state.get("resource_providers", [])]
             return state["id"], [(each["type"], each["name"], each["id"]["value"]) for each in infos]
 
-    def containers(self) -> list[Container]:
-        """Everything that runs on the agent just now, production and best-effort."""
-        with _making_sense_of(self.endpoint):
-            return join_containers(self._get("/state"), self._get("/containers"))
+    def containers(self) -> tuple[Container, ...]:
+        """Everything that runs on the agent just now, production and best-effort; two requests."""
+        return self.with_processes(self.look().containers)
 
-    def look(self, before: Iterable[Container] = (), statistics: bool = False) -> AgentLook:
-        """Identity and containers from one reading of ``/state``.
+    def look(self, before: Iterable[Container] = ()) -> AgentLook:
+        """One request, for ``/state``: identity and containers, with the processes that `before`, an earlier look, had.
 
-        ``/containers`` makes the agent collect the statistics of every container.  It is read
-        where `statistics` are wanted, and for pids that `before`, what an earlier look saw,
-        does not know.  A ``/state`` that is the same as the last time, as it mostly is, is not
-        taken apart again.
+        A ``/state`` that is the same as the last time, as it mostly is, is not taken apart again.
         """
         known = {each.container_id: each for each in before}
         with _making_sense_of(self.endpoint):
             answer = _read(self.endpoint, "/state", self._timeout_s, self._access)
-            if self._last is not None and self._last[0] == answer.body and not statistics:
+            if self._last is not None and self._last[0] == answer.body:
                 last = self._last[1]
-                if all(_is_as_seen(known.get(each.container_id), each) for each in last.containers):
-                    return AgentLook(last.identity, tuple(known[each.container_id] for each in last.containers))
-            look = self._look(answer.json(), known, statistics)
-            self._last = (answer.body, look)
-            return look
-
-    def _look(self, state: Json, known: dict[str, Container], statistics: bool) -> AgentLook:
-        seen = join_containers(state, [])
-        without_pid = any(not each.docker and known.get(each.container_id, each).pid is None for each in seen)
-        if statistics or without_pid:
-            joined = join_containers(state, self._get("/containers"))
-            known |= {each.container_id: each for each in joined if each.pid is not None}
-        found = (known.get(each.container_id, each) for each in seen)
-        return AgentLook(
-            self._identity(state),
-            tuple(replace(each, pid=of.pid, perf=of.perf) for each, of in zip(seen, found, strict=True)),
-            requests=2 if statistics or without_pid else 1,
+            else:
+                state = answer.json()
+                last = AgentLook(self._identity(state), containers_of(state))
+        look = replace(
+            last, containers=tuple(_as_known(each, known.get(each.container_id)) for each in last.containers)
         )
+        self._last = (answer.body, look)
+        return look
+
+    def with_processes(self, containers: Iterable[Container]) -> tuple[Container, ...]:
+        """One request, for ``/containers``: the agent collects the statistics of every container for it."""
+        with _making_sense_of(self.endpoint):
+            return join_processes(containers, self._get("/containers"))
 
     def _identity(self, state: Json) -> AgentIdentity:
         resources = state["resources"]  # Reserved ones included, revocable ones under names of their own.
@@ -197,8 +192,28 @@ class MasterReader:
         return at_the_leader(self._leading, lambda found: _read(found, path, self._timeout_s, self._access).json())[0]
 
 
-def join_containers(state: Json, containers: list[Json]) -> list[Container]:
-    """Joins the agent's ``/state`` and ``/containers``.
+def containers_of(state: Json) -> tuple[Container, ...]:
+    """Of the agent's ``/state``, which tells no process."""
+    return tuple(
+        Container(
+            container_id=executor["container"],
+            framework_id=framework["id"],
+            framework_name=framework.get("name", ""),
+            executor_id=executor["id"],
+            pid=None,
+            cpus=_either(executor["resources"], "cpus"),
+            mem_bytes=_mib(_either(executor["resources"], "mem")),
+            revocable_cpus=_amount(executor["resources"].get("cpus_revocable", 0.0)),
+            revocable_mem_bytes=_mib(executor["resources"].get("mem_revocable", 0.0)),
+            tasks=tuple(_task(each) for each in executor.get("tasks", [])),
+        )
+        for framework in state.get("frameworks", [])
+        for executor in framework.get("executors", [])
+    )
+
+
+def join_processes(containers: Iterable[Container], told: list[Json]) -> tuple[Container, ...]:
+    """With the pids and statistics that the agent's ``/containers`` has `told`.
 
     An executor that only one of the two knows is taken as far as it goes: one that just
     started has no pid yet, and its allocation counts nevertheless.
@@ -206,33 +221,25 @@ def join_containers(state: Json, containers: list[Json]) -> list[Container]:
     known = {
         # By the container id as well: an executor that was started again under its old id is another process.
         (each["framework_id"], each["executor_id"], each["container_id"]): each
-        for each in containers
+        for each in told
     }
-    return [
-        Container(
-            container_id=executor["container"],
-            framework_id=framework["id"],
-            framework_name=framework.get("name", ""),
-            executor_id=executor["id"],
-            pid=(of.get("status") or {}).get("executor_pid"),
-            cpus=_either(executor["resources"], "cpus"),
-            mem_bytes=_mib(_either(executor["resources"], "mem")),
-            revocable_cpus=_amount(executor["resources"].get("cpus_revocable", 0.0)),
-            revocable_mem_bytes=_mib(executor["resources"].get("mem_revocable", 0.0)),
-            tasks=tuple(_task(each) for each in executor.get("tasks", [])),
-            perf=_perf((of.get("statistics") or {}).get("perf")),
-        )
-        for framework in state.get("frameworks", [])
-        for executor in framework.get("executors", [])
-        for of in [known.get((framework["id"], executor["id"], executor["container"]), {})]
-    ]
+    joined = []
+    for each in containers:
+        of = known.get((each.framework_id, each.executor_id, each.container_id))
+        if of is not None:
+            pid = (of.get("status") or {}).get("executor_pid")
+            perf = _perf((of.get("statistics") or {}).get("perf"))
+            each = replace(each, pid=each.pid if pid is None else pid, perf=perf)
+        joined.append(each)
+    return tuple(joined)
 
 
-def _is_as_seen(known: Container | None, seen: Container) -> bool:
-    """Whether that is what an earlier look saw, or that with the pid that only Docker tells."""
-    if known is seen:
-        return seen.docker or seen.pid is not None
-    return known is not None and seen.docker and replace(known, pid=seen.pid) == seen
+def _as_known(seen: Container, known: Container | None) -> Container:
+    """With the process that an earlier look knew; the same object where nothing has changed."""
+    if known is None or known is seen:
+        return seen
+    made = replace(seen, pid=known.pid, perf=known.perf)
+    return known if made == known else made
 
 
 def _read(endpoint: Endpoint, path: str, timeout_s: float, access: Access) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import math
 import socket
@@ -119,11 +120,11 @@ def test_the_agents_statistics_are_asked_for_seldom(agent):
     clock = ManualClock()
     roster = Roster(agent.reader, clock)
     for _ in range(25):
-        look = roster.ask()
+        look = roster.ask_next()
         clock.advance(1.0)
     assert look.containers[0].perf.counts["cycles"] == 3e10
-    assert agent.asked.count("/state") == 25
-    assert agent.asked.count("/containers") == 3  # For its pid, and every ten seconds.
+    assert len(agent.asked) == 25
+    assert [i for i, path in enumerate(agent.asked) if path == "/containers"] == [1, 12, 23]  # For its pid, and then.
 
 
 def test_statistics_that_make_no_sense_cost_no_look(agent):
@@ -131,7 +132,7 @@ def test_statistics_that_make_no_sense_cost_no_look(agent):
     clock = ManualClock()
     roster = Roster(agent.reader, clock)
     for _ in range(25):
-        look = roster.ask()
+        look = roster.ask_next()
         clock.advance(1.0)
     assert (look.containers[0].pid, look.containers[0].perf) == (42, None)
     assert agent.asked.count("/containers") == 3
@@ -141,22 +142,40 @@ def test_an_agent_that_samples_nothing_is_asked_for_a_pid_only(agent):
     clock = ManualClock()
     roster = Roster(agent.reader, clock)
     for _ in range(25):
-        roster.ask()
+        roster.ask_next()
         clock.advance(1.0)
     assert agent.asked.count("/containers") == 1
 
 
-def test_the_agent_gets_one_request_an_interval_on_the_average(agent):
-    agent.pid = None  # It is still being launched: every look takes two.
-    roster = Roster(agent.reader, SystemClock(), interval_s=0.04)
-    began_s = time.monotonic()
+def test_the_agent_gets_one_request_a_second_at_most(agent):
+    agent.pid = None  # It is still being launched: its process is asked for again and again.
+    clock = ManualClock()
+    roster = Roster(agent.reader, clock)
+    ages_s = []
+    for _ in range(6):
+        look = roster.ask_next()
+        ages_s.append(clock.monotonic_s() - look.asked_at_s)
+        clock.advance(1.0)
+    assert agent.asked == ["/state", "/containers"] * 3
+    assert ages_s == [0.0, 1.0] * 3, "who is there was said before their processes were"
+
+
+def test_between_two_requests_of_its_thread_an_interval_passes(agent):
+    agent.pid = None
+    times_s = []
+    state, containers = agent.state, agent.containers
+
+    def noting(answer):
+        times_s.append(time.monotonic())
+        return answer()
+
+    agent.state, agent.containers = lambda: noting(state), lambda: noting(containers)
+    roster = Roster(agent.reader, SystemClock(), interval_s=0.05)
     roster.start()
-    while len(agent.asked) < 10:
-        assert time.monotonic() - began_s < 20
-        time.sleep(0.005)
+    eventually(lambda: len(times_s) >= 6, "six requests")
     roster.stop()
-    assert len(agent.asked) <= (time.monotonic() - began_s) / 0.04 + 2
-    assert agent.asked[:4] == ["/state", "/containers"] * 2
+    # However late the thread runs: it begins to wait when it has the answer.
+    assert min(later - earlier for earlier, later in itertools.pairwise(times_s)) >= 0.045
 
 
 class Unsound:
@@ -165,7 +184,7 @@ class Unsound:
     def __init__(self):
         self.asked, self.mended = 0, False
 
-    def look(self, before, statistics):
+    def look(self, before):
         self.asked += 1
         if self.mended:
             return AgentLook(AgentIdentity("a", "h7", "1.11.0", 8.0, 1 << 33), ())
