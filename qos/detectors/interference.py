@@ -89,7 +89,8 @@ class Interference:
     some mechanism and τ reach 1, with τ two samples or 1.5 s ago, and it is not over by then.  L is a martingale where
     nothing changes, so that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a
     neighbour is known to suffer by the same mechanism since τ, the odds are
-    L(mechanism) / (1000 + L(phase) + S / `phase_odds`).
+    L(mechanism) / (1000 + L(phase) + S / `phase_odds`); since a moment d seconds before or after τ, they are less by
+    (1 / d - 1 / 60) / (1 / 1.5 - 1 / 60), for what comes by and by may seem to begin anywhere within that time.
 
     It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
     onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
@@ -267,13 +268,21 @@ class Interference:
         return np.where(_BY_CAPACITY, by_capacity, np.where(share > _USES, 0.0, -np.inf))
 
     def _together(self, ages: Ints, interval_s: float) -> Floats:
-        """0 where a neighbour is known to suffer by that mechanism since that moment, else -inf; as `_prior`."""
+        """Whether a neighbour is known to suffer by each mechanism since about each moment, in logs; as `_prior`.
+
+        0 at the neighbour's own onset, less the farther away, -inf without one.  A contention that takes L seconds to
+        come seems to begin anywhere within them; with each octave of L alike, d seconds off weigh 1 / d - 1 / longest.
+        """
         together = np.full((len(MECHANISMS), len(ages), 1), -np.inf)
         if not self._episodes:
             return together
         moments = np.array([self._ring.times(int(age))[0] for age in ages])
+        at_once_s, longest_s = 1.5 * interval_s, _oldest(interval_s) * interval_s
         for each in self._episodes.values():
-            together[each.mechanism, np.abs(moments - each.onset) <= 1.5 * interval_s] = 0.0
+            off_s = np.clip(np.abs(moments - each.onset), at_once_s, longest_s)
+            with np.errstate(divide="ignore"):
+                weight = np.log((1.0 / off_s - 1.0 / longest_s) / (1.0 / at_once_s - 1.0 / longest_s))
+            np.maximum(together[each.mechanism, :, 0], weight, out=together[each.mechanism, :, 0])
         return together
 
     def _odds(

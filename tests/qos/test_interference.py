@@ -403,6 +403,29 @@ def test_who_waits_a_little_is_believed_where_a_neighbour_waits_since_the_same_m
     assert seen == found
 
 
+def test_a_service_that_suffers_some_seconds_after_another_is_believed_sooner_than_alone(made):
+    """What fills a cache, or a queue, harms one service after the other."""
+
+    def delay_s(seed, neighbour_waits):
+        luck, detector = np.random.default_rng(seed), Interference(InterferenceParameters())
+        for t in range(280):
+            longer = {"web": neighbour_waits if t >= 240 else 0.0, "api": 0.05 if t >= 250 else 0.0}
+            services = [
+                made.production(name, None, cpu=1.0, run_delay=0.02 * luck.lognormal(0.0, 0.4) + more)
+                for name, more in longer.items()
+            ]
+            task = made.best_effort("b", cpu=(4.0 if t >= 240 else 0.1) * luck.lognormal(0.0, 0.1))
+            found = detector.step(made.frame(float(t), *services, task, node=NODE))
+            if "api" in {each.protected.id for each in found}:
+                return t - 250
+        return None
+
+    alone = [delay_s(seed, 0.0) for seed in range(8)]
+    in_company = [delay_s(seed, 1.0) for seed in range(8)]
+    assert all(0 <= sooner < later for sooner, later in zip(in_company, alone, strict=True))
+    assert sum(in_company) < 0.6 * sum(alone), (in_company, alone)
+
+
 def test_what_was_harmed_a_moment_ago_is_no_baseline(made):
     """Somebody else begins soon after a contention has ended, and harms nobody."""
     luck, detector, wander, found = np.random.default_rng(0), Interference(InterferenceParameters()), 0.0, []
