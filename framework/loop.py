@@ -31,6 +31,10 @@ _MESSAGES_A_ROUND = 5000
 _COMMIT_PAUSE_S = 0.5
 
 
+class LoopEnded(Exception):  # noqa: N818 - reads as what it says
+    """The loop has ended before it came to that message, and says why."""
+
+
 @dataclass(slots=True)
 class _Message:
     do: Callable[[Core], Any]
@@ -70,7 +74,7 @@ class Loop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the round under way; what is then still in the inbox is dropped, unanswered."""
+        """Ends after the round under way; whoever then still waits for an answer gets LoopEnded."""
         self._stopping = True
         self.tell(lambda core: None)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
@@ -85,7 +89,8 @@ class Loop:
 
         Raises:
             StoreError: the store cannot be written; nothing has been done.
-            TimeoutError: nor can it be said whether it will be done.
+            LoopEnded: nothing has been done, either.
+            TimeoutError: no answer in time; `do` may or may not still run.
             And whatever `do` raises.
         """
         if self.trouble is not None:
@@ -93,6 +98,8 @@ class Loop:
         message = _Message(do, Future())
         assert message.answer is not None
         self._inbox.put(message)
+        if self.ended.is_set():  # Perhaps since before the `put`, and then nobody else takes it out.
+            self._refuse_the_rest()
         try:
             result: T = message.answer.result(timeout_s)
         except TimeoutError:
@@ -111,6 +118,18 @@ class Loop:
             self.failure = f"this is a bug in Serenity: {error!r}"
         finally:
             self.ended.set()
+            self._refuse_the_rest()
+
+    def _refuse_the_rest(self) -> None:
+        """Answers whatever is in the inbox; no round will."""
+        error = LoopEnded(f"{self.failure or 'this instance of the framework stops'}; nothing has been done")
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            message.error = error
+            _answer(message)
 
     def _gather(self) -> list[_Message]:
         """Waits for the first message, or for the core's time, and takes all that are there."""
@@ -135,13 +154,13 @@ class Loop:
                 logger.exception("this is a bug in Serenity; the event is dropped")
                 self._metrics.add("serenity_framework_message_failures_total")
                 message.error = error
-        done = self._core.end_round()
-        passing(CrashPoint.DECIDED)
         try:
+            done = self._core.end_round()
+            passing(CrashPoint.DECIDED)
             if done.changes:
                 self._commit(done.changes)
                 passing(CrashPoint.COMMITTED)
-        except StoreError as error:
+        except Exception as error:
             for message in messages:
                 message.error = message.error or error
             raise

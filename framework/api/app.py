@@ -23,6 +23,7 @@ from serenity.framework.api.refusals import BadRequest, NotJson, Refused, TooMan
 from serenity.framework.api.routes import ROUTES, Asked, Events, Route, Text
 from serenity.framework.api.token_file import TokenFile
 from serenity.framework.core import IdTaken
+from serenity.framework.loop import LoopEnded
 from serenity.framework.mesos.logs import NoLog
 from serenity.framework.mesos.nodes import UnknownNode
 from serenity.framework.service import AmbiguousName, Framework, NoSuchJob, NotLeading
@@ -45,6 +46,7 @@ _STATUS_OF: dict[type[Exception], int] = {
     Unreachable: 502,
     HttpError: 502,
     StoreError: 503,
+    LoopEnded: 503,
     NotLeading: 503,
     TimeoutError: 503,
 }

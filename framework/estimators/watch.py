@@ -11,7 +11,7 @@ from serenity.daemon.clock import Clock
 from serenity.framework.core import Core
 from serenity.framework.estimators.agent import Agent, AgentSeen
 from serenity.framework.estimators.task import TaskId
-from serenity.framework.loop import Loop
+from serenity.framework.loop import Loop, LoopEnded
 from serenity.framework.store.errors import StoreError
 from serenity.wire.mesos.leader import LeadingMaster
 from serenity.wire.mesos.state import MasterReader
@@ -58,7 +58,7 @@ class Watch:
             try:
                 pause_s = self._look()
                 self._told = None
-            except (Unreachable, HttpError, StoreError, TimeoutError, KeyError) as error:
+            except (Unreachable, HttpError, StoreError, LoopEnded, TimeoutError, KeyError) as error:
                 if self._told is None:
                     logger.warning("no estimator is rolled out until it is known what agents there are: %s", error)
                 self._told = str(error)
@@ -66,7 +66,7 @@ class Watch:
                 logger.exception("this is a bug in Serenity")
 
     def _look(self) -> float:
-        """Seconds until the next one.  Raises Unreachable, HttpError, StoreError, TimeoutError or KeyError."""
+        """Seconds until the next one.  Raises Unreachable, HttpError, StoreError, LoopEnded, TimeoutError or KeyError."""
         asked_at_s = self._clock.monotonic_s()
         agents = MasterReader(self._leading(), access=self._access).agents()
         took_s = self._clock.monotonic_s() - asked_at_s

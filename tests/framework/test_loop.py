@@ -12,7 +12,7 @@ from serenity.daemon.clock import ManualClock, SystemClock
 from serenity.framework import loop as loop_module
 from serenity.framework import metrics
 from serenity.framework.core import Core, CoreConfig, UnknownJob
-from serenity.framework.loop import Loop
+from serenity.framework.loop import Loop, LoopEnded
 from serenity.framework.store.changes import Snapshot
 from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
 from serenity.wire.messages.api import JobRequest
@@ -142,6 +142,45 @@ def test_who_waits_too_long_is_told_that_it_may_yet_be_done(running):
     with pytest.raises(TimeoutError, match="it may yet be done"):
         one.loop.ask(lambda core: core.submit(REQUEST), timeout_s=0.1)
     gate.set()
+
+
+def lost(loop):
+    raise StoreLostError("gone")
+
+
+@pytest.mark.parametrize(("end", "why"), [(lost, "^gone; nothing has been done"), (Loop.stop, "stops; nothing has")])
+def test_who_waits_when_the_loop_ends_is_told_so_at_once(running, end, why):
+    begun, gate = threading.Event(), threading.Event()
+
+    def commit(changes):
+        begun.set()
+        gate.wait(10)
+        end(one.loop)
+
+    one = running(commit)
+    one.loop.tell(lambda core: core.subscription_began("F"))
+    assert begun.wait(5)
+    said: queue.Queue = queue.Queue()
+
+    def ask():
+        with pytest.raises(LoopEnded, match=why) as caught:
+            one.loop.ask(lambda core: core.submit(REQUEST), timeout_s=8.0)
+        said.put(caught.value)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join(0.3)
+    assert asking.is_alive()
+    gate.set()
+    said.get(timeout=5)
+    ask()  # Nor does anybody wait who comes later.
+
+
+def test_who_asked_in_a_round_that_fails_is_told_so_at_once(running, caplog):
+    one = running(lambda changes: None)
+    with pytest.raises(ZeroDivisionError):
+        one.loop.ask(lambda core: setattr(core, "end_round", lambda: 1 / 0), timeout_s=5.0)
+    assert one.loop.ended.wait(5) and "this is a bug" in one.loop.failure and "this is a bug" in caplog.text
 
 
 def test_a_message_that_cannot_be_handled_is_logged_and_the_others_go_on(running, caplog):
