@@ -135,6 +135,9 @@ class Framework:
                 self._lead_or_stand_by()
         except (StoreError, CannotGoOn) as error:
             self._failed(str(error))
+        except Exception as error:
+            logger.exception("this is a bug in Serenity")
+            self._failed(f"this is a bug in Serenity: {error!r}")
 
     def _lead_or_stand_by(self) -> None:
         """Raises StoreError or CannotGoOn when no other try would help."""

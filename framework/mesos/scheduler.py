@@ -160,6 +160,10 @@ class Sender:
             except CallRefused as error:
                 logger.error("%s: %r", error, calls)
                 self._metrics.add("serenity_framework_calls_failed_total", type=kind)
+            except Exception:
+                # What is wrong with one must not silence all that come after it.
+                logger.exception("this is a bug in Serenity; not sent: %.500r", calls)
+                self._metrics.add("serenity_framework_calls_failed_total", type=kind)
 
 
 # Before and after the calls by which something begins or ends.

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from serenity.daemon.clock import ManualClock
+from serenity.framework.service import Framework
+from serenity.framework.settings import FrameworkSettings
 from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire.transport.http import Endpoint, get_json
 from tests.framework.conftest import Slack
@@ -19,6 +24,19 @@ def test_a_framework_that_mesos_does_not_take_ends_with_one_line(
     (line,) = [each for each in said.splitlines() if each.startswith("serenity framework:")]
     assert code == 1 and f"the Mesos master at {cluster.master} does not take this framework: " in line
     assert "Traceback" not in said
+
+
+def test_a_framework_that_can_no_longer_tell_who_leads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[str] = []
+    settings = FrameworkSettings(database=f"sqlite:///{tmp_path / 'f.db'}")
+    framework = Framework(settings, {}, ManualClock(), failures.append)
+    try:
+        monkeypatch.setattr(framework, "_term", object())  # A term that is none is as good a bug as any.
+        framework._follow()
+        assert len(failures) == 1 and failures[0].startswith("this is a bug in Serenity: AttributeError(")
+        monkeypatch.undo()
+    finally:
+        framework.stop()
 
 
 def test_only_who_means_it_tears_a_framework_down_and_its_jobs_stay(

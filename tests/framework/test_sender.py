@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serenity.framework import metrics
 from serenity.framework.mesos.calls import Acknowledge, Call, Decline, Revive
-from serenity.framework.mesos.scheduler import make_calls, together
+from serenity.framework.mesos.scheduler import Sender, make_calls, together
 
 
 class Driver:
@@ -45,3 +47,14 @@ def test_every_call_is_made_once_and_in_order(kinds: list[object]) -> None:
     for each in together(calls):
         make_calls(driver, each)  # type: ignore[arg-type]
     assert driver.said == expected
+
+
+def test_a_call_that_cannot_be_made_is_logged_and_the_others_go_out(caplog: pytest.LogCaptureFixture) -> None:
+    driver, counts = Driver(), metrics.table()
+    sender = Sender(driver, counts)  # type: ignore[arg-type]
+    sender.start()
+    sender.send([Acknowledge({"n": 1}), Decline((), 5.0), Revive()])  # No offer: an IndexError of the driver's.
+    sender.stop()
+    assert driver.said == [1, "revive"]
+    assert counts.value("serenity_framework_calls_failed_total", type="decline") == 1
+    assert "this is a bug in Serenity" in caplog.text and "IndexError" in caplog.text

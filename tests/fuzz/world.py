@@ -21,6 +21,7 @@ from serenity.executor.executor import Executor
 from serenity.executor.settings import ExecutorSettings
 from serenity.executor.tasks.launch import Surroundings
 from serenity.executor.tasks.runner import TaskRunner
+from serenity.framework.loop import LoopEnded
 from serenity.framework.service import Framework
 from serenity.framework.settings import FrameworkSettings
 from serenity.framework.store.errors import StoreError
@@ -238,7 +239,7 @@ class FrameworkProcess:
     def serve(self, ask: Callable[[Framework], object]) -> None:
         """A user who gets no answer, or a bad one, knows nothing."""
         if self._framework is not None:
-            with contextlib.suppress(StoreError, TimeoutError):
+            with contextlib.suppress(StoreError, LoopEnded, TimeoutError):
                 ask(self._framework)
 
     def _failed(self, why: str) -> None:
