@@ -66,6 +66,8 @@ logger = logging.getLogger(__name__)
 # An agent leaves the executors of a removed framework its --executor_shutdown_grace_period, 5 s unless it was
 # changed, and then kills them.  Nobody will tell us when their tasks are gone.
 _REMOVED_LINGERS_S = 15.0
+# What reading JSON of another shape raises: a KeyError for what is missing, the rest for what is of another type.
+_NOT_AS_MESOS_SAYS_IT = (KeyError, TypeError, AttributeError, ResourceError)
 
 
 class UnknownJob(LookupError):  # noqa: N818 - reads as what it says
@@ -233,11 +235,11 @@ class Core:
         for each in offers:
             try:
                 offer = Offer.from_json(each)
-            except (KeyError, ResourceError) as error:
+                self._maintenance.offered(offer.agent_id, each.get("unavailability"))
+            except _NOT_AS_MESOS_SAYS_IT as error:
                 # It stays with us unused until Mesos rescinds it; nothing can be done with it.
                 logger.error("an offer that cannot be read: %r: %s", error, each)
                 continue
-            self._maintenance.offered(offer.agent_id, each.get("unavailability"))
             if self.rollout.on and each.get("allocation_info", {}).get("role") == self.rollout.plan.template.role:
                 self.rollout.offered(offer)
                 continue
@@ -251,9 +253,14 @@ class Core:
 
     def asked_back(self, inverse_offers: Sequence[Json]) -> None:
         """Maintenance is planned: agents are closed in time, and then drained."""
+        read = []
         for each in inverse_offers:
-            self._maintenance.asked_back(each)
-        self._calls.append(AcceptInverseOffers(tuple(each["id"]["value"] for each in inverse_offers)))
+            try:
+                read.append(self._maintenance.asked_back(each))
+            except _NOT_AS_MESOS_SAYS_IT as error:
+                logger.error("an inverse offer that cannot be read: %r: %s", error, each)
+        if read:
+            self._calls.append(AcceptInverseOffers(tuple(read)))
 
     def called_off(self, inverse_offer_id: str) -> None:
         self._maintenance.called_off(inverse_offer_id)

@@ -34,7 +34,7 @@ class Outage:
 
     @classmethod
     def from_json(cls, unavailability: Mapping[str, Json]) -> Outage:
-        """Raises KeyError for what is no Unavailability."""
+        """Raises KeyError or TypeError for what is no Unavailability."""
         begins = unavailability["start"]["nanoseconds"] / 1e9
         duration = unavailability.get("duration")
         return cls(begins, begins + duration["nanoseconds"] / 1e9 if duration else float("inf"))
@@ -58,18 +58,20 @@ class Maintenance:
         self._asked.clear()
 
     def offered(self, agent_id: str, unavailability: Json | None) -> None:
-        """An offer of the agent, and what it says of that.  Raises KeyError for what is no Unavailability."""
+        """An offer of the agent, and what it says of that.  Raises as `Outage.from_json` does."""
         if unavailability:
             self._outages[agent_id] = Outage.from_json(unavailability)
         else:
             self._outages.pop(agent_id, None)
 
-    def asked_back(self, inverse_offer: Json) -> None:
-        """Raises KeyError for what is no inverse offer."""
+    def asked_back(self, inverse_offer: Json) -> str:
+        """Its id.  Raises KeyError, TypeError or AttributeError for what is no inverse offer."""
+        offer_id = str(inverse_offer["id"]["value"])
         agent_id = inverse_offer.get("agent_id", {}).get("value")
         if agent_id is not None:  # Mesos' master always names one.
             self._outages[agent_id] = Outage.from_json(inverse_offer["unavailability"])
-            self._asked[inverse_offer["id"]["value"]] = agent_id
+            self._asked[offer_id] = agent_id
+        return offer_id
 
     def called_off(self, inverse_offer_id: str) -> None:
         agent_id = self._asked.pop(inverse_offer_id, None)

@@ -46,24 +46,8 @@ class Life:
         self.round()
         return job.id
 
-    def offer(self, agent="S0", cpus=4.0, executors=(), provider="p", **more):
-        slack = {"revocable": {}, "provider_id": {"value": provider}, "type": "SCALAR"}
-        self.core.offered(
-            [
-                {
-                    "id": {"value": f"O-{agent}"},
-                    "agent_id": {"value": agent},
-                    "hostname": f"host-{agent}",
-                    "url": {"address": {"ip": "10.0.0.1", "port": 5051}},
-                    "resources": [
-                        {"name": "cpus", "scalar": {"value": cpus}, **slack},
-                        {"name": "mem", "scalar": {"value": 4096.0}, **slack},
-                    ],
-                    "executor_ids": [{"value": each} for each in executors],
-                    **more,
-                }
-            ]
-        )
+    def offer(self, *arguments, **more):
+        self.core.offered([made_offer(*arguments, **more)])
 
     def launch(self, **request):
         """One job of one instance, launched; its task id."""
@@ -86,6 +70,22 @@ class Life:
     def job(self, task_id):
         (job,) = self.store.find(task_id.split(".")[0])
         return job
+
+
+def made_offer(agent="S0", cpus=4.0, executors=(), provider="p", **more):
+    slack = {"revocable": {}, "provider_id": {"value": provider}, "type": "SCALAR"}
+    return {
+        "id": {"value": f"O-{agent}"},
+        "agent_id": {"value": agent},
+        "hostname": f"host-{agent}",
+        "url": {"address": {"ip": "10.0.0.1", "port": 5051}},
+        "resources": [
+            {"name": "cpus", "scalar": {"value": cpus}, **slack},
+            {"name": "mem", "scalar": {"value": 4096.0}, **slack},
+        ],
+        "executor_ids": [{"value": each} for each in executors],
+        **more,
+    }
 
 
 def labelled(reason):

@@ -16,7 +16,7 @@ from serenity.wire.messages.api import JobState
 from serenity.wire.transport.http import Endpoint, get_json, request
 from tests.framework.conftest import Slack
 from tests.framework.forked import ForkedFramework
-from tests.framework.life import Life, labelled
+from tests.framework.life import Life, labelled, made_offer
 from tests.polling import eventually
 
 HOUR_S = 3600.0
@@ -72,6 +72,24 @@ def test_before_a_maintenance_tasks_are_ended_in_time_and_run_elsewhere_for_free
     life.offer("S1")
     life.round()
     assert accepted(life) == [task[:-1] + "2"]
+
+
+@pytest.mark.parametrize("nonsense", [{"start": {}}, {"start": 7}, {"end": 7}, "tomorrow"])
+def test_an_unavailability_that_makes_no_sense_costs_no_other_offer(life, caplog, nonsense):
+    life.subscribe()
+    task = life.launch()
+    life.update(task, "TASK_RUNNING")
+    job = life.submit()
+    life.core.offered([made_offer("S7", unavailability=nonsense), made_offer("S1")])
+    life.round()
+    assert accepted(life) == [f"{job}.0.1"] and life.of_kind(Accept)[0].offer_ids == ("O-S1",)
+    odd = {"id": {"value": "I0"}, "agent_id": {"value": "S7"}, "unavailability": nonsense}
+    at_once = {"id": {"value": "I1"}, "agent_id": {"value": "S0"}, "unavailability": unavailable(life, in_s=0)}
+    life.core.asked_back([odd, {"id": 7}, at_once])
+    life.round()
+    assert life.of_kind(AcceptInverseOffers) == [AcceptInverseOffers(("I1",))]
+    assert [each.task_id for each in life.of_kind(Kill)] == [task]
+    assert caplog.text.count("cannot be read") == 3
 
 
 def test_a_kill_for_the_sake_of_a_maintenance_is_repeated_after_a_restart(life):
