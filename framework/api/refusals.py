@@ -49,3 +49,9 @@ class TooMany(Refused):
     def __init__(self, text: str, retry_after_s: float) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+
+
+class Unkept(Refused):
+    """What it would change cannot be written."""
+
+    status = 503

@@ -6,6 +6,7 @@ password, and a slow hash would only make each request slow.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -17,7 +18,7 @@ import msgspec
 
 from serenity.daemon.clock import Clock
 from serenity.framework.api.callers import system_users
-from serenity.framework.api.refusals import Conflict, NotFound, Unacceptable
+from serenity.framework.api.refusals import Conflict, NotFound, Unacceptable, Unkept
 from serenity.wire.messages.tokens import NewToken, Token, TokenRequest
 from serenity.wire.transport.trust_files import UnusableFile
 from serenity.wire.transport.undecodable import UNDECODABLE
@@ -62,7 +63,7 @@ class TokenFile:
         return tuple(sorted((each.token for each in self._by_hash.values()), key=lambda each: each.created_at))
 
     def create(self, request: TokenRequest, created_by: str) -> NewToken:
-        """Raises Conflict, Unacceptable, or OSError when it cannot be kept."""
+        """Raises Conflict, Unacceptable, or Unkept."""
         self._look()
         if any(each.token.name == request.name for each in self._by_hash.values()):
             raise Conflict(f"there is a token {request.name!r} already; revoke it first, or choose another name")
@@ -82,7 +83,7 @@ class TokenFile:
         return NewToken(token=token, secret=secret)
 
     def revoke(self, id_or_name: str, revoked_by: str) -> Token:
-        """Counts from the next request on.  Raises NotFound, or OSError when it cannot be kept."""
+        """Counts from the next request on.  Raises NotFound or Unkept."""
         self._look()
         for key, kept in self._by_hash.items():
             if id_or_name in (kept.token.id, kept.token.name):
@@ -119,15 +120,21 @@ class TokenFile:
         return {each.sha256: each for each in content.tokens}
 
     def _keep(self, by_hash: dict[str, _Kept]) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Raises Unkept, and then all is as it was."""
         new = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         content = msgspec.json.format(msgspec.json.encode(_Content(tokens=tuple(by_hash.values()))), indent=1)
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "wb") as out:
-            out.write(content + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(self._path)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(file, "wb") as out:
+                out.write(content + b"\n")
+                out.flush()
+                os.fsync(out.fileno())
+            new.replace(self._path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise Unkept(f"the tokens cannot be kept in {self._path}: {error.strerror}") from error
         self._seen, self._by_hash = _stamp(self._path), by_hash
 
 

@@ -22,7 +22,8 @@ class Changes:
     framework_id: str | None = None  # "": Mesos has removed it.
     jobs: dict[str, api.Job] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)  # By task id.
-    superseded: set[str] = field(default_factory=set)  # Task ids whose instance has a newer attempt.
+    # Task ids whose instance has a newer attempt.  It says something of `attempts`; alone it is no change.
+    superseded: set[str] = field(default_factory=set, compare=False)
     executors: dict[tuple[str, str], Executor] = field(default_factory=dict)
     executors_gone: set[tuple[str, str]] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # Of evictions whose records are stored; by task id.
@@ -41,26 +42,7 @@ class Changes:
     events: list[api.Event] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(
-            self.framework_id is not None
-            or self.jobs
-            or self.attempts
-            or self.outcomes
-            or self.executors
-            or self.executors_gone
-            or self.cooldowns
-            or self.cooldowns_over
-            or self.holds
-            or self.holds_over
-            or self.estimators
-            or self.estimators_gone
-            or self.antagonists
-            or self.antagonists_over
-            or self.job_cpi
-            or self.slo_periods
-            or self.statistics_over
-            or self.events
-        )
+        return self != Changes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ class SqliteDatabase:
     shared = False
 
     def __init__(self, url: sa.URL) -> None:
+        """Raises StoreError where there is no file in the URL: what is in memory alone would be lost with us."""
+        if url.database in (None, "", ":memory:"):
+            raise StoreError(f"database: {url} names no file; write such as sqlite:////var/lib/x.db")
         self._url = url
         self._lock_fd: int | None = None
 
@@ -36,8 +39,6 @@ class SqliteDatabase:
     def connect(self) -> sa.Connection:
         """Makes the file and its folder if need be."""
         self._lock()
-        # SQLite gives its log and index the same permissions; jobs' environments hold secrets.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         engine = sa.create_engine(self._url, poolclass=sa.pool.StaticPool)
         sa.event.listen(engine, "connect", _set_up)
         sa.event.listen(engine, "begin", _begin)
@@ -58,11 +59,15 @@ class SqliteDatabase:
             self._lock_fd = None
 
     def _lock(self) -> None:
-        """Two frameworks on one file would both lead, so the second is refused.  A dead one's lock is free."""
+        """Two frameworks on one file would both lead, so the second is refused.  A dead one's lock is free.
+
+        Makes the file, too: SQLite gives its log and index the same permissions, and jobs' environments hold secrets.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except BlockingIOError:
             raise StoreError(
                 f"{self._path} is in use by another framework; stop it, or give --database (several instances "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import subprocess
 import sys
 
 import pytest
 
 from serenity.daemon.lock import FileLock, Taken, is_held
+from tests.file_size import no_file_grows_beyond
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
@@ -63,12 +63,8 @@ def test_others_can_look_whether_it_is_held(tmp_path):
 def test_where_not_a_byte_can_be_written_it_is_held_all_the_same(tmp_path):
     """As on a full disk, where an empty file can be made yet."""
     path = tmp_path / "lock"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
+    with no_file_grows_beyond(0):
         lock = FileLock(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == b"" and is_held(path)
     with pytest.raises(Taken, match=r"process \? holds .*lock"):
         FileLock(path)

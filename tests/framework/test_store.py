@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
+import dataclasses
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from serenity.framework.store.janitor import Janitor
 from serenity.framework.store.store import Store
 from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState, JobRequest, JobState
+from tests.file_size import no_file_grows_beyond
 from tests.framework.stored import CPI, PERIODS, filled_changes
 
 
@@ -137,6 +137,18 @@ def test_the_lock_of_a_killed_process_is_free(opened, tmp_path):
     assert opened(path).load().jobs == ()
 
 
+def test_a_path_that_can_hold_no_database_is_said_in_one_line(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}")
+    with pytest.raises(StoreError, match=r"^cannot use /\S+: Is a directory; give another with --database$"):
+        store.open()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_store_that_would_forget_everything_is_refused(url):
+    with pytest.raises(StoreError, match=r"^database: \S+ names no file; write such as sqlite:////var/lib/x\.db$"):
+        Store(url)
+
+
 def test_a_store_of_a_newer_version_is_left_alone(opened, tmp_path):
     path = tmp_path / "f.db"
     opened(path).close()
@@ -244,14 +256,12 @@ def test_a_disk_that_is_full_is_busy_and_nothing_of_the_commit_is_in_it(opened, 
     assert store.last_event_id() == 499
 
 
-@contextlib.contextmanager
-def no_file_grows_beyond(size):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+@pytest.mark.parametrize("field", dataclasses.fields(Changes), ids=lambda field: field.name)
+def test_whatever_has_changed_is_a_change_that_is_stored(field):
+    some = {"framework_id": "", "statistics_over": (0.0, 0.0), "events": [None]}
+    collection = {"x"} if field.default_factory is set else {"x": None}
+    changed = Changes(**{field.name: some.get(field.name, collection)})
+    assert not Changes() and bool(changed) is (field.name != "superseded"), "which is of an attempt that is there, too"
 
 
 def events(first, end, at=1.0, job=None):

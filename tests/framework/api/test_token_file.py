@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from serenity.daemon.clock import ManualClock
-from serenity.framework.api.refusals import Conflict, NotFound, Unacceptable
+from serenity.framework.api.refusals import Conflict, NotFound, Unacceptable, Unkept
 from serenity.framework.api.token_file import TokenFile
 from serenity.wire.messages.tokens import TokenRequest
 from serenity.wire.transport.trust_files import UnusableFile
+from tests.file_size import no_file_grows_beyond
 
 ALICE = "serenity-alice"
 
@@ -38,6 +39,25 @@ def test_a_revoked_token_counts_no_more_by_its_name_or_id(kept):
         assert kept.find(new.secret) is None and kept.tokens() == ()
     with pytest.raises(NotFound, match="token list"):
         kept.revoke("ci", "root")
+
+
+def test_where_no_token_can_be_kept_it_is_said_and_nothing_is_left_behind(kept, tmp_path):
+    assert Unkept.status == 503
+    new = kept.create(TokenRequest(name="old"), "root")
+    before = sorted((tmp_path / "deep").iterdir())
+    with no_file_grows_beyond(10):
+        for change in (lambda: kept.create(TokenRequest(name="ci"), "root"), lambda: kept.revoke("old", "root")):
+            with pytest.raises(Unkept, match=r"^the tokens cannot be kept in /\S+/tokens\.json: File too large$"):
+                change()
+    assert sorted((tmp_path / "deep").iterdir()) == before
+    assert kept.tokens() == (new.token,) and kept.find(new.secret) == new.token
+    kept.create(TokenRequest(name="ci"), "root")
+
+
+def test_a_folder_that_cannot_be_made_keeps_no_token(kept, tmp_path):
+    (tmp_path / "deep").write_text("a file")
+    with pytest.raises(Unkept, match="File exists"):
+        kept.create(TokenRequest(name="ci"), "root")
 
 
 def test_two_tokens_of_one_name_would_own_each_other_s_jobs(kept):
