@@ -66,7 +66,10 @@ class Watch:
                 logger.exception("this is a bug in Serenity")
 
     def _look(self) -> float:
-        """Seconds until the next one.  Raises Unreachable, HttpError, StoreError, LoopEnded, TimeoutError or KeyError."""
+        """Seconds until the next one.
+
+        Raises Unreachable, HttpError, StoreError, LoopEnded, TimeoutError or KeyError.
+        """
         asked_at_s = self._clock.monotonic_s()
         agents = MasterReader(self._leading(), access=self._access).agents()
         took_s = self._clock.monotonic_s() - asked_at_s
