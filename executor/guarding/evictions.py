@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from serenity.executor.guarding.actions import Concluded
+from serenity.wire.messages.corrections import RECOVERED
 from serenity.wire.messages.kill_record import Step
 
 EVICT = "evict"  # As a step of the ladder is called.
@@ -45,7 +46,7 @@ class Pending:
 
     def helped(self, well_since_s: float) -> list[Concluded]:
         """Production is well since then."""
-        return self._conclude(list(self._evictions), "recovered after", well_since_s)
+        return self._conclude(list(self._evictions), RECOVERED, well_since_s)
 
     def in_vain(self, now_s: float) -> list[Concluded]:
         """Production still suffers; that is no news of an eviction of this very moment."""

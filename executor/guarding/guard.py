@@ -57,6 +57,7 @@ from serenity.executor.guarding.evictions import EVICT, Budget, Pending
 from serenity.executor.guarding.ladder import Held, Rung, cores_at, highest_rung
 from serenity.executor.guarding.suspects import Seen, Verdict, has_just_ended, judge
 from serenity.qos.contention import Finding
+from serenity.wire.messages.corrections import RECOVERED
 from serenity.wire.messages.kill_record import Step
 
 logger = logging.getLogger(__name__)
@@ -320,7 +321,7 @@ class Guard:
             return [CloseValve("contention, recovering")]
         well_since_s = episode.well_since_s
         concluded: list[Action] = [
-            self._conclude(task, held, f"recovered after {well_since_s - held.since_s:.1f} s", seen)
+            self._conclude(task, held, f"{RECOVERED} {well_since_s - held.since_s:.1f} s", seen)
             for task, held in self._held.items()
             if not held.steps[-1].outcome
         ]

@@ -10,7 +10,7 @@ from serenity.framework.cluster.kept import JobCpi, SloPeriod, storable
 from serenity.framework.cluster.known_jobs import JobsOfCluster
 from serenity.framework.cluster.services import Service, Services
 from serenity.wire.messages import antagonists, slo
-from serenity.wire.messages.corrections import Correction
+from serenity.wire.messages.corrections import RECOVERED, Correction
 from serenity.wire.messages.kill_record import KillRecord
 from serenity.wire.messages.statistics import KnownJobs, Slo, Statistics
 
@@ -20,7 +20,6 @@ _MOST_EVICTED = 10_000
 # What a restart may lose of the statistics; and how much of them a commit, for which others wait, takes along.
 _KEPT_EVERY_S = 300.0
 _MOST_KEPT = 500
-_RECOVERED = "recovered"  # As outcomes of evictions begin that have helped.
 
 
 class Cluster:
@@ -84,7 +83,7 @@ class Cluster:
     def concluded(self, record_id: str, outcome: str, now_s: float) -> Antagonist | None:
         """Who was evicted rightly is a confirmed antagonist.  What is told before the record is told again."""
         known = self._evicted.pop(record_id, None)
-        if known is None or not outcome.startswith(_RECOVERED):
+        if known is None or not outcome.startswith(RECOVERED):
             return None
         return self.antagonists.confirm(*known, now_s)
 

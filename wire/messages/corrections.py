@@ -13,6 +13,8 @@ from serenity.wire.messages.framework_message import FrameworkMessage
 
 # A hint corrects nothing: the task is nobody's that could.
 Action = Literal["throttle", "freeze", "evict", "release", "hint"]
+# As the outcome of a step begins that has helped.  By it the framework knows who was evicted rightly.
+RECOVERED = "recovered after"
 
 
 class Correction(FrameworkMessage, frozen=True, kw_only=True, tag="correction"):

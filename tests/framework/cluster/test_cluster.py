@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from serenity.executor.guarding.evictions import Pending
 from serenity.framework.cluster.cluster import Cluster
 from serenity.wire.messages.corrections import Correction
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, Protected, Step, TaskResources
@@ -51,6 +52,15 @@ def test_who_was_evicted_rightly_is_kept_off_agents_where_the_hurt_live():
     assert cluster.concluded("k1", "recovered after 2.0 s", 6.0) is None, "it is told several times, and counts once"
     cluster.agent_gone("a1")
     assert cluster.apart("ann", "crunch", 6.0) == {}
+
+
+def test_what_an_executor_says_of_an_eviction_confirms_or_does_not():
+    for conclude, confirmed in ((Pending.helped, True), (Pending.in_vain, False)):
+        cluster, pending = Cluster(), Pending()
+        cluster.evicted(record(), "ann", "crunch", 0.0)
+        pending.note("j.0.1", 0.0, 0.0)
+        (concluded,) = conclude(pending, 2.0)
+        assert (cluster.concluded("k1", concluded.step.outcome, 5.0) is not None) is confirmed
 
 
 def test_an_antagonist_of_what_no_store_can_name_is_none():
