@@ -14,6 +14,7 @@ from serenity.cli.job_argument import complete_job
 from serenity.cli.output import print_json
 from serenity.daemon import exits
 from serenity.wire.messages import api
+from serenity.wire.messages.task_id import parse_task_id
 
 _FOLLOW_PAUSE_S = 0.5
 
@@ -44,8 +45,8 @@ def command(
     log = read(None)
     _print(log, as_json)
     if follow:
-        # The attempt is fixed now: a retry has a log of its own.
-        parameters["attempt"] = int(log.task.rsplit(".", 1)[1])
+        if (parts := parse_task_id(log.task)) is not None:
+            parameters["attempt"] = parts.attempt  # It is fixed now: a retry has a log of its own.
         _follow(read, log, as_json)
     return exits.OK
 

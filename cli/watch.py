@@ -13,6 +13,7 @@ from serenity.cli.output import clock_time, faint, folded, print_json, state_tex
 from serenity.daemon import exits
 from serenity.wire.messages import api
 from serenity.wire.messages.api import EventType, JobState
+from serenity.wire.messages.task_id import parse_task_id
 
 _STATE_COLUMNS = 11  # The longest is "unreachable".
 _OF_QOS = (EventType.KILL, EventType.CORRECTION, EventType.HINT)
@@ -46,8 +47,8 @@ def _line(event: api.Event) -> str | None:
     if event.type is EventType.HINT:
         who = event.hostname or "an agent"  # The suspect is none of our tasks, and its name none of ours.
     elif event.task is not None:
-        _, instance, attempt = event.task.rsplit(".", 2)
-        who += f" {instance}.{attempt}"
+        parts = parse_task_id(event.task)
+        who += f" {event.task if parts is None else f'{parts.instance}.{parts.attempt}'}"
     what = event.text.removeprefix("job ").removeprefix(state)
     text = who + (what if what != event.text or not what else f": {what}")
     line = folded(f"{clock_time(event.at)}  {state.ljust(_STATE_COLUMNS)}  {text}", indent=_STATE_COLUMNS + 12)

@@ -13,10 +13,10 @@ from serenity.framework.jobs.views import attempt_text, concluded, job_view, one
 from serenity.framework.placement.lines import Ask, Lines
 from serenity.framework.placement.place import Held
 from serenity.framework.store.changes import Changes, Snapshot
-from serenity.framework.store.rows import attempt_key
 from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState, EventType
 from serenity.wire.messages.corrections import Outcome
+from serenity.wire.messages.task_id import parse_task_id
 
 _CONCLUDED = 1000
 
@@ -70,9 +70,9 @@ class Book:
 
     def find(self, task_id: str) -> Attempt | None:
         """The attempt that a task id names, if it is the current one of a job that has not ended."""
-        key = attempt_key(task_id)
-        attempt = self._current.get(key[:2]) if key is not None else None
-        return attempt if attempt is not None and key is not None and attempt.number == key[2] else None
+        parts = parse_task_id(task_id)
+        attempt = self._current.get((parts.job_id, parts.instance)) if parts is not None else None
+        return attempt if attempt is not None and attempt.task_id == task_id else None
 
     def of_job(self, job_id: str) -> list[Attempt]:
         job = self._jobs.get(job_id)
@@ -127,11 +127,11 @@ class Book:
 
     def conclude(self, outcome: Outcome, now_s: float) -> None:
         """What an eviction has led to, for its record; the store has that, or it is still on its way."""
-        key = attempt_key(outcome.task)
-        if outcome.record is None or key is None:
+        parts = parse_task_id(outcome.task)
+        if outcome.record is None or parts is None:
             return
         if outcome.record not in self._concluded:  # Executors say it several times.
-            job, text = self._jobs.get(key[0]), f"{outcome.action}: {one_line(outcome.outcome)}"
+            job, text = self._jobs.get(parts.job_id), f"{outcome.action}: {one_line(outcome.outcome)}"
             self.note(EventType.CORRECTION, now_s, job=job, task=outcome.task, state=outcome.action, text=text)
             self._concluded.append(outcome.record)
         self.changes.outcomes[outcome.task] = outcome

@@ -34,6 +34,7 @@ from serenity.wire.messages.api import AttemptState, JobRequest, JobState
 from serenity.wire.messages.kill_record import KillRecord, Retry
 from serenity.wire.messages.reasons import Payer, Reason
 from serenity.wire.messages.task_end import TaskEnd
+from serenity.wire.messages.task_id import format_task_id
 
 _STORY_LINES = 20
 _STEADY_S = 600.0
@@ -114,7 +115,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def task_id(self) -> str:
-        return f"{self.job_id}.{self.instance}.{self.number}"
+        return format_task_id(self.job_id, self.instance, self.number)
 
     @property
     def key(self) -> Key:

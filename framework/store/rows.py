@@ -122,15 +122,6 @@ def to_attempt(row: Mapping[Any, Any]) -> Attempt:
     )
 
 
-def attempt_key(task_id: str) -> tuple[str, int, int] | None:
-    """Job, instance and number of the attempt that a task id names; None where it names none."""
-    job_id, _, rest = task_id.partition(".")
-    instance, _, number = rest.partition(".")
-    if not instance.isdecimal() or not number.isdecimal():
-        return None
-    return job_id, int(instance), int(number)
-
-
 def from_executor(executor: Executor) -> Row:
     return {
         "agent_id": executor.agent_id,

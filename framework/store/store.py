@@ -24,6 +24,7 @@ from serenity.framework.store.rows import Row
 from serenity.wire.messages import api
 from serenity.wire.messages.corrections import Outcome
 from serenity.wire.messages.kill_record import KillRecord
+from serenity.wire.messages.task_id import parse_task_id
 
 
 class Store:
@@ -164,11 +165,12 @@ class Store:
     @staticmethod
     def _conclude(connection: sa.Connection, outcome: Outcome) -> None:
         """Into the record that it belongs to.  One that is not there may come yet, and the outcome again."""
-        key = rows.attempt_key(outcome.task)
-        if key is None:
+        parts = parse_task_id(outcome.task)
+        if parts is None:
             return
         table = schema.attempts
-        row = sa.and_(table.c.job_id == key[0], table.c.instance == key[1], table.c.number == key[2])
+        job_id, instance, number = parts
+        row = sa.and_(table.c.job_id == job_id, table.c.instance == instance, table.c.number == number)
         found = connection.scalar(sa.select(table.c.record).where(row))
         if found is not None:
             record = concluded(msgspec.json.decode(found, type=KillRecord), outcome)

@@ -316,6 +316,13 @@ def test_what_comes_before_the_record_is_taken_when_it_comes_again(life):
     assert shown(life, task).record["outcome"] == "recovered after 3.2 s"
 
 
+@pytest.mark.parametrize("task", ["j.0.99999999999999999999", f"j.0.{'9' * 5000}"])
+def test_the_outcome_of_a_task_that_no_store_has_room_for_is_dropped(life, task):
+    life.subscribe()
+    life.core.message("S0", "e1", outcome(task, "k1"))
+    assert not life.round().changes
+
+
 def test_the_outcome_of_a_job_that_has_ended_is_kept_too(life):
     life.subscribe()
     task = life.launch()
