@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from urllib.parse import quote
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
 from serenity.framework.core import Core
-from serenity.framework.estimators.agent import Agent, AgentSeen
+from serenity.framework.estimators.agent import AgentSeen
 from serenity.framework.estimators.task import TaskId
 from serenity.framework.loop import Loop, LoopEnded
+from serenity.framework.mesos.agent_files import AgentFiles
 from serenity.framework.store.errors import StoreError
 from serenity.wire.mesos.leader import LeadingMaster
 from serenity.wire.mesos.state import MasterReader
 from serenity.wire.transport.access import Access
-from serenity.wire.transport.http import Endpoint, HttpError, Unreachable, get_json
+from serenity.wire.transport.http import Endpoint, HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,16 @@ _LONGEST_WORDS = 300
 _OURS = "serenity estimator: "
 # The task's executor, Mesos' own, writes there too.
 _NOT_OURS = ("received ", "starting task ", "forked command ", "command ", "sending sig", "killing ", "shutting down")
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """An estimator that has failed, and why is not known yet."""
+
+    agent_id: str
+    hostname: str
+    agent_url: str
+    task: TaskId
 
 
 class Watch:
@@ -62,8 +73,12 @@ class Watch:
                 if self._told is None:
                     logger.warning("no estimator is rolled out until it is known what agents there are: %s", error)
                 self._told = str(error)
-            except Exception:
-                logger.exception("this is a bug in Serenity")
+            except Exception as error:
+                # Neither will the next look do better.
+                pause_s = _LONGEST_PAUSE_S
+                if self._told != repr(error):
+                    logger.exception("this is a bug in Serenity; no estimator is rolled out until it is mended")
+                self._told = repr(error)
 
     def _look(self) -> float:
         """Seconds until the next one.
@@ -74,47 +89,42 @@ class Watch:
         agents = MasterReader(self._leading(), access=self._access).agents()
         took_s = self._clock.monotonic_s() - asked_at_s
 
-        def tell(core: Core) -> tuple[bool, Sequence[Agent], str | None]:
+        def tell(core: Core) -> tuple[bool, list[_Failed], str | None]:
             rollout = core.rollout
             role = rollout.plan.template.role
             rollout.looked([AgentSeen.from_json(each, role) for each in agents], asked_at_s)
-            return rollout.busy, rollout.unexplained, core.framework_id
+            # No agent leaves the core's thread: while we ask one, its next task may fail.
+            failed = [
+                _Failed(each.id, each.hostname, each.url, each.failed_task)
+                for each in rollout.unexplained[:_EXPLAINED_A_LOOK]
+                if each.url is not None and each.failed_task is not None
+            ]
+            return rollout.busy, failed, core.framework_id
 
-        busy, unexplained, framework_id = self._loop.ask(tell)
-        for agent in unexplained[:_EXPLAINED_A_LOOK]:
-            self._explain(agent, framework_id or "")
+        busy, failed, framework_id = self._loop.ask(tell)
+        for each in failed:
+            self._explain(each, framework_id or "")
         least_s, times = (_PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK) if busy else (_PAUSE_S, _PAUSE_PER_LOOK)
         return min(_LONGEST_PAUSE_S, max(least_s, times * took_s))
 
-    def _explain(self, agent: Agent, framework_id: str) -> None:
-        assert agent.failed_task is not None and agent.url is not None
+    def _explain(self, failed: _Failed, framework_id: str) -> None:
         try:
-            words = last_words(Endpoint.parse(agent.url), framework_id, agent.failed_task, self._access)
-        except (Unreachable, HttpError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            # The last five: it answers, but not as Mesos does.
-            logger.info("what the estimator on %s said last cannot be read: %r", agent.hostname, error)
+            files = AgentFiles(Endpoint.parse(failed.agent_url), self._access, _READ_S)
+            words = last_words(files, framework_id, failed.task)
+        except (Unreachable, HttpError, ValueError) as error:
+            logger.info("what the estimator on %s said last cannot be read: %r", failed.hostname, error)
             words = ""
-        agent_id, task = agent.id, agent.failed_task
-        self._loop.tell(lambda core: core.rollout.explained(agent_id, task, words))
+        self._loop.tell(lambda core: core.rollout.explained(failed.agent_id, failed.task, words))
 
 
-def last_words(agent: Endpoint, framework_id: str, task: TaskId, access: Access) -> str:
+def last_words(files: AgentFiles, framework_id: str, task: TaskId) -> str:
     """The last line of a task's stderr; empty where there is none.  Raises Unreachable or HttpError."""
-    state = get_json(agent, "/state", access=access, timeout_s=_READ_S)
-    for framework in [*state.get("frameworks", []), *state.get("completed_frameworks", [])]:
-        for executor in [*framework.get("executors", []), *framework.get("completed_executors", [])]:
-            if framework["id"] == framework_id and executor["id"] == str(task):
-                return _last_line(agent, f"{executor['directory']}/stderr", access)
-    return ""
-
-
-def _last_line(agent: Endpoint, path: str, access: Access) -> str:
-    def read(offset: int) -> dict[str, str | int]:
-        target = f"/files/read?path={quote(path)}&offset={offset}&length={_TAIL_BYTES}"
-        return dict(get_json(agent, target, access=access, timeout_s=_READ_S))
-
-    size = int(read(-1)["offset"])  # Of -1 Mesos says how long the file is.
-    return last_complaint(str(read(max(0, size - _TAIL_BYTES))["data"]))
+    sandbox = files.sandbox(framework_id, str(task))
+    if sandbox is None:
+        return ""
+    stderr = f"{sandbox}/stderr"
+    end = files.read(stderr, max(0, files.size(stderr) - _TAIL_BYTES), _TAIL_BYTES)
+    return last_complaint(end.decode("utf-8", "replace"))
 
 
 def last_complaint(stderr: str) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import codecs
-import json
 import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
 
 from serenity.framework.jobs.job import Attempt
+from serenity.framework.mesos.agent_files import AgentFiles
 from serenity.wire.messages import api
 from serenity.wire.messages.sandbox import Output, rotated_offset, task_folder
 from serenity.wire.transport.access import Access
-from serenity.wire.transport.http import Endpoint, HttpError, get_json, request
+from serenity.wire.transport.http import Endpoint, HttpError
 
 # Mesos itself gives no more at once: 16 pages.
 _PIECE_BYTES = 64 * 1024
@@ -70,8 +68,7 @@ def tail(attempt: Attempt, framework_id: str, output: Output, lines: int, access
 class _Where:
     """An output on an agent; the folder as ``/files`` knows it."""
 
-    agent: Endpoint
-    access: Access
+    files: AgentFiles
     folder: str
     output: Output
 
@@ -88,26 +85,13 @@ class _Part:
 def _locate(attempt: Attempt, framework_id: str, output: Output, access: Access) -> _Where:
     if attempt.place is None:
         raise NoLog(f"{attempt.task_id} has not been started, so it has written nothing")
-    agent = Endpoint.parse(attempt.place.agent_url)
-    sandbox = _sandbox(get_json(agent, "/state", access=access), framework_id, attempt)
+    files = AgentFiles(Endpoint.parse(attempt.place.agent_url), access)
+    sandbox = files.sandbox(framework_id, attempt.place.executor_id, attempt.container_id)
     if sandbox is None:
         if attempt.running_at is None and not attempt.ended:
             raise NoLog(f"{attempt.task_id} is being launched; it has written nothing yet")
         raise NoLog(f"the sandbox of {attempt.task_id} on {attempt.place.hostname} is gone", gone=True)
-    return _Where(agent, access, f"{sandbox}/{task_folder(attempt.task_id)}", output)
-
-
-def _sandbox(state: Any, framework_id: str, attempt: Attempt) -> str | None:
-    """The folder of the executor that ran the attempt, out of an agent's ``/state``."""
-    assert attempt.place is not None
-    for framework in [*state.get("frameworks", []), *state.get("completed_frameworks", [])]:
-        if framework["id"] != framework_id:
-            continue
-        for executor in [*framework.get("executors", []), *framework.get("completed_executors", [])]:
-            same_run = attempt.container_id is None or executor["container"] == attempt.container_id
-            if executor["id"] == attempt.place.executor_id and same_run:
-                return str(executor["directory"])
-    return None
+    return _Where(files, f"{sandbox}/{task_folder(attempt.task_id)}", output)
 
 
 def _unmoved(where: _Where, attempt: Attempt, look: Callable[[Sequence[_Part]], api.Log]) -> api.Log:
@@ -124,25 +108,25 @@ def _unmoved(where: _Where, attempt: Attempt, look: Callable[[Sequence[_Part]], 
 def _parts(where: _Where, attempt: Attempt) -> list[_Part]:
     """In order, each beginning where the one before ends."""
     try:
-        found = get_json(where.agent, f"/files/browse?path={quote(where.folder)}", access=where.access)
+        sizes = where.files.browse(where.folder)
     except HttpError as error:
         if error.status != 404:
             raise
-        found = []
-    files = {posixpath.basename(each["path"]): each for each in found}
-    if where.output not in files:
+        sizes = {}
+    paths = {posixpath.basename(path): path for path in sizes}
+    if where.output not in paths:
         assert attempt.place is not None
         if not attempt.ended:
             raise NoLog(f"{attempt.task_id} has written nothing yet")
         raise NoLog(f"the output of {attempt.task_id} on {attempt.place.hostname} is gone", gone=True)
     parts: list[_Part] = []
-    rotated = {offset: name for name in files if (offset := rotated_offset(where.output, name)) is not None}
+    rotated = {offset: name for name in paths if (offset := rotated_offset(where.output, name)) is not None}
     if rotated:
         begin = max(rotated)
-        before = files[rotated[begin]]
-        parts.append(_Part(before["path"], begin, begin + int(before["size"])))
-    begin, newest = parts[-1].end if parts else 0, files[where.output]
-    return [*parts, _Part(newest["path"], begin, begin + int(newest["size"]))]
+        before = paths[rotated[begin]]
+        parts.append(_Part(before, begin, begin + sizes[before]))
+    begin, newest = parts[-1].end if parts else 0, paths[where.output]
+    return [*parts, _Part(newest, begin, begin + sizes[newest])]
 
 
 def _bytes(where: _Where, parts: Sequence[_Part], begin: int, length: int) -> bytes:
@@ -151,21 +135,8 @@ def _bytes(where: _Where, parts: Sequence[_Part], begin: int, length: int) -> by
     for each in parts:
         first, end = max(begin, each.begin), min(begin + length, each.end)
         if first < end:
-            data += _read(where, each.path, first - each.begin, end - first)
+            data += where.files.read(each.path, first - each.begin, end - first)
     return data
-
-
-def _read(where: _Where, path: str, offset: int, length: int) -> bytes:
-    target = f"/files/read?path={quote(path)}&offset={offset}&length={length}"
-    answer = request(where.agent, "GET", target, access=where.access)
-    if answer.status != 200:
-        raise HttpError(answer.status, answer.body, f"GET {where.agent}/files/read")
-    # Mesos copies the file's bytes into its JSON as they are, UTF-8 or not.
-    try:
-        content = json.loads(answer.body.decode("utf-8", "surrogateescape"))["data"]
-        return bytes(content.encode("utf-8", "surrogateescape"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise HttpError(answer.status, answer.body, f"{where.agent} does not answer as Mesos does") from error
 
 
 def _log(attempt: Attempt, data: bytes, end: int, size: int) -> api.Log:

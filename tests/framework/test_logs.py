@@ -150,6 +150,15 @@ def test_no_output(agent, attempt, folder):
         tail(attempt, 1)
 
 
+@pytest.mark.parametrize(
+    "state", [[], {"frameworks": 7}, {"frameworks": [{}]}, {"frameworks": [{"id": "F1", "executors": [{}]}]}]
+)
+def test_an_agent_whose_state_is_nonsense_is_no_bug_of_ours(agent, attempt, state):
+    agent.state = lambda: state
+    with pytest.raises(HttpError, match="does not answer as Mesos does"):
+        read(attempt, 0)
+
+
 @pytest.mark.parametrize("answer", [b"[" * 100_000, b"<html>", b"[]", b'{"data": 7}'])
 def test_an_agent_that_answers_nonsense_is_no_bug_of_ours(agent, attempt, folder, answer):
     (folder / "stdout").write_text("a\n")

@@ -113,20 +113,20 @@ class AgentReader:
         return _read(self.endpoint, path, self._timeout_s, self._access).json()
 
     def identity(self) -> AgentIdentity:
-        with _making_sense_of(self.endpoint):
+        with making_sense_of(self.endpoint):
             return self._identity(self._get("/state"))
 
     def flags(self) -> dict[str, str]:
-        with _making_sense_of(self.endpoint):
+        with making_sense_of(self.endpoint):
             return dict(self._get("/flags")["flags"])
 
     def version(self) -> str:
-        with _making_sense_of(self.endpoint):
+        with making_sense_of(self.endpoint):
             return str(self._get("/version")["version"])
 
     def id_and_providers(self) -> tuple[str, list[tuple[str, str, str]]]:
         """The agent's id, and type, name and id of each resource provider that has a stream to it just now."""
-        with _making_sense_of(self.endpoint):
+        with making_sense_of(self.endpoint):
             state = self._get("/state")
             infos = [each["resource_provider_info"] for each in state.get("resource_providers", [])]
             return state["id"], [(each["type"], each["name"], each["id"]["value"]) for each in infos]
@@ -141,7 +141,7 @@ class AgentReader:
         A ``/state`` that is the same as the last time, as it mostly is, is not taken apart again.
         """
         known = {each.container_id: each for each in before}
-        with _making_sense_of(self.endpoint):
+        with making_sense_of(self.endpoint):
             answer = _read(self.endpoint, "/state", self._timeout_s, self._access)
             if self._last is not None and self._last[0] == answer.body:
                 last = self._last[1]
@@ -156,7 +156,7 @@ class AgentReader:
 
     def with_processes(self, containers: Iterable[Container]) -> tuple[Container, ...]:
         """One request, for ``/containers``: the agent collects the statistics of every container for it."""
-        with _making_sense_of(self.endpoint):
+        with making_sense_of(self.endpoint):
             return join_processes(containers, self._get("/containers"))
 
     def _identity(self, state: Json) -> AgentIdentity:
@@ -181,11 +181,11 @@ class MasterReader:
         self._access = access
 
     def agents(self) -> list[Json]:
-        with _making_sense_of(self._leading):
+        with making_sense_of(self._leading):
             return list(self._get("/slaves")["slaves"])
 
     def version(self) -> str:
-        with _making_sense_of(self._leading):
+        with making_sense_of(self._leading):
             return str(self._get("/version")["version"])
 
     def _get(self, path: str) -> Any:
@@ -253,7 +253,7 @@ def _read(endpoint: Endpoint, path: str, timeout_s: float, access: Access) -> Re
 
 
 @contextlib.contextmanager
-def _making_sense_of(peer: Endpoint | LeadingMaster) -> Iterator[None]:
+def making_sense_of(peer: Endpoint | LeadingMaster) -> Iterator[None]:
     """JSON of another shape than Mesos' is the peer's fault, not ours; so is a number that no float has room for."""
     try:
         yield

@@ -6,10 +6,12 @@ import http.server
 import json
 import threading
 from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from serenity.daemon.clock import SystemClock
+from serenity.framework.estimators import watch
 from serenity.framework.estimators.agent import Agent
 from serenity.framework.estimators.rollout import Plan
 from serenity.framework.estimators.task import TaskId
@@ -36,57 +38,127 @@ def test_the_last_complaint_is_the_estimators_own(said, complaint):
     assert last_complaint(_EXECUTOR.format(said)) == complaint
 
 
-def test_agents_that_answer_oddly_do_not_keep_it_from_looking_on():
-    asked, explained = [], []
-    agents = [Agent(f"S{number}", f"host-{number}") for number in range(6)]
+class Cluster:
+    """A master and all agents, and the core's loop with a roll-out that knows six failed estimators."""
 
-    class Master(http.server.BaseHTTPRequestHandler):
-        """And every agent, with odd states of different kinds."""
+    plan = Plan()
+    busy = True
 
-        def do_GET(self):
-            asked.append(self.path)
-            odd = [[], {"frameworks": [{"executors": [{}]}]}, {"frameworks": 7}][len(asked) % 3]
-            body = json.dumps({"slaves": []} if self.path == "/slaves" else odd).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def __init__(self, answer):
+        self.asked, self.explanations = [], []
+        self.agents = [Agent(f"S{number}", f"host-{number}") for number in range(6)]
+        cluster = self
 
-        def log_message(self, *_):
-            pass
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                cluster.asked.append(self.path)
+                body = answer(cluster, self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
-    class Loop:
-        """Whose core is at once told, and has a roll-out that knows six failed estimators."""
+            def log_message(self, *_):
+                pass
 
-        def ask(self, question):
-            return question(SimpleNamespace(rollout=self, framework_id="F"))
-
-        tell = ask
-        plan = Plan()
-        busy = True
-
-        def looked(self, seen, asked_at_s):
-            pass
-
-        @property
-        def unexplained(self):
-            return tuple(each for each in agents if each.unexplained)
-
-        def explained(self, agent_id, task, words):
-            explained.append((agent_id, words))
-            next(each for each in agents if each.id == agent_id).words = words
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Master) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        address = f"127.0.0.1:{server.server_address[1]}"
-        for each in agents:
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        address = f"127.0.0.1:{self._server.server_address[1]}"
+        for each in self.agents:
             each.url, each.why, each.failed_task = f"http://{address}", "it failed", TaskId("v", 1, each.id)
-        watch = Watch(Loop(), lambda: leading_master(address), ANONYMOUS, SystemClock())
-        watch.start()
-        try:
-            eventually(lambda: len(explained) == 6, "all to be explained")
-        finally:
-            watch.stop()
-            server.shutdown()
-    assert explained == [(each.id, "") for each in agents]
-    assert asked[:8] == ["/slaves", *["/state"] * 4, "/slaves", *["/state"] * 2]
+        self.watch = Watch(self, lambda: leading_master(address), ANONYMOUS, SystemClock())
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        self.watch.start()
+        return self
+
+    def __exit__(self, *_):
+        self.watch.stop()
+        self._server.shutdown()
+        self._server.server_close()
+
+    # -- the loop, whose core is at once told
+
+    def ask(self, question):
+        return question(SimpleNamespace(rollout=self, framework_id="F"))
+
+    tell = ask
+
+    # -- the roll-out
+
+    def looked(self, seen, asked_at_s):
+        pass
+
+    @property
+    def unexplained(self):
+        return tuple(each for each in self.agents if each.unexplained)
+
+    def explained(self, agent_id, task, words):
+        self.explanations.append((agent_id, task, words))
+        next(each for each in self.agents if each.id == agent_id).words = words
+
+
+def test_agents_that_answer_oddly_do_not_keep_it_from_looking_on():
+    def answer(cluster, path):
+        odd = [[], {"frameworks": [{"executors": [{}]}]}, {"frameworks": 7}][len(cluster.asked) % 3]
+        return json.dumps({"slaves": []} if path == "/slaves" else odd).encode()
+
+    with Cluster(answer) as cluster:
+        tasks = [(each.id, each.failed_task, "") for each in cluster.agents]
+        eventually(lambda: len(cluster.explanations) == 6, "all to be explained")
+    assert cluster.explanations == tasks
+    assert cluster.asked[:8] == ["/slaves", *["/state"] * 4, "/slaves", *["/state"] * 2]
+
+
+def sandboxes(cluster, path, stderr):
+    """As an agent on which all of them have run answers."""
+    if path == "/slaves":
+        return b'{"slaves": []}'
+    if path == "/state":
+        executors = [{"id": str(each.failed_task), "container": "c", "directory": "/s"} for each in cluster.agents]
+        return json.dumps({"frameworks": [{"id": "F", "completed_executors": executors}]}).encode()
+    query = {key: values[0] for key, values in parse_qs(urlsplit(path).query).items()}
+    assert query["path"] == "/s/stderr"
+    if query["offset"] == "-1":
+        return json.dumps({"data": "", "offset": len(stderr)}).encode()
+    data = stderr[int(query["offset"]) :][: int(query["length"])]
+    # Mesos puts the bytes into its JSON as they are.
+    return b'{"offset": %s, "data": "%s"}' % (query["offset"].encode(), data.replace(b"\n", b"\\n"))
+
+
+def test_what_is_no_utf_8_is_no_reason_to_say_nothing():
+    stderr = b"x" * 5000 + b"\nserenity estimator: Ger\xe4t fehlt\n"
+    with Cluster(lambda cluster, path: sandboxes(cluster, path, stderr)) as cluster:
+        eventually(lambda: len(cluster.explanations) == 6, "all to be explained")
+    assert {words for _, _, words in cluster.explanations} == {"Ger\N{REPLACEMENT CHARACTER}t fehlt"}
+
+
+def test_words_are_those_of_the_task_that_was_asked_about():
+    """And not of one that fails while its agent is asked."""
+
+    def answer(cluster, path):
+        said = sandboxes(cluster, path, b"serenity estimator: the first\n")
+        if path == "/state":
+            for each in cluster.agents:
+                each.failed_task = TaskId("v", 2, each.id)
+        return said
+
+    with Cluster(answer) as cluster:
+        firsts = {each.id: each.failed_task for each in cluster.agents}
+        eventually(lambda: cluster.explanations, "an explanation")
+    agent_id, task, words = cluster.explanations[0]
+    assert (task, words) == (firsts[agent_id], "the first")
+
+
+def test_a_bug_is_said_once_and_it_looks_on_rarely(monkeypatch, caplog):
+    monkeypatch.setattr(watch, "_LONGEST_PAUSE_S", 0.01)
+    looks = []
+
+    def looked(seen, asked_at_s):
+        looks.append(seen)
+        raise ZeroDivisionError
+
+    with Cluster(lambda cluster, path: b'{"slaves": []}') as cluster:
+        cluster.looked = looked
+        eventually(lambda: len(looks) > 4, "more looks")
+    assert caplog.text.count("this is a bug in Serenity") == 1
