@@ -60,7 +60,8 @@ def explain(job: Job, attempts: Sequence[Attempt], now: Situation) -> tuple[str,
     waiting = [each for each in attempts if each.state is AttemptState.PENDING]
     lines = [f"instance {each.instance} is {attempt_text(each)}" for each in alive[:_MOST_LINES]]
     if len(alive) > _MOST_LINES:
-        lines.append(f"so are or will be {len(alive) - _MOST_LINES} others")
+        more = _instances(len(alive) - _MOST_LINES, "more instance")
+        lines.append(f"and {more} launching, running, ending or unreachable")
     if not waiting:
         return tuple(lines)
     if not now.subscribed:
@@ -185,8 +186,8 @@ def _others_first(job: Job, now: Situation) -> Iterator[str]:
         yield f"{_count(older, 'job')} of the same user and priority came before it"
 
 
-def _instances(count: int) -> str:
-    return "1 instance is" if count == 1 else f"{count} instances are"
+def _instances(count: int, what: str = "instance") -> str:
+    return f"{_count(count, what)} {'is' if count == 1 else 'are'}"
 
 
 def _count(count: int, what: str) -> str:

@@ -40,6 +40,16 @@ def test_no_slack_anywhere_and_the_largest_that_was_seen(life):
     assert "0.2 cpus" in why(life, job, "largest"), "of an agent that is gone nothing is remembered"
 
 
+@pytest.mark.parametrize(("more", "said"), [(1, "1 more instance is"), (5, "5 more instances are")])
+def test_of_many_instances_the_first_are_named_and_the_others_counted(life, more, said):
+    job = life.submit(instances=10 + more, cpus=0.1)
+    life.offer()
+    life.round()
+    lines = life.core.why(job)
+    assert len(lines) == 11 and lines[0].startswith("instance 0 is launching")
+    assert lines[-1] == f"and {said} launching, running, ending or unreachable"
+
+
 def test_a_constraint_that_no_agent_satisfies_and_what_they_have_instead(life):
     wants = Constraint.parse("rack == r9"), Constraint.parse("os != windows")
     job = life.submit(constraints=wants)
