@@ -53,7 +53,7 @@ from serenity.framework.placement.cooldowns import Cooldown, Cooldowns
 from serenity.framework.placement.demand import Demand
 from serenity.framework.placement.flapping import Flapping
 from serenity.framework.placement.holds import Hold, Holds
-from serenity.framework.placement.place import AgentLaunch, Memory, place
+from serenity.framework.placement.place import AgentLaunch, Remembered, place
 from serenity.framework.placement.refusals import declines
 from serenity.framework.store.changes import Changes, Snapshot
 from serenity.wire.mesos.resources import Json, ResourceError
@@ -367,7 +367,7 @@ class Core:
                 offer.agent_id: tuple(self._executors[offer.agent_id].values()) for offer in self._offers.values()
             },
             template=template,
-            memory=Memory(
+            remembered=Remembered(
                 avoid=self.heard.avoided(self._cooldowns.agents, now_s),
                 running=self._book.on_agents,
                 most=self._flapping.most(now_s),

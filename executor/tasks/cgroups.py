@@ -41,11 +41,6 @@ class Hierarchies:
     def v2(self) -> bool:
         return V2 in self.own
 
-    @property
-    def cpu(self) -> str:
-        """The hierarchy in which CPU is distributed."""
-        return V2 if self.v2 else "cpu"
-
     def top(self, hierarchy: str) -> str:
         """The uppermost cgroup that we can see."""
         return self.mounts.points[hierarchy][1]

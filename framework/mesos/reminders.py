@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
 
 _LONGEST_S = 600.0
 
@@ -36,11 +35,3 @@ class Reminders:
             pause_s = known[1]
             self.set(key, now_s + pause_s, min(self._longest_s, pause_s * 2))
         return keys
-
-    @property
-    def next_s(self) -> float | None:
-        """No key is due before; there may be none then either."""
-        return self._heap[0][0] if self._heap else None
-
-    def keys(self) -> Iterable[str]:
-        return self._next.keys()

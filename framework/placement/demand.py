@@ -13,26 +13,30 @@ class Demand:
         """`roles`: whose offers are meant; none: all."""
         self._roles = roles
         self._suppressed = False  # As far as Mesos has been told in this subscription.
-        self._revived_at_s: float | None = None
+        self._last_offer_or_revive_s: float | None = None
 
     def subscribed(self) -> None:
         """A new subscription starts with offers."""
         self._suppressed = False
-        self._revived_at_s = None
+        self._last_offer_or_revive_s = None
 
     def offers_came(self, now_s: float) -> None:
-        self._revived_at_s = now_s
+        self._last_offer_or_revive_s = now_s
 
     def call(self, wanted: bool, fresh: bool, now_s: float) -> Call | None:
-        """What to tell Mesos now.  `fresh`: there is work that the offers refused so far were not refused for."""
+        """What to tell Mesos now.
+
+        `fresh`: since the current refusals were made work has become pending, or an agent usable again, so they must
+        be undone.
+        """
         if not wanted:
             if self._suppressed:
                 return None
             self._suppressed = True
             return Suppress(self._roles)
-        silent = self._revived_at_s is None or now_s - self._revived_at_s >= _REVIVE_AGAIN_S
+        silent = self._last_offer_or_revive_s is None or now_s - self._last_offer_or_revive_s >= _REVIVE_AGAIN_S
         if self._suppressed or fresh or silent:
             self._suppressed = False
-            self._revived_at_s = now_s
+            self._last_offer_or_revive_s = now_s
             return Revive(self._roles)
         return None

@@ -35,9 +35,6 @@ class Holds:
     def __contains__(self, agent_id: str) -> bool:
         return agent_id in self._by_agent
 
-    def of(self, agent_id: str) -> Hold | None:
-        return self._by_agent.get(agent_id)
-
     def put(self, hold: Hold) -> None:
         self._by_agent[hold.agent_id] = hold
 

@@ -7,7 +7,7 @@ thousand jobs are a handful of lines: when the first of one fits nowhere, neithe
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from serenity.framework.jobs.job import Job, Key
@@ -83,7 +83,3 @@ class Lines:
             del line.jobs[bisect_left(line.jobs, job_id)]
             if not line.jobs:
                 del self._lines[line.user, line.priority, line.ask]
-
-    def users(self) -> Iterable[str]:
-        """Whoever has something in line."""
-        return {line.user for line in self}

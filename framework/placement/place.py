@@ -61,7 +61,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Remembered:
     """What is remembered of jobs, by job id; of users, by name."""
 
     avoid: Mapping[str, Collection[str]]  # Agents that are cooling down for the job.
@@ -70,7 +70,7 @@ class Memory:
     held: Mapping[str, Held]  # By user.
 
 
-NOTHING = Memory({}, {}, {}, {})
+NOTHING = Remembered({}, {}, {}, {})
 
 
 def place(
@@ -79,7 +79,7 @@ def place(
     *,
     executors: Mapping[str, Sequence[Executor]],
     template: ExecutorTemplate,
-    memory: Memory = NOTHING,
+    remembered: Remembered = NOTHING,
 ) -> Placement:
     """Matches those who wait in `lines` with `offers`.
 
@@ -94,13 +94,13 @@ def place(
     if agents and lines:
         least = Held(min(line.ask.cpus for line in lines), min(line.ask.mem for line in lines))
         room = Room(agents, least)
-        total = sum((Held(agent.cpus, agent.mem) for agent in agents), sum(memory.held.values(), Held()))
+        total = sum((Held(agent.cpus, agent.mem) for agent in agents), sum(remembered.held.values(), Held()))
         by_priority: dict[int, list[Line]] = defaultdict(list)
         for line in lines:
             by_priority[line.priority].append(line)
-        held = dict(memory.held)
+        held = dict(remembered.held)
         for priority in sorted(by_priority, reverse=True):
-            _place_fairly(by_priority[priority], lines, room, memory, held, total)
+            _place_fairly(by_priority[priority], lines, room, remembered, held, total)
     return Placement(
         launches=tuple(AgentLaunch(agent.offers, tuple(agent.placed)) for agent in agents if agent.placed),
         unused=tuple(offer for agent in agents if not agent.placed for offer in agent.offers),
@@ -108,13 +108,13 @@ def place(
 
 
 def _place_fairly(
-    lines: Iterable[Line], who: Lines, room: Room, memory: Memory, held: dict[str, Held], total: Held
+    lines: Iterable[Line], who: Lines, room: Room, remembered: Remembered, held: dict[str, Held], total: Held
 ) -> None:
     """One instance after the other, always of the user with the smallest share."""
     of_user: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         of_user[line.user].append(line)
-    turns = {user: _UsersTurns(each, who, room, memory) for user, each in of_user.items()}
+    turns = {user: _UsersTurns(each, who, room, remembered) for user, each in of_user.items()}
     users = [(held.get(user, Held()).share(total), user) for user in of_user]
     heapq.heapify(users)
     while users:
@@ -128,12 +128,12 @@ def _place_fairly(
 
 
 class _UsersTurns:
-    """One user's lines: whose oldest job is the oldest, that one's turn it is."""
+    """One user's lines; the line with the oldest job goes next."""
 
-    def __init__(self, lines: list[Line], who: Lines, room: Room, memory: Memory) -> None:
+    def __init__(self, lines: list[Line], who: Lines, room: Room, remembered: Remembered) -> None:
         self._who = who
         self._room = room
-        self._memory = memory
+        self._remembered = remembered
         self._fresh = sorted(lines, key=lambda line: line.jobs[0], reverse=True)  # Not looked at yet; the oldest last.
         self._begun: list[tuple[str, int, _LineTurns]] = []  # A heap, by the job whose turn it is.
 
@@ -153,7 +153,7 @@ class _UsersTurns:
         while self._fresh and (not self._begun or self._fresh[-1].jobs[0] < self._begun[0][0]):
             line = self._fresh.pop()
             if self._room.may_fit(line.ask):
-                turns = _LineTurns(line, self._who, self._room, self._memory)
+                turns = _LineTurns(line, self._who, self._room, self._remembered)
                 if turns.job_id is not None:
                     heapq.heappush(self._begun, (turns.job_id, id(turns), turns))
         return self._begun[0][2] if self._begun else None
@@ -162,12 +162,12 @@ class _UsersTurns:
 class _LineTurns:
     """Goes along a line.  `job_id`: whose turn it is; None when nobody behind is worth trying."""
 
-    def __init__(self, line: Line, who: Lines, room: Room, memory: Memory) -> None:
+    def __init__(self, line: Line, who: Lines, room: Room, remembered: Remembered) -> None:
         self.ask = line.ask
         self.job_id: str | None = None
         self._who = who
         self._room = room
-        self._memory = memory
+        self._remembered = remembered
         self._jobs = iter(line.jobs)
         self._keys: Iterator[Key] = iter(())
         self._key: Key | None = None
@@ -194,12 +194,12 @@ class _LineTurns:
 
     def _next_job(self) -> None:
         for job_id in self._jobs:
-            most = self._memory.most.get(job_id)
+            most = self._remembered.most.get(job_id)
             instances = list(self._who.instances(job_id))[:most]
             if instances:
                 self.job_id, self._keys = job_id, ((job_id, each) for each in instances)
                 self._key = next(self._keys)
-                avoid, running = self._memory.avoid.get(job_id), self._memory.running.get(job_id)
+                avoid, running = self._remembered.avoid.get(job_id), self._remembered.running.get(job_id)
                 alike = not avoid and not running and len(instances) == 1
                 self._for_job = self._for_any if alike else Choice(self._room, self.ask, avoid or (), running or {})
                 return

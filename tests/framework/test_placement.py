@@ -12,7 +12,7 @@ from serenity.framework.jobs.job import Job
 from serenity.framework.mesos.task_info import ExecutorTemplate
 from serenity.framework.placement.agents import Offer
 from serenity.framework.placement.lines import Lines
-from serenity.framework.placement.place import Held, Memory, place
+from serenity.framework.placement.place import Held, Remembered, place
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.messages.api import JobRequest
 from serenity.wire.messages.constraints import Constraint
@@ -62,8 +62,8 @@ def placed(offers, wants, executors=None, avoid=(), running=None, most=None, hel
     avoided = {}
     for job, agent in avoid:
         avoided.setdefault(job, set()).add(agent)
-    memory = Memory(avoided, running or {}, most or {}, held or {})
-    return place(offers, lines, executors=executors or {}, template=template, memory=memory)
+    remembered = Remembered(avoided, running or {}, most or {}, held or {})
+    return place(offers, lines, executors=executors or {}, template=template, remembered=remembered)
 
 
 def keys(placement):
