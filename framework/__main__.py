@@ -66,7 +66,7 @@ def run(config: Path | None, verbose: bool, teardown: bool, yes: bool, **flags: 
 
 
 def _serve(settings: FrameworkSettings, config: Path | None) -> int:
-    """Until a signal, or until it cannot go on."""
+    """Serves until a signal, or until the framework cannot go on."""
     from serenity.framework.api.listeners import Listeners
     from serenity.framework.service import Framework
 
@@ -81,7 +81,7 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
         executor_environment(os.environ, config),
         SystemClock(),
         failed,
-        # Read only for this: of the machine's own estimator it may hold what cannot be handed on.
+        # Read only for a roll-out: it may hold settings of this machine's own estimator, which cannot be handed on.
         estimator_environment(os.environ, config) if settings.roll_out_estimators else None,
     )
     try:

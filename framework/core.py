@@ -116,7 +116,7 @@ class Core:
         self.heard = Hearing(self._book, Cluster(snapshot.antagonists, snapshot.job_cpi, snapshot.slo_periods))
         self._maintenance = Maintenance()
         self.rollout = Rollout(config.estimators, snapshot.estimators, clock.monotonic_s())
-        # Of the slack's role alone, where there is another; whether estimators' resources are wanted is its own matter.
+        # For the slack's role alone; whether offers of an estimators' role are wanted is another matter.
         self._demand = Demand((config.role,) if self.rollout.on else ())
         self._calls: list[Call] = []
         self._pursuit = Pursuit(config.reconcile_every_s)
@@ -144,7 +144,7 @@ class Core:
         return self._book.view(job_id)
 
     def why(self, job_id: str) -> tuple[str, ...]:
-        """Why it is not running, a sentence each.  Raises UnknownJob."""
+        """Why the job is not running, a sentence each.  Raises UnknownJob."""
         job, attempts = self._job(job_id), self._book.of_job(job_id)
         apart = self.heard.apart(job, self._clock.now_s())
         lines = why.explain(
@@ -177,7 +177,7 @@ class Core:
         self._book.changes.holds[hold.agent_id] = hold
 
     def release(self, agent_id: str) -> bool:
-        """False where it is not held."""
+        """False where the agent is not held."""
         return self._holds.release(agent_id, self._clock.now_s())
 
     @property
@@ -237,7 +237,7 @@ class Core:
                 offer = Offer.from_json(each)
                 self._maintenance.offered(offer.agent_id, each.get("unavailability"))
             except _NOT_AS_MESOS_SAYS_IT as error:
-                # It stays with us unused until Mesos rescinds it; nothing can be done with it.
+                # The offer stays with us unused until Mesos rescinds it; nothing can be done with it.
                 logger.error("an offer that cannot be read: %r: %s", error, each)
                 continue
             if self.rollout.on and each.get("allocation_info", {}).get("role") == self.rollout.plan.template.role:
@@ -358,7 +358,7 @@ class Core:
                 closed.append(each)
             else:
                 (spared if each.agent_id in suffering else usable).append(each)
-        # For long: when a hold is over, a REVIVE brings them back.
+        # Refused for long: when a hold is over, a REVIVE brings the offers back.
         self._calls.extend(declines(closed, waiting=False))
         placement = place(
             usable,
@@ -395,7 +395,7 @@ class Core:
         return seen.hostname if seen is not None else agent_id
 
     def _closed(self, agent_id: str, now_s: float) -> bool:
-        """Whether nothing new goes there, for an operator's sake."""
+        """Whether nothing new goes to that agent, for an operator's sake."""
         return agent_id in self._holds or self._maintenance.closed(agent_id, now_s)
 
     def _launch(self, launch: AgentLaunch) -> None:
@@ -459,7 +459,7 @@ class Core:
         self._calls.append(Kill(attempt.task_id, attempt.place.agent_id, job.request.grace_s if job else None))
 
     def _stale(self, update: Update, status: Json) -> None:
-        """News of a task that is not, or no longer, ours to run: if it lives it must not."""
+        """News of a task that is not, or no longer, ours to run: if it lives, it is killed."""
         if isinstance(update.event, Seen) and update.event.state is not AttemptState.UNREACHABLE:
             agent_id = status.get("agent_id", {}).get("value")
             logger.warning("%s is %s, but was given up or is not known: killing it", update.task_id, status["state"])
@@ -478,7 +478,7 @@ class Core:
 
 
 def same_job(known: api.Job, request: api.JobRequest, owner: str | None) -> api.Job:
-    """A submission whose id was seen before.  Raises IdTaken where it is another's, or asks for something else."""
+    """The job that was submitted with that id before.  Raises IdTaken where its owner or its request is another."""
     if known.request != request or known.owner != owner:
         raise IdTaken(f"id {request.id!r} was given to job {known.id}, which is another one; choose another id")
     return known

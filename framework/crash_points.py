@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 class CrashPoint(enum.IntEnum):
     DECIDED = 1  # A round is decided; nothing of it is stored.
-    WRITTEN = 2  # It is written, and not committed.
-    COMMITTED = 3  # It is stored; nobody has an answer, and Mesos has not been called.
+    WRITTEN = 2  # The round is written, and not committed.
+    COMMITTED = 3  # The round is stored; nobody has an answer, and Mesos has not been called.
     ANSWERED = 4  # Users have their answers; Mesos has not been called.
     QUEUED = 5  # The calls wait for the sender.
     ACCEPTING = 6  # The intent to launch is stored, the ACCEPT not sent.

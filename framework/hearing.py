@@ -24,7 +24,7 @@ from serenity.wire.messages.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
-# Of what was counted then a ten-thousandth is left.
+# Of samples from then a ten-thousandth is left.
 _CPI_KEPT_S = 14 * HALF_LIFE_S
 
 
@@ -57,12 +57,12 @@ class Hearing:
         return None
 
     def ended(self, job: Job, attempt: Attempt, now_s: float) -> None:
-        """That attempt has; its record may say on whose account."""
+        """That attempt has ended; its record may say for which production job's sake."""
         if attempt.ending is not None and attempt.ending.record is not None:
             self._confirm(self.cluster.evicted(attempt.ending.record, job.share_of, job.name, now_s))
 
     def forget(self, now_s: float) -> bool:
-        """What is too old; whether there was anything."""
+        """Forgets what is too old; whether there was anything."""
         over = self.cluster.antagonists.expire(now_s)
         for each in over:
             self._book.changes.antagonists.pop(each.key, None)
@@ -70,7 +70,7 @@ class Hearing:
         return bool(over)
 
     def keep(self, now_s: float) -> None:
-        """Statistics of the cluster, every few minutes."""
+        """Has statistics of the cluster stored, every few minutes."""
         jobs, periods = self.cluster.to_keep(now_s)
         if jobs or periods:
             changes = self._book.changes
@@ -79,7 +79,7 @@ class Hearing:
             changes.statistics_over = now_s - _CPI_KEPT_S, now_s - HISTORY_S - BIN_S
 
     def avoided(self, cooling: Mapping[str, Collection[str]], now_s: float) -> Mapping[str, Collection[str]]:
-        """Agents that cool down for a job, or where somebody lives whom it has hurt; by the id of a job in line."""
+        """Agents that cool down for a job, or where a production job lives that it has hurt; by id of a job in line."""
         users = {each.user for each in self.cluster.antagonists}
         if not users:
             return cooling
@@ -92,7 +92,7 @@ class Hearing:
         return avoided
 
     def apart(self, job: Job, now_s: float) -> Mapping[str, Antagonist]:
-        """By agent id."""
+        """As `Cluster.apart`, by agent id."""
         return self.cluster.apart(job.share_of, job.name, now_s)
 
     def _confirm(self, antagonist: Antagonist | None) -> None:

@@ -2,7 +2,7 @@
 
 Whatever arrives while a commit is under way makes up the next round: the slower the disk,
 the larger the rounds.  While the store cannot be written nothing goes on, and nothing is lost:
-no update is acknowledged, nothing launched, and who asks is told why.
+no update is acknowledged, nothing launched, and whoever asks is told why.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COMMIT_PAUSE_S = 0.5
 
 
 class LoopEnded(Exception):  # noqa: N818 - reads as what it says
-    """The loop has ended before it came to that message, and says why."""
+    """The loop has ended before it came to the message; the text says why."""
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class Loop:
         self._metrics.set("serenity_framework_jobs", self._core.jobs_alive)
 
     def _commit(self, changes: Changes) -> None:
-        """Until it is done.  Raises StoreError when it never will be."""
+        """Tries until it is done.  Raises StoreError when it never will be."""
         began_s = self._clock.monotonic_s()
         while True:
             try:

@@ -25,13 +25,13 @@ Heard = Callable[[str, Sequence[Hint]], None]
 
 
 class OthersHints:
-    """A thread each, from `start` to `stop`: one that hangs keeps no other waiting.
+    """A thread for each framework, from `start` to `stop`: one that hangs keeps no other waiting.
 
     `heard` is called with a framework's URL and all its hints; while it does not answer, not at all.
     """
 
     def __init__(self, sources: Sequence[HintSource], access: Access, heard: Heard) -> None:
-        """`access`: its TLS, which believes its authorities and shows its certificate, if any; nothing else of it."""
+        """`access`: of it the TLS alone is used, with its authorities and its certificate, if any."""
         self._access = dataclasses.replace(access, authorization=None, principal=None, server_name=None)
         self._heard = heard
         self._stopping = threading.Event()
@@ -49,7 +49,7 @@ class OthersHints:
         self._stopping.set()
 
     def _run(self, source: HintSource) -> None:
-        trouble, reading = "", read_private  # Which says once what others could read.
+        trouble, reading = "", read_private  # Warns, once, where others can read it.
         while not self._stopping.is_set():
             try:
                 hints = hints_of(source, self._access, reading)
@@ -68,7 +68,7 @@ class OthersHints:
 
 
 def hints_of(source: HintSource, access: Access, reading: Callable[[str, str], bytes] = read) -> Sequence[Hint]:
-    """Those that hold there.  Raises Unreachable, HttpError, or UnusableFile for the token's."""
+    """The hints that hold there.  Raises Unreachable, HttpError, or UnusableFile for the token's."""
     if source.token_file is not None:  # Each time: tokens are renewed.
         token = reading("hints_from", source.token_file).decode("utf-8", "replace").strip()
         if not token.isascii() or not token.isprintable():

@@ -42,12 +42,12 @@ logger = logging.getLogger(__name__)
 
 # How often an instance looks whether the lead is free, or still its own.
 _LOOK_S = 1.0
-# Of a job, when somebody asks why it does not run.
+# So many of a job's attempts, when somebody asks why it does not run.
 _LAST_ENDS = 20
 
 
 class NoSuchJob(LookupError):  # noqa: N818 - reads as what it says
-    """No job has that id or name; or it has ended, where only one that has not will do."""
+    """No job has that id or name; or the job has ended, where only a live one will do."""
 
 
 class AmbiguousName(LookupError):  # noqa: N818
@@ -66,7 +66,7 @@ class NotLeading(Exception):  # noqa: N818
 
 
 class CannotGoOn(Exception):  # noqa: N818
-    """Neither here nor on any other instance; one line for the operator."""
+    """Neither this instance nor any other can; one line for the operator."""
 
 
 class Framework:
@@ -99,7 +99,7 @@ class Framework:
         self._store = StoreWorker(Store(settings.database))
         self.watchers = Watchers(self._read_events, 0, self.metrics)
         self._stopping = threading.Event()
-        self._submitting = threading.Lock()  # Jobs with ids of their clients.
+        self._submitting = threading.Lock()  # A job with an id of its client's.
         self._term = self._term_if_leading()
 
     # -- life ------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Framework:
         return term
 
     def _follow(self) -> None:
-        """From term to term, until it is stopped or cannot go on."""
+        """Goes from term to term, until the framework is stopped or cannot go on."""
         try:
             while not self._stopping.is_set():
                 self._lead_or_stand_by()
@@ -157,7 +157,7 @@ class Framework:
         while not term.ended.wait(_LOOK_S if self._store.shared else None):
             if self._stopping.is_set():
                 return
-            self._store.run(lambda store: store.ping())  # Whoever does not commit would not learn of it.
+            self._store.run(lambda store: store.ping())  # Without commits nobody would learn of the loss.
         if term.failure is not None:
             raise CannotGoOn(term.failure)
         raise StoreLostError(term.deposed or "its term is over")
@@ -179,7 +179,7 @@ class Framework:
         self._stopping.wait(_LOOK_S)
 
     def _connect_again(self, error: StoreLostError) -> None:
-        """Until the database answers; what it does not know yet, Mesos tells again."""
+        """Tries until the database answers; what that does not know yet, Mesos tells again."""
         term, self._term = self._term, None
         what = "this instance leads no longer" if term is not None else "standing by without the store"
         logger.error("%s: %s", what, error)
@@ -201,10 +201,10 @@ class Framework:
     # -- what the API asks ---------------------------------------------------------------------
 
     def submit(self, request: api.JobRequest, owner: str | None = None) -> api.Job:
-        """Returns when the job is stored; with an id that was submitted before, that job.
+        """Returns the job when it is stored; for an id that was submitted before, the job of then.
 
         Raises:
-            StoreError, TimeoutError, or IdTaken
+            StoreError, LoopEnded, TimeoutError, or IdTaken
         """
         loop, submit_id = self._leading().loop, request.id
         if submit_id is None:
@@ -234,7 +234,7 @@ class Framework:
         return api.JobDetail(job=job, attempts=tuple(attempt_view(each) for each in attempts))
 
     def kill(self, id_or_name: str) -> api.Job:
-        """Of a job that has ended nothing changes.  Raises NoSuchJob or AmbiguousName."""
+        """A job that has ended stays as it is.  Raises NoSuchJob or AmbiguousName."""
         job = self.find(id_or_name)
         try:
             return self._leading().loop.ask(lambda core: core.kill(job.id))
@@ -285,20 +285,20 @@ class Framework:
         return api.Nodes(nodes=nodes.nodes(agents, tasks, holds, estimators), roll_out=halted or "")
 
     def hold_node(self, id_or_hostname: str, request: api.HoldRequest) -> api.Node:
-        """Places nothing new there, for as long as is asked.  Raises UnknownNode, Unreachable or HttpError."""
+        """Places nothing new on that agent, for as long as is asked.  Raises UnknownNode, Unreachable or HttpError."""
         node, now_s = nodes.find(self.nodes().nodes, id_or_hostname), self._clock.now_s()
         hold = Hold(node.id, node.hostname, one_line(request.reason), now_s, now_s + request.for_s)
         self._leading().loop.ask(lambda core: core.hold(hold))
         return msgspec.structs.replace(node, hold=nodes.hold_view(hold))
 
     def release_node(self, id_or_hostname: str) -> api.Node:
-        """As it was before, if it was held.  Raises UnknownNode, Unreachable or HttpError."""
+        """Ends the hold, if any; returns the agent as it was.  Raises UnknownNode, Unreachable or HttpError."""
         node = nodes.find(self.nodes().nodes, id_or_hostname)
         self._leading().loop.ask(lambda core: core.release(node.id))
         return node
 
     def hints(self) -> Hints:
-        """Those that hold.  Raises NotLeading."""
+        """The hints that hold.  Raises NotLeading."""
         now_s = self._clock.now_s()
         return Hints(hints=self._leading().loop.ask(lambda core: core.heard.hints.current(now_s)))
 
@@ -312,7 +312,7 @@ class Framework:
         return Services(services=self._leading().loop.ask(lambda core: core.heard.cluster.services(now_s)))
 
     def report_slo(self, who: str, report: SloReport) -> Service:
-        """By a production framework, of its own service.  Raises NotLeading."""
+        """A production framework reports on its own service.  Raises NotLeading."""
         now_s = self._clock.now_s()
         service: Service = self._leading().loop.ask(lambda core: core.heard.cluster.reported(who, report, now_s))
         return service
@@ -349,7 +349,7 @@ class Framework:
         )
 
     def _count_estimators(self, counts: Mapping[str, int]) -> None:
-        """Who leads no longer shows none; who never had any does not show the gauge."""
+        """An instance that leads no longer shows zeros; one that never had estimators does not show the gauge."""
         name = "serenity_framework_estimators"
         for state in view.STATES:
             if counts or self.metrics.value(name, state=state):

@@ -23,7 +23,7 @@ from serenity.wire.mesos.leader import leading_master
 from serenity.wire.mesos.quantities import parse_duration_s, parse_mem_bytes
 from serenity.wire.messages.framework_socket import default_socket
 
-# Of ``[estimator]``: what a rolled-out estimator's command line says, and what to do.
+# Keys of ``[estimator]`` that a rolled-out estimator is told on its command line, and why.
 _NOT_HANDED_ON = {
     "agent": "each is told its own agent's address",
     "role": "their slack is the framework's, of its --role",

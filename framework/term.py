@@ -63,7 +63,7 @@ class Term:
 
     @property
     def trouble(self) -> str | None:
-        """Why it does not get on just now."""
+        """Why the term does not get on just now."""
         return self.loop.trouble or self.driver.trouble
 
     def start(self) -> None:

@@ -4,9 +4,9 @@ Format: https://html.spec.whatwg.org/multipage/server-sent-events.html.  Each ev
 sent with it, so that a client which returns with ``Last-Event-ID`` misses nothing, be it
 after a cut connection or a restart of the framework.
 
-What is new is handed on from memory, encoded once for all.  Who comes from longer ago, or has fallen behind, reads
-the store, in pages that the next ones who need them find in memory.  Watchers together may cost no more than a share
-of the process: they stand in line (`Turns`), and who has to wait gets more at once.
+What is new is handed on from memory, encoded once for all.  A watcher that comes from longer ago, or has fallen
+behind, reads the store, in pages that the next watchers find in memory.  Watchers together may cost no more than a
+share of the process: they stand in line (`Turns`), and a watcher that has to wait gets more at once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Read = Callable[[int, int, str | None], list[api.Event]]
 
 
 class Place:
-    """In the line of `Turns`."""
+    """A watcher's, in the line of `Turns`."""
 
     __slots__ = ("away", "turn")
 
@@ -53,8 +53,8 @@ class Place:
 
 
 class Turns:
-    """Who is next: one at a time, in the order in which they came, and so far apart that all of them take `share` of a
-    CPU."""
+    """Which watcher is next: one at a time, in the order in which they came, and so far apart that all of them take
+    `share` of a CPU."""
 
     def __init__(self, clock: Clock, share: float = _SHARE) -> None:
         self._clock = clock
@@ -73,7 +73,7 @@ class Turns:
         return place
 
     def step_aside(self, place: Place) -> bool:
-        """Others go first until it is `back`, for it may be kept for long; False: it is its turn now."""
+        """Others go first until this watcher is `back`, for its client may keep it; False: its turn has come."""
         with self._changing:
             place.away = place is not self._going
         return place.away
@@ -84,11 +84,11 @@ class Turns:
             self._call_next()
 
     def wait_s(self) -> float:
-        """For how long the one whose turn it is has to wait, for what those before did."""
+        """How long the watcher whose turn it is has to wait, for what those before it have cost."""
         return max(0.0, self._free_at_s - self._clock.monotonic_s())
 
     def leave(self, place: Place, cost_s: float) -> None:
-        """`cost_s`: what was done, or will be at once."""
+        """`cost_s`: of what was done, or will be at once."""
         with self._changing:
             self._line.remove(place)
             self._free_at_s = max(self._free_at_s, self._clock.monotonic_s()) + cost_s / self._share

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 4 * 1024 * 1024
 # A body that comes drop by drop holds its connection no longer than this.
 _BODY_WITHIN_S = 30.0
-_EVENT_ID_DIGITS = 18  # What the store can compare with.
+_EVENT_ID_DIGITS = 18  # The longest that the store can compare with.
 
 _STATUS_OF: dict[type[Exception], int] = {
     NoSuchJob: 404,
@@ -53,7 +53,7 @@ _STATUS_OF: dict[type[Exception], int] = {
 
 
 def make_app(framework: Framework, tokens: TokenFile, gate: Gate) -> flask.Flask:
-    """Is to be served by daemon/serving.py, which says in the WSGI environment who the peer is."""
+    """The app must be served by daemon/serving.py, which says in the WSGI environment who the peer is."""
     app = flask.Flask("serenity", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 
@@ -121,7 +121,7 @@ def _last_event_id() -> int | None:
 
 
 def _harden(response: flask.Response) -> flask.Response:
-    """Whatever comes back is no page, and is for this caller alone."""
+    """No answer is a page, and each is for its caller alone."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-store"
     return response

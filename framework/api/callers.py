@@ -1,4 +1,4 @@
-"""Who calls the API, and what that allows: by the Unix socket its user, by a token what the token says."""
+"""Who calls the API, and what the caller may do: over the Unix socket by its user, with a token by what that says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serenity.framework.api.refusals import Forbidden, Unacceptable
 from serenity.wire.messages import api
 from serenity.wire.messages.tokens import Role, Token
 
-# Debian's and Red Hat's first ordinary user; and the kernel's for who has no name in this user namespace.
+# Debian's and Red Hat's first ordinary uid; and the one that the kernel shows for uids outside this user namespace.
 _FIRST_USER = 1000
 _NOBODY = 65534
 HIDDEN = "(hidden)"
@@ -23,9 +23,9 @@ class Caller:
     """Somebody who may call.
 
     Attributes:
-        name: whom jobs belong to: a user's name, or ``token:NAME``.
+        name: the owner of its jobs: a user's name, or ``token:NAME``.
         role: what is allowed.
-        users: whom its jobs may run as; None: whomever the agents allow, as for who runs the framework.
+        users: as which users its jobs may run; None: any that the agents allow, as for the user who runs the framework.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Caller:
 
     @property
     def operator(self) -> bool:
-        """Root, or who runs the framework, on its own machine."""
+        """Root, or the user who runs the framework, on its own machine."""
         return self.users is None
 
     def require(self, role: Role) -> None:
@@ -43,18 +43,18 @@ class Caller:
             raise Forbidden(f"{self.name} has the role {self.role}, and this takes {role}")
 
     def owns(self, job: api.Job) -> bool:
-        """Whether it is the job's owner, or an admin."""
+        """Whether this caller is the job's owner, or an admin."""
         return job.owner == self.name or self.role.may(Role.ADMIN)
 
     def shown(self, job: api.Job) -> api.Job:
-        """As it may see the job: secrets are handed over in variables, and are none of others' business."""
+        """The job as this caller may see it: variables hold secrets, which are none of others' business."""
         if self.owns(job) or not job.request.env:
             return job
         hidden = msgspec.structs.replace(job.request, env=dict.fromkeys(job.request.env, HIDDEN))
         return msgspec.structs.replace(job, request=hidden)
 
     def require_owner(self, job: api.Job) -> None:
-        """Raises Forbidden unless it owns the job."""
+        """Raises Forbidden unless this caller owns the job."""
         if not self.owns(job):
             whose = f"is {job.owner}'s" if job.owner else "has no owner"
             raise Forbidden(f"job {job.name} ({job.id}) {whose}; {self.name} is neither that nor an admin")
@@ -63,8 +63,8 @@ class Caller:
         """The user that a job of this caller's runs as.
 
         Raises:
-            Forbidden: it must not be that one.
-            Unacceptable: there are several to choose from.
+            Forbidden: the caller's jobs must not run as that user.
+            Unacceptable: there are several users to choose from.
         """
         if self.users is None:
             return asked
@@ -81,7 +81,7 @@ class Caller:
 
 
 def by_socket(uid: int, own_uid: int) -> Caller:
-    """Who has this uid.  Ordinary users submit as themselves; system users read; the operator may everything."""
+    """The caller with this uid.  Ordinary users submit as themselves, system users read, the operator does all."""
     name = _name_of(uid)
     if uid in (0, own_uid):
         return Caller(name or f"uid {uid}", Role.ADMIN, users=None)
@@ -99,7 +99,7 @@ def system_users(names: Sequence[str]) -> list[str]:
 
 
 def is_system_user(name: str) -> bool:
-    """Root or a daemon's user.  A name that only the agents know is none here; there the executor refuses root."""
+    """Root or a daemon's user.  A name that only agents know is none here; on the agent the executor refuses root."""
     if name == "root":
         return True
     try:

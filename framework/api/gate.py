@@ -38,7 +38,7 @@ class Gate:
         callers: RateLimit,
         strangers: RateLimit,
     ) -> None:
-        """`callers`: how often somebody may ask; `strangers`: how often an address may ask as nobody known."""
+        """`callers`: how often a known caller may ask; `strangers`: how often an address may ask as nobody known."""
         self._find_token = find_token
         self._hosts = hosts
         self._socket_path = socket_path
@@ -82,7 +82,7 @@ def _check_page(host: str, headers: Mapping[str, str]) -> None:
 
 
 def _netloc(origin: str) -> str | None:
-    """``host:port`` of an origin; None of what is none, such as ``null``."""
+    """``host:port`` of an origin; None for what is no origin, such as ``null``."""
     try:
         return urlsplit(origin).netloc or None
     except ValueError:

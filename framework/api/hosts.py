@@ -16,14 +16,14 @@ from serenity.framework.settings import is_loopback
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """`names` in lower case; `addresses`: whether by any IP address, too, which no page's name can be."""
+    """`names` in lower case; `addresses`: whether any IP address will do, too: no page's name can be one."""
 
     names: frozenset[str]
     addresses: bool
 
     @classmethod
     def of(cls, listen_host: str, more: tuple[str, ...]) -> Hosts:
-        """Of a server that listens on that host."""
+        """The names of a server that listens on that host."""
         names = {"localhost", listen_host, *more}
         others = not is_loopback(listen_host)
         if others:

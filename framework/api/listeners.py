@@ -1,4 +1,4 @@
-"""Where the API listens: a Unix socket for this machine's users, TCP for who has a token."""
+"""Where the API listens: a Unix socket for this machine's users, TCP for callers with a token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 # How many requests a caller may make at once, in seconds of its rate.
 _BURST_S = 3.0
-# Of that, who has no token, or a wrong one.
+# The part of that rate for those who have no token, or a wrong one.
 _STRANGERS_SHARE = 0.05
 
 

@@ -48,7 +48,7 @@ _NUMBERED = {
 
 
 def with_document(routes: Sequence[Route]) -> tuple[Route, ...]:
-    """`routes`, and the one that serves their document, in which it stands, too."""
+    """`routes`, and the route that serves the document of all of them, itself included."""
 
     def do(_: Asked) -> bytes:
         return encoded

@@ -23,7 +23,7 @@ class Number:
         """Raises BadRequest."""
         if given is None:
             return self.default
-        # Long ones would take long to convert, and ² is a digit to Python.
+        # Long numbers would take long to convert, and ² is a digit to Python.
         if (
             not (given.isascii() and given.isdecimal() and len(given) <= 20)
             or not self.least <= int(given) <= self.most
@@ -61,7 +61,7 @@ Parameter = Number | Choice
 
 
 def parse(parameters: Sequence[Parameter], given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The value of each.  Raises BadRequest, for one that is given twice or that there is not, too."""
+    """The value of each parameter.  Raises BadRequest, also for a parameter that is given twice or does not exist."""
     names = {each.name for each in parameters}
     for name, values in given.items():
         if name not in names:

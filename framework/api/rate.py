@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from serenity.daemon.clock import Clock
 
-# Whoever has not asked for longest is forgotten first, and then has a full bucket.
+# The caller that has not asked for longest is forgotten first, and then has a full bucket.
 _CALLERS = 10_000
 
 
@@ -23,7 +23,7 @@ class RateLimit:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def take(self, caller: str) -> float:
-        """0, and one request less in the bucket; or how many seconds to wait for one, and nothing is taken."""
+        """0 where a request was taken from the bucket; else nothing is taken, and there is one in so many seconds."""
         now_s = self._clock.monotonic_s()
         full_at = max(now_s, self._full_at.get(caller, now_s)) + self._pause_s
         too_early_s = full_at - now_s - self._capacity_s

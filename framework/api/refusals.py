@@ -24,7 +24,7 @@ class Unknown(Refused):
 
 
 class Forbidden(Refused):
-    """Who asks is known, and may not."""
+    """The caller is known, and may not do that."""
 
     status = 403
 
@@ -38,7 +38,7 @@ class Conflict(Refused):
 
 
 class Unacceptable(Refused):
-    """Of the right shape, but nothing that can be done."""
+    """A request of the right shape, for something that cannot be done."""
 
     status = 422
 
@@ -52,6 +52,6 @@ class TooMany(Refused):
 
 
 class Unkept(Refused):
-    """What it would change cannot be written."""
+    """The change that was asked for cannot be written."""
 
     status = 503

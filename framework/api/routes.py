@@ -25,7 +25,7 @@ _MAX_LINES = 10_000
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An empty object: there is nothing to say, and a page's form cannot say it."""
+    """An empty object: the request has nothing to say, and a page's form cannot say even that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The tokens, in a file of root's or of the framework's user's alone; of each secret its hash.
+"""The tokens, in a file for root or the framework's user alone; it holds no secret, but each one's hash.
 
 A secret is 256 random bits, so that its SHA-256 gives nothing away: there is no guessing it, as there is a
 password, and a slow hash would only make each request slow.
@@ -25,7 +25,7 @@ from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
-# By it people, and scanners of repositories, know what they have found.
+# By this prefix people, and scanners of repositories, know that they have found a secret.
 _PREFIX = "serenity_"
 
 
@@ -53,7 +53,7 @@ class TokenFile:
         self._by_hash = self._read()
 
     def find(self, secret: str) -> Token | None:
-        """Whose secret that is."""
+        """The token with that secret."""
         self._look()
         kept = self._by_hash.get(_hash(secret))
         return kept.token if kept is not None else None
@@ -83,7 +83,7 @@ class TokenFile:
         return NewToken(token=token, secret=secret)
 
     def revoke(self, id_or_name: str, revoked_by: str) -> Token:
-        """Counts from the next request on.  Raises NotFound or Unkept."""
+        """The token is of no use from the next request on.  Raises NotFound or Unkept."""
         self._look()
         for key, kept in self._by_hash.items():
             if id_or_name in (kept.token.id, kept.token.name):
@@ -143,7 +143,7 @@ def _hash(secret: str) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Another one when the file is another one; None where there is none."""
+    """Another stamp when the file is another one; None where there is no file."""
     try:
         found = path.stat()
     except OSError:

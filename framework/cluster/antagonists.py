@@ -36,7 +36,7 @@ class Antagonist:
 
 
 class Antagonists:
-    """Those that are remembered, by user, job and protected job; who was confirmed last stands last."""
+    """The remembered ones, by user, job and protected job; the one that was confirmed last stands last."""
 
     def __init__(self, known: Iterable[Antagonist] = ()) -> None:
         self._known = {each.key: each for each in sorted(known, key=lambda each: each.at)}
@@ -58,7 +58,7 @@ class Antagonists:
         return confirmed
 
     def hurt_by(self, user: str, job: str) -> Mapping[str, Antagonist]:
-        """By production job."""
+        """What is known of the job as an antagonist, by the production job that it has hurt."""
         return {name: self._known[user, job, name] for name in self._hurt.get((user, job), ())}
 
     def expire(self, now_s: float) -> list[Antagonist]:
@@ -81,7 +81,7 @@ class Residents:
     """Which production jobs live on which agent, by what its executors have told lately.
 
     Of an agent on which no executor of ours runs nothing is known, and nothing is kept off it:
-    who goes there tells.
+    the executor that goes there will tell.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Residents:
         self._told[agent_id] = now_s, frozenset(each.job for each in said.jobs if each.role == "production")
 
     def saw(self, agent_id: str, job: str, now_s: float) -> None:
-        """That production job there; who else is remains as it was told last."""
+        """That production job lives there; which others do stays as it was told last."""
         told_at, jobs = self._told.get(agent_id, (now_s, frozenset()))
         self._told[agent_id] = now_s, jobs | {job} if now_s - told_at < _THERE_S else frozenset({job})
 
@@ -100,7 +100,7 @@ class Residents:
         self._told.pop(agent_id, None)
 
     def agents_with(self, jobs: Mapping[str, object], now_s: float) -> Mapping[str, str]:
-        """One of `jobs` by the agent on which it lives."""
+        """For each agent on which any of `jobs` lives, one of them."""
         self._told = {agent: told for agent, told in self._told.items() if now_s - told[0] < _THERE_S}
         found = {agent: next((job for job in jobs if job in told[1]), None) for agent, told in self._told.items()}
         return {agent: job for agent, job in found.items() if job is not None}

@@ -1,4 +1,4 @@
-"""What executors tell, taken to those who remember it."""
+"""What executors tell, handed to the parts that remember it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from serenity.wire.messages.kill_record import KillRecord
 from serenity.wire.messages.statistics import KnownJobs, Slo, Statistics
 
 _HOUR_S = 3600.0
-# Outcomes follow within seconds, or never; those that a restart has forgotten confirm nobody.
+# Outcomes follow within seconds, or never; an eviction that a restart has forgotten confirms nobody.
 _MOST_EVICTED = 10_000
-# What a restart may lose of the statistics; and how much of them a commit, for which others wait, takes along.
+# So much of the statistics a restart may lose; and so many of them go with one commit, for which others wait.
 _KEPT_EVERY_S = 300.0
 _MOST_KEPT = 500
 
@@ -49,7 +49,7 @@ class Cluster:
         return self._jobs.for_listener(f"{agent_id}/{executor_id}", said, now_s)
 
     def reported(self, who: str, report: slo.SloReport, now_s: float) -> slo.Service:
-        """By a production framework, of its own service, whose status it gets."""
+        """A production framework reports on its own service, and gets the service's status."""
         met = None
         if report.objective is not None:
             met = report.value >= report.objective if report.better == "higher" else report.value <= report.objective
@@ -69,7 +69,7 @@ class Cluster:
             self._services.corrected(correction.protected_framework, correction.protected_job, now_s)
 
     def evicted(self, record: KillRecord, user: str, job: str, now_s: float) -> Antagonist | None:
-        """A task of that job was, for production's sake; mostly it is told later what that has led to."""
+        """A task of that job was evicted for production's sake; what the eviction has led to is mostly told later."""
         if not record.evicted or record.protected is None or not record.protected.job:
             return None
         if not storable(user, job, record.protected.job):
@@ -81,14 +81,14 @@ class Cluster:
         return self.concluded(record.id, record.outcome, now_s) if record.outcome is not None else None
 
     def concluded(self, record_id: str, outcome: str, now_s: float) -> Antagonist | None:
-        """Who was evicted rightly is a confirmed antagonist.  What is told before the record is told again."""
+        """A job evicted rightly is a confirmed antagonist.  An outcome that is told before its record is told again."""
         known = self._evicted.pop(record_id, None)
         if known is None or not outcome.startswith(RECOVERED):
             return None
         return self.antagonists.confirm(*known, now_s)
 
     def apart(self, user: str, job: str, now_s: float) -> Mapping[str, Antagonist]:
-        """Agents to which the job should not go, since somebody lives there whom it has hurt, with whom."""
+        """Agents to which the job should not go: there lives a production job that it has hurt, as the record says."""
         hurt = self.antagonists.hurt_by(user, job)
         if not hurt:
             return {}
@@ -112,7 +112,7 @@ class Cluster:
         return tuple(_status(each, now_s) for each in self._services.current(now_s))
 
     def confirmed(self) -> tuple[antagonists.Antagonist, ...]:
-        """Who was confirmed last stands first."""
+        """The antagonist that was confirmed last stands first."""
         return tuple(antagonists.Antagonist(**asdict(each)) for each in reversed(list(self.antagonists)))
 
 

@@ -10,7 +10,7 @@ from serenity.wire.transport.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class HintSource:
-    """`url`: where its API is; `token_file`: with a token of role ``read`` there, which a Unix socket needs none of."""
+    """`url`: where its API is; `token_file`: holds a token of role ``read`` there; for a Unix socket none is needed."""
 
     url: str
     token_file: str | None = None

@@ -1,4 +1,4 @@
-"""Noisy neighbours that executors have told of, and that still hold; ours, and those of other frameworks."""
+"""Hints at noisy neighbours that executors have told and that still hold: ours, and those of other frameworks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """An agent that gets nothing new for now: the worst of its hints, and whose it is; None: our own executor's."""
+    """An agent that gets nothing new for now: the worst of its hints, and which framework's that is; None: ours."""
 
     hint: Hint
     told_by: str | None
@@ -31,14 +31,14 @@ class Spared:
 
 
 class HintBoard:
-    """One hint an agent, kind, protected task and suspect; told again, it goes on."""
+    """One hint for each agent, kind, protected task and suspect; a hint that is told again goes on."""
 
     def __init__(self) -> None:
         self._hints: dict[tuple[str, str | None, str | None, str], Hint] = {}
         self._others: dict[str, tuple[float, Sequence[Hint]]] = {}  # By framework, with when it was asked.
 
     def note(self, correction: Correction, agent: str, hostname: str | None, now_s: float) -> Hint:
-        """Of a correction whose action is ``hint``.  It is news where its `since` is `now_s`."""
+        """The hint of a correction whose action is ``hint``.  It is news where its `since` is `now_s`."""
         key = (agent, correction.cause, correction.protected, correction.task)
         known = self._hints.pop(key, None)
         hint = Hint(
@@ -58,7 +58,7 @@ class HintBoard:
         return hint
 
     def heard_from(self, framework: str, hints: Sequence[Hint], now_s: float) -> None:
-        """All that hold there, by its clock: what it does not tell any more is over."""
+        """All hints that hold at that framework, by its clock: a hint that it does not tell any more is over."""
         self._others[framework] = now_s, hints[:_MOST]
 
     def current(self, now_s: float) -> tuple[Hint, ...]:
@@ -67,7 +67,7 @@ class HintBoard:
         return tuple(sorted(self._hints.values(), key=lambda each: each.since, reverse=True))
 
     def spared(self, now_s: float) -> Mapping[str, Spared]:
-        """By agent id."""
+        """The agents that get nothing new for now, by id."""
         self._others = {name: told for name, told in self._others.items() if now_s - told[0] < HOLDS_S}
         found: dict[str, Spared] = {}
         _keep_worst(found, self.current(now_s), None)

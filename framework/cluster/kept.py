@@ -55,7 +55,7 @@ class SloPeriod:
 
 
 def storable(*texts: str) -> bool:
-    """As one row's key: names are whatever production frameworks say.  PostgreSQL takes no NUL."""
+    """Whether they can be one row's key: names are whatever production frameworks say.  PostgreSQL takes no NUL."""
     return sum(len(each.encode()) for each in texts) <= LONGEST_KEY_BYTES and not any("\0" in each for each in texts)
 
 

@@ -1,8 +1,8 @@
 """Cycles per instruction of every production job, on every type of CPU, as all agents together have seen them.
 
 Mean and variance are those of container-minutes, aged with a half-life: a job is deployed anew,
-its users change their habits.  Executors tell their agent's part each minute; who tells of jobs
-is told what the cluster knows of them, now and then.
+its users change their habits.  Executors tell their agent's part each minute; now and then an
+executor that tells of jobs is told what the cluster knows of them.
 
 Source: Zhang et al., CPI²: CPU performance isolation for shared compute clusters, EuroSys 2013
 (per job and CPU type, aged); the merging of variances is Chan, Golub and LeVeque's, 1979.
@@ -18,7 +18,7 @@ from serenity.framework.cluster.kept import JobCpi
 from serenity.wire.messages.statistics import Cpi, JobStatistics, KnownJobs, Statistics
 
 HALF_LIFE_S = 86_400.0
-# CPI² judges no job by less.
+# CPI² judges no job by fewer of them.
 LEAST_SAMPLES = 30.0
 _TOLD_EVERY_S = 600.0
 _MOST = 20_000  # Jobs times CPU types; 200 bytes each.
@@ -49,7 +49,7 @@ class JobsOfCluster:
     """Jobs go by their names, whichever framework runs them, as in detector ``cpi_outlier``."""
 
     def __init__(self, kept: Iterable[JobCpi] = ()) -> None:
-        # By CPU type and job; who was heard of last stands last.
+        # By CPU type and job; the one that was heard of last stands last.
         self._known = {
             each.key: _Aged(each.samples, each.mean, each.variance, each.at)
             for each in sorted(kept, key=lambda each: each.at)[-_MOST:]
@@ -73,7 +73,7 @@ class JobsOfCluster:
             del self._known[next(iter(self._known))]
 
     def changed(self, most: int) -> list[JobCpi]:
-        """Of those that were told of since they were returned here last, so many."""
+        """At most `most` of those that were told of since they were returned here last."""
         keys = list(self._changed)[:most]
         for key in keys:
             del self._changed[key]
@@ -81,7 +81,7 @@ class JobsOfCluster:
         return [JobCpi(*key, **asdict(known)) for key, known in there]
 
     def of(self, cpu_type: str, job: str, now_s: float) -> Cpi | None:
-        """None while too little is known."""
+        """None while too little is known of the job."""
         known = self._known.get((cpu_type, job))
         if known is None:
             return None
@@ -91,7 +91,7 @@ class JobsOfCluster:
         return Cpi(samples=round(known.samples, 1), mean=known.mean, variance=known.variance)
 
     def for_listener(self, listener: str, said: Statistics, now_s: float) -> KnownJobs | None:
-        """What who has said that should know; None when it was told lately, or nothing is known."""
+        """What the listener, which has `said` that, should know; None when it was told lately, or nothing is known."""
         last = self._told_at.get(listener)
         if last is not None and 0.0 <= now_s - last < _TOLD_EVERY_S:
             return None

@@ -33,7 +33,7 @@ class Bin:
 
 @dataclass(slots=True)
 class Service:
-    """`now` by who told it, each with when; bins from the oldest to the newest."""
+    """`values` by who told them, each with when; bins from the oldest to the newest."""
 
     framework: str
     name: str
@@ -45,13 +45,13 @@ class Service:
     bins: deque[Bin] = field(default_factory=lambda: deque(maxlen=round(HISTORY_S / BIN_S)))
 
     def now(self, now_s: float) -> float | None:
-        """The worst that was told lately; None: nobody has."""
+        """The worst value that was told lately; None: none was."""
         self.values = {who: told for who, told in self.values.items() if now_s - told[0] < _STALE_S}
         worst = min if self.better == "higher" else max
         return worst((value for _, value in self.values.values()), default=None)
 
     def share_met(self, now_s: float, last_s: float = HISTORY_S) -> float | None:
-        """Of the time of all its containers in which the indicator was known; None without objective or time."""
+        """Of all its containers' time, as far as the indicator was known then; None without objective or time."""
         recent = [each for each in self.bins if each.start > now_s - last_s - BIN_S]
         measured_s = sum(each.measured_s for each in recent)
         if self.objective is None or measured_s <= 0:
@@ -69,7 +69,7 @@ class Service:
 
 
 class Services:
-    """By framework and name; who was heard of last stands last."""
+    """By framework and name; the service that was heard of last stands last."""
 
     def __init__(self, kept: Iterable[SloPeriod] = ()) -> None:
         self._services: dict[tuple[str, str], Service] = {}
@@ -89,7 +89,7 @@ class Services:
         return service
 
     def corrected(self, framework: str, name: str, now_s: float) -> None:
-        """Something was done to best-effort for its sake; not noted of what has no indicator."""
+        """Something was done to best-effort for the service's sake; not noted of a service without an indicator."""
         service = self._services.get((framework, name))
         if service is not None:
             current = service.bin_at(now_s)
@@ -97,21 +97,21 @@ class Services:
             self._changed[framework, name, current.start] = None
 
     def changed(self, most: int) -> list[SloPeriod]:
-        """Of the periods that have changed since they were returned here last, so many."""
+        """At most `most` of the periods that have changed since they were returned here last."""
         keys = list(self._changed)[:most]
         for key in keys:
             del self._changed[key]
         return [period for key in keys if (period := self._period(*key)) is not None]
 
     def current(self, now_s: float) -> list[Service]:
-        """Those with any history, by framework and name."""
+        """The services with any history, by framework and name."""
         over = [key for key, each in self._services.items() if each.bins[-1].start < now_s - HISTORY_S - BIN_S]
         for key in over:
             del self._services[key]
         return [self._services[key] for key in sorted(self._services)]
 
     def _service(self, key: tuple[str, str], told: Slo | SloPeriod) -> Service:
-        """Of that key; with another indicator than before it begins anew."""
+        """The service of that key; with another indicator than before it begins anew."""
         service = self._services.pop(key, None)
         if service is None or (service.indicator, service.unit, service.better) != (
             told.indicator, told.unit, told.better

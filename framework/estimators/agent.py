@@ -13,9 +13,9 @@ from serenity.wire.messages.node import ANOTHER_ESTIMATOR
 # After a bad end it is tried again after so long, then twice as long, and so on.
 _FIRST_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 3600.0
-# Who has refused to run there will refuse again until somebody has done something.
+# An estimator that has refused to run there will refuse again until somebody has done something about it.
 _REFUSED_PAUSE_S = 300.0
-# Whoever ran for so long has not ended for the reason of the last time.
+# An estimator that ran for so long has not ended for the reason of the last time.
 _RAN_WELL_S = 600.0
 # By then the slack of an estimator that has ended is out of the master's sum.
 _SLACK_LINGERS_S = 10.0
@@ -27,7 +27,7 @@ class State(enum.StrEnum):
     LAUNCHING = "launching"
     RUNNING = "running"
     KILLING = "killing"
-    AWAY = "away"  # With its agent, for the master.
+    AWAY = "away"  # The master has lost sight of it, with its agent.
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class AgentSeen:
 
     @classmethod
     def from_json(cls, agent: Json, role: str) -> AgentSeen:
-        """An agent of the master's ``/slaves``.  Raises KeyError for what is none."""
+        """An agent of the master's ``/slaves``.  Raises KeyError for what is no agent."""
         total, reserved = agent.get("resources", {}), agent.get("reserved_resources", {}).get(role, {})
         return cls(
             agent_id=agent["id"],
@@ -71,21 +71,21 @@ class Agent:
     id: str
     hostname: str
     url: str | None = None  # From its last offer.
-    task: TaskId | None = None  # That lives, as far as is known.
+    task: TaskId | None = None  # Ours, which lives as far as is known.
     state: State = State.LAUNCHING
     since_s: float = 0.0  # In that state.
     heard: bool = False  # Mesos has told of the task since this process began.
     version: str | None = None  # Of the task, or of the last one.
-    ended_s: float | None = None  # The last task of ours.
-    killed: TaskId | None = None  # We have asked for the end of that one.
-    upgrading: bool = False  # Ours to bring back, before another agent's turn comes.
-    slack_expected: bool = False  # There was some before the upgrade.
+    ended_s: float | None = None  # When our last task there did.
+    killed: TaskId | None = None  # The task whose end we have asked for.
+    upgrading: bool = False  # Its estimator has to be back before another agent's turn comes.
+    slack_expected: bool = False  # There was slack before the upgrade.
     well_since_s: float | None = None
     settled: bool = False
     failures: int = 0
     not_before_s: float = 0.0
-    why: str = ""  # It ended badly, and has not settled since.
-    words: str | None = None  # Its last line on stderr then; None: not looked for.
+    why: str = ""  # Why the last task ended badly; empty once one has settled.
+    words: str | None = None  # That task's last line on stderr; None: not looked for.
     failed_task: TaskId | None = None
     seen: AgentSeen | None = None
     seen_at_s: float = 0.0  # When the master was asked.
@@ -93,7 +93,7 @@ class Agent:
     def launched(self, task: TaskId, monotonic_s: float) -> None:
         self.task, self.version, self.heard = task, task.version, False
         self.settled, self.well_since_s = False, None
-        self.state, self.since_s = State.LAUNCHING, monotonic_s  # Not entered: the last one may have ended in it.
+        self.state, self.since_s = State.LAUNCHING, monotonic_s  # Not by `enter`: the last one may have ended in it.
 
     def enter(self, state: State, monotonic_s: float) -> None:
         if state is not self.state:
@@ -116,7 +116,7 @@ class Agent:
         self.why, self.words, self.failed_task = message, None, failed
 
     def judge(self, wanted: str, settle_s: float) -> None:
-        """Whether it does well, and for how long, by the looks so far: it runs, and what slack there was is back."""
+        """Whether the task does well, and for how long, by the looks: it runs, and what slack there was is back."""
         if self.task is None or self.task.version != wanted or self.settled:
             return
         well = self.state is State.RUNNING and self.heard and self._slack_is_back
@@ -144,7 +144,7 @@ class Agent:
 
     @property
     def unexplained(self) -> bool:
-        """Whether its last task ended badly, and what that said has not been looked for."""
+        """Whether its last task ended badly, and that task's last words have not been looked for."""
         return bool(self.why) and self.words is None and self.failed_task is not None and self.url is not None
 
     @property

@@ -4,7 +4,7 @@ Pure, part of the core.  Each agent is one of:
 
 * It has a task of ours.  Then nothing is launched there, whatever the task's state, until Mesos has
   said that it ended; so there are never two.  What was launched is in the store before the
-  ACCEPT goes out, and what Mesos tells that the store does not know is taken up by its id.
+  ACCEPT goes out, and a task that Mesos tells of and the store does not know is taken up by its id.
 * It has slack, and no task of ours: somebody else's estimator reports it, and is left alone.
 * Neither: one is launched, as soon as what is reserved for estimators is offered.
 
@@ -34,7 +34,7 @@ from serenity.wire.messages.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-# Refusals hold for what was offered and less: for long where there is too little, else until it may be of use.
+# Refusals hold for what was offered and less: for long where that is too little, else until it may be of use.
 _TOO_LITTLE_S = 3600.0
 _LATER_S = 30.0
 _FOREIGN_S = 2.0
@@ -43,9 +43,9 @@ _SOON_S = 1.0
 _LOOK_EVERY_S = 1.0
 # An older look says nothing of now.
 _LOOK_HOLDS_S = 90.0
-# After a subscription nothing is begun before what Mesos tells by itself has come.
+# After a subscription we first wait for what Mesos tells by itself.
 _LISTEN_FIRST_S = 1.0
-# Nor is any upgraded before all that are missing had time to be launched: one may be, in the middle of its upgrade.
+# Nor is any upgraded before the missing ones had time to be launched: one may be in the middle of its upgrade.
 _LAUNCH_FIRST_S = 30.0
 _KILL_AGAIN_S = 10.0
 # An estimator that is not back by then is said to be missed.
@@ -60,7 +60,7 @@ _STATES = {
 
 
 class Aim(enum.Enum):
-    LEAVE = "leave"  # Those that run stay as they are.
+    LEAVE = "leave"  # Estimators that run stay as they are.
     ROLL_OUT = "roll out"
     REMOVE = "remove"
 
@@ -88,13 +88,13 @@ class Rollout:
         self.plan = plan
         self.agents: dict[str, Agent] = {}
         self.halted: str | None = None  # Why no other agent's turn comes.
-        self._waited_for: str | None = None  # That agent's id.
+        self._waited_for: str | None = None  # The id of the agent that the others wait for.
         self._offers: dict[str, Offer] = {}
         self._calls: list[Call] = []
         self._launched: dict[str, Deployed] = {}
         self._gone: set[str] = set()
         self._subscribed_s: float | None = None
-        self._first_look_s: float | None = None  # Since the subscription.
+        self._first_look_s: float | None = None  # The first since the subscription.
         self._look_wanted = False
         self._news = True
         self._acted_s = 0.0
@@ -142,13 +142,13 @@ class Rollout:
         self._subscribed_s = None
 
     def framework_removed(self, monotonic_s: float, lingers_s: float) -> None:
-        """Its tasks are ended by their agents, who take so long and will not say when."""
+        """Its tasks are ended by their agents, which take `lingers_s` for it and will not say when they have."""
         for each in self.agents.values():
             if each.task is not None:
                 self._ended(each, "Mesos removed the framework", monotonic_s, badly=False, pause_s=lingers_s)
 
     def offered(self, offer: Offer) -> None:
-        """Of the estimators' role."""
+        """An offer of the estimators' role."""
         self._offers[offer.id] = offer
         agent = self._agent(offer.agent_id, offer.hostname)
         agent.url = offer.agent_url
@@ -157,7 +157,7 @@ class Rollout:
         self._offers.pop(offer_id, None)
 
     def looked(self, agents: Sequence[AgentSeen], asked_at_s: float) -> None:
-        """All agents that the master knows, as it said when it was asked at that time."""
+        """All agents that the master knew when it was asked, at that time."""
         self._look_wanted, self._news = False, True
         if self._first_look_s is None:
             self._first_look_s = asked_at_s
@@ -197,7 +197,7 @@ class Rollout:
             agent.enter(State.KILLING if late else state, monotonic_s)
 
     def _taken_up(self, agent: Agent, task: TaskId, update: Update, monotonic_s: float) -> bool:
-        """Of a task that is not in the book: whether it is now.  It is not where another one is known to run."""
+        """Takes up a task that is not in the book, unless another one is known to run there; whether it did."""
         alive = isinstance(update.event, Seen) or update.event is None
         if not alive:
             return False
@@ -308,7 +308,7 @@ class Rollout:
     # -- upgrades --------------------------------------------------------------------------------
 
     def _upgrade(self, version: str, closed: Callable[[str], bool], monotonic_s: float) -> None:
-        """Ends one that is of another version, unless another agent's estimator is still to come back."""
+        """Ends one estimator of another version, unless another agent's is still to come back."""
         outdated = [
             each
             for each in self.agents.values()
@@ -328,7 +328,7 @@ class Rollout:
             self._kill_task(agent, monotonic_s)
 
     def _may_launch_first(self, monotonic_s: float) -> bool:
-        """What was under way before a restart is not stored; without a look nothing is launched."""
+        """An upgrade that was under way before a restart is not stored; without a look nothing is launched."""
         wait_s = min(_LAUNCH_FIRST_S, self.plan.settle_s)
         return self._first_look_s is None or monotonic_s - self._first_look_s < wait_s
 

@@ -17,7 +17,7 @@ from serenity.wire.messages.node import ESTIMATOR_LABEL
 DEFAULT_ESTIMATOR_COMMAND = shlex.join([sys.executable, "-P", "-m", "serenity", "estimator"])
 # No job's id is this long.
 _PREFIX = "estimator"
-# It lowers its total before it goes, so that no launch is on its way then.
+# The estimator lowers its total before it goes, so that no launch is on its way then.
 GRACE_S = 10.0
 
 
@@ -49,7 +49,8 @@ class TaskId:
 class EstimatorTemplate:
     """What all estimators of one version have in common.
 
-    `slack_role`: what they report is reserved to it.  `role`: what they run on is reserved to that.
+    `slack_role`: the role to which the slack is reserved that they report.  `role`: the one to which the resources
+    are reserved that they run on.
     """
 
     command: str
@@ -62,12 +63,12 @@ class EstimatorTemplate:
 
     @property
     def version(self) -> str:
-        """The same for the same command, environment, resources and release; another one is another estimator."""
+        """The same for the same command, environment, resources and release; else it is another estimator."""
         parts = [self.command, dict(self.environment), self.slack_role, self.cpus, self.mem_mb, self.release]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
     def part_of(self, offered: Resources) -> Resources | None:
-        """Of what is reserved for estimators, enough for one; None where that is less."""
+        """Enough for one estimator, of what is reserved for them; None where that is less."""
         reserved = Resources({kind: value for kind, value in offered.regular if kind.role == self.role})
         cpus, mem = reserved.take("cpus", self.cpus), reserved.take("mem", self.mem_mb)
         return cpus + mem if cpus is not None and mem is not None else None
@@ -81,7 +82,7 @@ class EstimatorTemplate:
             "agent_id": {"value": agent_id},
             "resources": resources.to_json(),
             "command": {"shell": True, "value": command, "environment": {"variables": variables}},
-            # It has to see everybody's processes, also where the agent gives each container its own (namespaces/pid).
+            # The estimator must see everybody's processes, also where each container gets its own (namespaces/pid).
             "container": {"type": "MESOS", "linux_info": {"share_pid_namespace": True}},
             "kill_policy": {"grace_period": {"nanoseconds": round(GRACE_S * 1e9)}},
             "labels": {

@@ -1,4 +1,4 @@
-"""How the roll-out is shown: per agent what there is, why that is not all well, and what to do.  Pure."""
+"""How the roll-out is shown: for each agent its estimator's state, what is wrong with it, what to do.  Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from serenity.framework.estimators.task import EstimatorTemplate
 from serenity.wire.mesos.quantities import format_duration
 from serenity.wire.messages.api import Estimator
 
-# Of an `Estimator`.
+# The states of an `Estimator`.
 STATES = (*(each.value for each in State), "failed", "none", "foreign")
 
 
 def estimators(rollout: Rollout, monotonic_s: float, now_s: float) -> dict[str, Estimator]:
-    """By agent id; none where the framework rolls out none, and has none.  `now_s`: since the epoch."""
+    """By agent id; empty where the framework rolls out no estimators, and has none.  `now_s`: since the epoch."""
     return {
         agent.id: (_of_task if agent.task is not None else _of_none)(rollout, agent, monotonic_s, now_s)
         for agent in rollout.agents.values()
@@ -82,7 +82,7 @@ def _too_little(template: EstimatorTemplate) -> str:
 
 
 def reserve_command(template: EstimatorTemplate, agent_id: str) -> str:
-    """What an operator runs while the agent does, where it has so much to spare; MASTER is for him to fill in."""
+    """The command that reserves room for one on an agent that runs and has it to spare; MASTER is to be filled in."""
     resources = [
         {"name": name, "type": "SCALAR", "scalar": {"value": value}, "role": template.role, "reservation": {}}
         for name, value in (("cpus", template.cpus), ("mem", template.mem_mb))

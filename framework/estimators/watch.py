@@ -21,14 +21,14 @@ from serenity.wire.transport.http import Endpoint, HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 
-# Between looks: at least so long, and so many times as long as the last one took, for a large cluster's take a while.
+# Between looks: at least so long, and so many times as long as the last look took, which in a large cluster is long.
 _PAUSE_S, _PAUSE_PER_LOOK = 2.0, 200.0
 _PAUSE_BUSY_S, _PAUSE_BUSY_PER_LOOK = 0.5, 20.0
 _LONGEST_PAUSE_S = 60.0
 _READ_S = 5.0
-# Agents that do not answer take so long each, and launches wait for the next look.
+# Each agent that does not answer takes `_READ_S`, and launches wait for the next look.
 _EXPLAINED_A_LOOK = 4
-# Of stderr, from its end; the last line is in it.
+# So much of stderr's end is read; the last line is in it.
 _TAIL_BYTES = 4096
 _LONGEST_WORDS = 300
 _OURS = "serenity estimator: "
@@ -38,7 +38,7 @@ _NOT_OURS = ("received ", "starting task ", "forked command ", "command ", "send
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """An estimator that has failed, and why is not known yet."""
+    """An estimator that has failed, for a reason that is not known yet."""
 
     agent_id: str
     hostname: str

@@ -29,16 +29,16 @@ class Book:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.changes = Changes()
-        self.lines = Lines()  # Pending, and may run now.
-        self.on_agents: dict[str, Counter[str]] = {}  # How many are alive, by job id and agent id; no zeros.
-        self.held: dict[str, Held] = {}  # By those that are alive, for each user.
+        self.lines = Lines()  # Instances that are pending, and may run now.
+        self.on_agents: dict[str, Counter[str]] = {}  # How many attempts are alive, by job id and agent id; no zeros.
+        self.held: dict[str, Held] = {}  # By attempts that are alive, for each user.
         self._jobs = {job.id: job for job, _ in snapshot.jobs}
         self._kills = {job.id: kills for job, kills in snapshot.jobs}
         self._current: dict[Key, Attempt] = {}
         self._counts: dict[str, Counter[AttemptState]] = {job_id: Counter() for job_id in self._jobs}
         self._states: dict[str, api.JobState] = {}
-        self._later: list[tuple[float, Key]] = []  # Pending ones that wait for their time, by that time.
-        self._cut_off: list[tuple[float, Key]] = []  # Unreachable ones, by the time when they are given up.
+        self._later: list[tuple[float, Key]] = []  # Pending attempts that wait for their time, by that time.
+        self._cut_off: list[tuple[float, Key]] = []  # Unreachable attempts, by the time when they are given up.
         self._by_submit_id = {job.request.id: job.id for job, _ in snapshot.jobs if job.request.id is not None}
         self._concluded: deque[str] = deque(maxlen=_CONCLUDED)  # Records whose outcome watchers have been told.
         self._last_event_id = snapshot.last_event_id
@@ -126,7 +126,7 @@ class Book:
         self._follow(attempt.job_id, now_s)
 
     def conclude(self, outcome: Outcome, now_s: float) -> None:
-        """What an eviction has led to, for its record; the store has that, or it is still on its way."""
+        """What an eviction has led to, for its kill record, which the store has, or which is still on its way."""
         parts = parse_task_id(outcome.task)
         if outcome.record is None or parts is None:
             return
@@ -152,7 +152,7 @@ class Book:
         return found
 
     def given_up(self, now_s: float) -> list[Attempt]:
-        """Those that have been unreachable for as long as their jobs wait.  Each is told once."""
+        """Attempts that have been unreachable for as long as their jobs wait.  Each is told once."""
         found = []
         while self._cut_off and self._cut_off[0][0] <= now_s:
             at_s, key = heapq.heappop(self._cut_off)

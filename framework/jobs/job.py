@@ -14,10 +14,10 @@ successor of an attempt is made in the very step that ends it.
      ▼                                                        ▼
    KILLED                          FINISHED │ FAILED (the job's doing) │ KILLED (taken away) │ LOST
 
-LAUNCHING and KILLING may become UNREACHABLE too.  CutOff ends what has been UNREACHABLE for
-as long as its job waits, if that says so: the one case in which two may run at once.  An
-attempt that has ended stays as it is; if Mesos still shows its task alive, the task is
-killed, since a successor may run.
+LAUNCHING and KILLING may become UNREACHABLE too.  CutOff ends an attempt that has been
+UNREACHABLE for as long as its job waits, if the job has a limit: the one case in which two may
+run at once.  An attempt that has ended stays as it is; if Mesos still shows its task alive, the
+task is killed, since a successor may run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _STORY_LINES = 20
 _STEADY_S = 600.0
 
 ENDED = frozenset({AttemptState.FINISHED, AttemptState.FAILED, AttemptState.KILLED, AttemptState.LOST})
-# Mesos may hold a task for it.
+# States in which Mesos may hold a task for the attempt.
 ALIVE = frozenset({AttemptState.LAUNCHING, AttemptState.RUNNING, AttemptState.KILLING, AttemptState.UNREACHABLE})
 # Reasons that are the command's own exit; every other end is a kill.
 _OWN_EXIT = frozenset({Reason.COMMAND_FAILED, Reason.COMMAND_SIGNALED, Reason.LAUNCH_FAILED})
@@ -65,7 +65,7 @@ class Job(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def share_of(self) -> str:
-        """Whose share of the slack it takes: its submitter's, or where nobody knows him, whom it runs as."""
+        """The user whose share of the slack it takes: its submitter, or where that is unknown, the user it runs as."""
         return self.owner or self.request.user or ""
 
 
@@ -102,7 +102,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     not_before: float
     state: AttemptState = AttemptState.PENDING
     charged_before: int = 0  # Attempts of this instance that its retry budget has paid for.
-    free_before: int = 0  # Those that nobody paid for.
+    free_before: int = 0  # Attempts of it that nobody paid for.
     place: Place | None = None
     container_id: str | None = None  # The executor's, which holds the sandbox.
     launched_at: float | None = None
@@ -215,7 +215,7 @@ def step(job: Job, attempt: Attempt, event: Event, now_s: float) -> Step:
         case KillAsked() if attempt.state is AttemptState.PENDING:
             return _end(job, attempt, Ending(AttemptState.KILLED, Reason.KILLED_BY_USER), now_s)
         case KillAsked() if attempt.state is AttemptState.UNREACHABLE:
-            return Step(attempt, kill=True)  # Mesos passes it on when the agent is back.
+            return Step(attempt, kill=True)  # Mesos passes the kill on when the agent is back.
         case KillAsked() if attempt.alive:
             return Step(_move(attempt, AttemptState.KILLING, now_s), kill=True)
         case KillAsked():
@@ -223,7 +223,7 @@ def step(job: Job, attempt: Attempt, event: Event, now_s: float) -> Step:
         case CutOff() if attempt.state is AttemptState.UNREACHABLE:
             return _end(job, attempt, _cut_off(job), now_s)
         case CutOff():
-            return Step(attempt)  # It has come back, or ended, just now.
+            return Step(attempt)  # Its task has come back, or ended, just now.
     raise ImpossibleTransition(attempt, event)
 
 
@@ -293,7 +293,7 @@ def _successor(job: Job, attempt: Attempt, ending: Ending, charged: bool, now_s:
 
 def backoff_s(attempt: Attempt, reason: Reason | None, charged: bool, now_s: float) -> float:
     """How long the successor waits: doubled with each attempt of its kind, 75 % to 100 % of that; from the start
-    again after one that ran for `_STEADY_S`.
+    again after an attempt that ran for `_STEADY_S`.
 
     The share is drawn from the task id, so that the machine stays pure and a crowd of tasks
     that ended together does not return together.

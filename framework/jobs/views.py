@@ -58,7 +58,7 @@ def attempt_view(attempt: Attempt) -> api.Attempt:
 
 
 def concluded(record: KillRecord, outcome: Outcome) -> KillRecord:
-    """The record with what the eviction has led to; unchanged where that is said of another one."""
+    """The record with what the eviction has led to; unchanged where that is another record's."""
     if outcome.record != record.id or record.outcome is not None:
         return record
     return msgspec.structs.replace(record, outcome=one_line(outcome.outcome)[:_OUTCOME_CHARACTERS])

@@ -51,7 +51,7 @@ class Situation:
     now_s: float
     apart: Mapping[str, Antagonist] = field(
         default_factory=dict
-    )  # By hostname: there somebody lives whom the job has hurt.
+    )  # By hostname: there a production job lives that this job has hurt.
 
 
 def explain(job: Job, attempts: Sequence[Attempt], now: Situation) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def last_ends(ended: Sequence[Attempt], now_s: float) -> tuple[str, ...]:
 
 
 def spared(agents: Mapping[str, Spared]) -> tuple[str, ...]:
-    """Where nothing goes for now, since somebody suffers there."""
+    """Agents to which nothing goes for now, since production suffers there."""
     lines = [one_line(each.sentence()) for each in list(agents.values())[:_MOST_LINES]]
     more = len(agents) - _MOST_LINES
     return (*lines, f"nor do {_count(more, 'other agent')}, for the like") if more > 0 else tuple(lines)
@@ -165,7 +165,7 @@ def _largest(constraints: tuple[Constraint, ...], now: Situation) -> str:
 
 
 def _others_first(job: Job, now: Situation) -> Iterator[str]:
-    """Who comes before it: by priority, by share, by age."""
+    """Which jobs come before it: by priority, by share, by age."""
     higher = sum(len(line.jobs) for line in now.lines if line.priority > job.request.priority)
     if higher:
         yield f"{_count(higher, 'job')} of a higher priority {'waits' if higher == 1 else 'wait'} for slack, too"

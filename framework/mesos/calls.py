@@ -55,21 +55,21 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class AcceptInverseOffers:
-    """We shall be gone by then."""
+    """We shall be gone from these agents when their maintenance begins."""
 
     offer_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """(task id, agent id) each; none at all asks for everything that Mesos knows."""
+    """`tasks`: (task id, agent id) each; without any, everything is asked for that Mesos knows."""
 
     tasks: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Revive:
-    """Offers are wanted: undoes suppressions and refusals, of some roles or, of none, of all."""
+    """Offers are wanted: undoes suppressions and refusals of these roles, or of all where none is named."""
 
     roles: tuple[str, ...] = ()
 

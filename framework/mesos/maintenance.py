@@ -17,11 +17,11 @@ from serenity.wire.mesos.resources import Json
 from serenity.wire.messages.api import AttemptState
 from serenity.wire.messages.reasons import Reason
 
-# Nothing new is placed on an agent from then on: it would be taken away again soon.
+# So long before its maintenance an agent gets nothing new: that would have to go again soon.
 _CLOSED_AHEAD_S = 900.0
-# Its tasks are ended so long before, each with its own grace.
+# Its tasks are ended so long before the maintenance, each with its own grace.
 _DRAINED_AHEAD_S = 120.0
-# Who runs there is looked for no more often: of 100,000 tasks that takes a while.
+# The tasks there are looked for no more often: among 100,000 that takes a while.
 _LOOK_S = 1.0
 
 
@@ -58,14 +58,14 @@ class Maintenance:
         self._asked.clear()
 
     def offered(self, agent_id: str, unavailability: Json | None) -> None:
-        """An offer of the agent, and what it says of that.  Raises as `Outage.from_json` does."""
+        """An offer of the agent, and the unavailability in it, if any.  Raises as `Outage.from_json` does."""
         if unavailability:
             self._outages[agent_id] = Outage.from_json(unavailability)
         else:
             self._outages.pop(agent_id, None)
 
     def asked_back(self, inverse_offer: Json) -> str:
-        """Its id.  Raises KeyError, TypeError or AttributeError for what is no inverse offer."""
+        """Returns the offer's id.  Raises KeyError, TypeError or AttributeError for what is no inverse offer."""
         offer_id = str(inverse_offer["id"]["value"])
         agent_id = inverse_offer.get("agent_id", {}).get("value")
         if agent_id is not None:  # Mesos' master always names one.
@@ -84,7 +84,7 @@ class Maintenance:
         return outage is not None and outage.closed(now_s)
 
     def leaving(self, alive: Callable[[], Iterable[Attempt]], now_s: float) -> list[Attempt]:
-        """Those whose task is to be ended now, for the sake of where it runs."""
+        """Attempts whose task is to be ended now, since its agent will be unavailable."""
         drained = {agent_id for agent_id, outage in self._outages.items() if outage.drained(now_s)}
         if not drained or 0 <= now_s - self._looked_s < _LOOK_S:
             return []
@@ -94,7 +94,7 @@ class Maintenance:
 
 
 def told_why(event: Event, attempt: Attempt, job: Job) -> Event:
-    """The end of a task that we have ended, and nobody asked for: an executor takes every kill for a user's."""
+    """The end of a task, with the reason where we have ended it, and no user: executors take all kills for users'."""
     if not isinstance(event, Ended) or attempt.state is not AttemptState.KILLING or job.kill_requested:
         return event
     ending = event.ending

@@ -19,7 +19,7 @@ def nodes(
     holds: Mapping[str, Hold],
     estimators: Mapping[str, api.Estimator],
 ) -> tuple[api.Node, ...]:
-    """`agents`: the master's ``/slaves``.  By agent id: how many tasks of ours, who is held, and estimators."""
+    """`agents`: the master's ``/slaves``.  The others by agent id: how many tasks of ours, holds, and estimators."""
     found = (
         _node(each, tasks_on.get(each["id"], 0), holds.get(each["id"]), estimators.get(each["id"])) for each in agents
     )

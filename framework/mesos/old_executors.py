@@ -1,6 +1,6 @@
 """Executors of an earlier version or configuration, or on another provider's resources: they drain.
 
-None of them gets a new task (agents.py); when their last one has ended they are shut down, and
+None of them gets a new task (agents.py); when their last task has ended they are shut down, and
 their own part of the slack comes back.
 """
 
@@ -19,7 +19,7 @@ def shutdowns(
     alive: Callable[[], Iterable[Attempt]],
     template_digest: str,
 ) -> list[Shutdown]:
-    """Of the executors that live on the offers' agents.
+    """The calls that end old executors, of those that live on the offers' agents.
 
     Args:
         executors: what is known to have been launched, by agent id, then executor id.

@@ -29,7 +29,7 @@ class Pursuit:
         self._kill = Reminders()
 
     def subscribed(self, now_s: float) -> None:
-        """What happened while nobody listened: everything is asked for."""
+        """Much may have happened while nobody listened: everything is asked for."""
         self._all_at_s = now_s
         self._where.subscribed()
 

@@ -42,14 +42,14 @@ CAPABILITIES = (
 
 # Mesos repeats an inverse offer that was accepted, until the maintenance begins.
 _ASKED_AGAIN_S = 600.0
-# All are sent before the first answer is read, and both must fit into what the kernel keeps for a connection.
+# All calls are sent before the first answer is read; calls and answers must fit into the kernel's buffers.
 _MOST_TOGETHER = 100
 
 
 def framework_info(
     settings: FrameworkSettings, framework_id: str | None, hostname: str, principal: str | None = None
 ) -> Json:
-    """`principal`: where the file with its secret names it, too."""
+    """`principal`: that of the file with its secret, where the file names one."""
     info: Json = {
         "user": settings.user,
         "name": settings.name,
@@ -161,7 +161,7 @@ class Sender:
                 logger.error("%s: %r", error, calls)
                 self._metrics.add("serenity_framework_calls_failed_total", type=kind)
             except Exception:
-                # What is wrong with one must not silence all that come after it.
+                # What is wrong with one call must not silence all that come after it.
                 logger.exception("this is a bug in Serenity; not sent: %.500r", calls)
                 self._metrics.add("serenity_framework_calls_failed_total", type=kind)
 
@@ -198,7 +198,7 @@ class MasterCalls(Protocol):
 
 
 def together(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    """The same in the same order, acknowledgements side by side: there are two for every task."""
+    """The same calls in the same order, neighbouring acknowledgements in one group: there are two for every task."""
     for kind, group in itertools.groupby(calls, type):
         same = tuple(group)
         size = _MOST_TOGETHER if kind is Acknowledge else 1
@@ -206,7 +206,7 @@ def together(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
 
 
 def make_calls(driver: MasterCalls, calls: Sequence[Call]) -> None:
-    """Several are acknowledgements.  Raises Disconnected or CallRefused."""
+    """More calls than one are acknowledgements.  Raises Disconnected or CallRefused."""
     if len(calls) == 1:
         make_call(driver, calls[0])
     else:

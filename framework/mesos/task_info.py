@@ -34,7 +34,7 @@ class ExecutorTemplate:
 
     @property
     def digest(self) -> str:
-        """Same configuration, same digest: an executor of another one drains."""
+        """Same configuration, same digest: an executor with another digest drains."""
         parts = [self.framework_id, self.command, dict(self.environment), self.cpus, self.mem_mb, self.version]
         return _digest(parts)
 

@@ -33,7 +33,7 @@ _BY_MESOS_REASON = {
     "REASON_CONTAINER_LIMITATION_DISK": Reason.DISK_LIMIT,
     "REASON_CONTAINER_LIMITATION_MEMORY": Reason.MEMORY_LIMIT,
     "REASON_CONTAINER_PREEMPTED": Reason.PREEMPTED_BY_MESOS,
-    # The container is the executor's: these are no fault of the task's command.
+    # The container is the executor's: these reasons are no fault of the task's command.
     "REASON_CONTAINER_LAUNCH_FAILED": Reason.EXECUTOR_LOST,
     "REASON_CONTAINER_UPDATE_FAILED": Reason.EXECUTOR_LOST,
     "REASON_EXECUTOR_REGISTRATION_TIMEOUT": Reason.EXECUTOR_LOST,
@@ -78,8 +78,8 @@ class Update:
     """A decoded status update.
 
     `event` is None when it is no news.  `doubtful`: the event ends the attempt, but rests on
-    a word of the master's that may be mistaken or that lacks the evidence which is still on
-    its way; it is to be believed only when it stays.
+    a word of the master's that may be mistaken, or without evidence that is still on its way;
+    it is to be believed only when the master keeps to it.
     """
 
     task_id: str

@@ -18,7 +18,7 @@ DOUBT_S = 90.0
 class Whereabouts(Reminders):
     """By task id.  All times are monotonic seconds.
 
-    A clock that is set must not end a doubt: what is believed gone is launched again, maybe beside itself.
+    A clock that is set must not end a doubt: a task that is believed gone is launched again, maybe beside itself.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Whereabouts(Reminders):
         self._doubted_since: dict[str, float] = {}
 
     def subscribed(self) -> None:
-        """It may be another master, whom agents have yet to return to: every doubt begins anew."""
+        """It may be another master, to which agents have yet to return: every doubt begins anew."""
         self._doubted_since.clear()
 
     def launched(self, task_id: str, now_s: float) -> None:
@@ -50,6 +50,6 @@ class Whereabouts(Reminders):
 
 
 def reconciles(tasks: Sequence[tuple[str, str]]) -> Iterator[Reconcile]:
-    """Asks for these, in parts; (task id, agent id) each."""
+    """Asks for these tasks, in parts; (task id, agent id) each."""
     for start in range(0, len(tasks), _TASKS_A_RECONCILE):
         yield Reconcile(tuple(tasks[start : start + _TASKS_A_RECONCILE]))

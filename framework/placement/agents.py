@@ -62,9 +62,9 @@ class Executor:
         return any(each["name"] == "mem" and "revocable" in each for each in self.info["resources"])
 
     def outlived(self, template_digest: str, providers: frozenset[str]) -> bool:
-        """Whether it gets nothing new: of another version or configuration, or on a provider that is gone.
+        """Whether it gets nothing new, being of another version or configuration, or on a provider that is gone.
 
-        `providers`: whose resources the agent offers; none says nothing.
+        `providers`: those whose resources the agent offers; an empty set says nothing.
         """
         of_its_own = {each["provider_id"]["value"] for each in self.info["resources"] if "provider_id" in each}
         elsewhere = bool(of_its_own and providers) and not of_its_own & providers
@@ -119,18 +119,18 @@ class Agent:
 
     @property
     def has_executor(self) -> bool:
-        """Whether it need not be started."""
+        """Whether none need be started: one lives there, or is started for another task."""
         return self._executor is not None
 
     def satisfies(self, constraints: tuple[Constraint, ...]) -> bool:
         return satisfies(constraints, self._attributes)
 
     def take(self, key: Key, cpus: int, mem: int) -> None:
-        """`cpus` and `mem` are there: no more than this agent's."""
+        """`cpus` and `mem` must be there: no more than the agent's own."""
         if self._executor is None:
             info = self._template.info(Resources(dict(self._executor_part)))
             self._executor = Executor(self.id, info["executor_id"]["value"], self._template.digest, info)
-        # Of one kind only: a task may not mix regular and revocable of one name, and
+        # Resources of one kind only: a task may not mix regular and revocable of one name, and
         # resources of two providers in one task would tie it to the life of both.
         assert self._cpus_kind is not None and self._mem_kind is not None
         self._cpus[self._cpus_kind] -= cpus
@@ -147,7 +147,7 @@ class Agent:
 
 
 def with_hostname(attributes: Attributes, hostname: str) -> Attributes:
-    """Every agent has this one, unless its operator has given it another."""
+    """Every agent has the attribute ``hostname``, unless its operator has given it another value."""
     known = any(name == "hostname" for name, _ in attributes)
     return attributes if known else (*attributes, ("hostname", hostname))
 

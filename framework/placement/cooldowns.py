@@ -21,11 +21,11 @@ class Cooldown:
 
 
 class Cooldowns:
-    """The cool-downs that hold; one an agent and job, the longest."""
+    """The cool-downs that hold; one for each agent and job, the longest."""
 
     def __init__(self, cooldowns: Iterable[Cooldown] = ()) -> None:
         self._by_key = {each.key: each for each in cooldowns}
-        self.agents: dict[str, set[str]] = {}  # Ids, by job id.
+        self.agents: dict[str, set[str]] = {}  # Agent ids, by job id.
         for each in self._by_key.values():
             self.agents.setdefault(each.job_id, set()).add(each.agent_id)
 

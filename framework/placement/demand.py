@@ -10,7 +10,7 @@ _REVIVE_AGAIN_S = 30.0
 
 class Demand:
     def __init__(self, roles: tuple[str, ...] = ()) -> None:
-        """`roles`: whose offers are meant; none: all."""
+        """`roles`: those whose offers are meant; empty: all."""
         self._roles = roles
         self._suppressed = False  # As far as Mesos has been told in this subscription.
         self._last_offer_or_revive_s: float | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-# Who has run for so long has not just come and gone.
+# An attempt that has run for so long has not just come and gone.
 _QUICK_S = 10.0
 _IN_A_ROW = 10
 _FIRST_PAUSE_S = 1.0
@@ -56,7 +56,7 @@ class Flapping:
         return {job_id: int(streak.next_s <= now_s) for job_id, streak in self._flapping()}
 
     def of_job(self, job_id: str) -> tuple[int, float] | None:
-        """How many attempts in a row have ended so, and the pause between two now; None where it does not flap."""
+        """How many attempts in a row have ended badly, and the pause between two now; None where it does not flap."""
         streak = self._streaks.get(job_id)
         return (streak.ends, streak.pause_s) if streak is not None and streak.ends >= _IN_A_ROW else None
 

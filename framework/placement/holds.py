@@ -24,7 +24,7 @@ class Hold:
 
 
 class Holds:
-    """The holds that hold; one an agent, the last one said."""
+    """The holds in force; one for each agent, the last that was asked for."""
 
     def __init__(self, holds: Iterable[Hold] = ()) -> None:
         self._by_agent = {each.agent_id: each for each in holds}
@@ -39,7 +39,7 @@ class Holds:
         self._by_agent[hold.agent_id] = hold
 
     def release(self, agent_id: str, now_s: float) -> bool:
-        """It is over from now on, and goes with the next `expire`; False where there is none."""
+        """The agent's hold is over from now on, and goes with the next `expire`; False where there is none."""
         known = self._by_agent.get(agent_id)
         if known is None:
             return False

@@ -1,4 +1,4 @@
-"""Who waits for slack, in lines: all that placement minds about a pending job, kept ready between rounds.
+"""The jobs that wait for slack, in lines: all that placement minds about a pending job, kept ready between rounds.
 
 Jobs of one user with one priority that ask for the same stand in one line, the oldest first.  A hundred
 thousand jobs are a handful of lines: when the first of one fits nowhere, neither do the others.
@@ -49,18 +49,18 @@ class Lines:
         self._instances: dict[str, dict[int, None]] = {}  # By job id; in the order in which they came.
 
     def __iter__(self) -> Iterator[Line]:
-        """None of them empty."""
+        """No line is empty."""
         return iter(self._lines.values())
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
     def instances(self, job_id: str) -> Collection[int]:
-        """Those of the job that wait; empty when none does."""
+        """The job's instances that wait; empty when none does."""
         return self._instances.get(job_id, {})
 
     def add(self, job: Job, instance: int) -> None:
-        """May be there already."""
+        """The instance may be there already."""
         if job.id not in self._instances:
             key = (job.share_of, job.request.priority, Ask.of(job))
             line = self._lines.get(key)
@@ -71,7 +71,7 @@ class Lines:
         self._instances[job.id][instance] = None
 
     def remove(self, key: Key) -> None:
-        """May have been there never."""
+        """The instance need not be there."""
         job_id, instance = key
         waiting = self._instances.get(job_id)
         if waiting is None or instance not in waiting:

@@ -4,14 +4,14 @@ Best effort runs on revocable cpus only, and on revocable memory wherever the sl
 from a resource provider.  Estimator modules inside an agent offer revocable cpus alone;
 there, and only there, memory is taken from the regular offer.
 
-**Who is next.**  The highest priority; among its users the one with the smallest dominant share
-(of all slack, held and on offer, the larger of his shares of cpus and memory: Ghodsi et al.,
-Dominant Resource Fairness, NSDI 2011); of his jobs the oldest.  What fits nowhere holds back
-nothing smaller behind it.
+**Who is next.**  The highest priority; among the users with it the one with the smallest dominant share
+(of all slack, held and on offer, the larger of the user's shares of cpus and memory: Ghodsi et al.,
+Dominant Resource Fairness, NSDI 2011); among that user's jobs the oldest.  An instance that fits
+nowhere holds back no smaller one behind it.
 
-**Where.**  Of the agents where it fits, which satisfy its constraints and do not cool down for the
-job: where the fewest instances of the job are; of those one where an executor lives already; of those
-the one with the least left over, so that the large holes stay whole.
+**Where.**  Among the agents where the instance fits, which satisfy its constraints and do not cool
+down for the job: those with the fewest instances of the job; among these, those where an executor
+lives already; among these, the one with the least left over, so that the large holes stay whole.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Remembered:
 
     avoid: Mapping[str, Collection[str]]  # Agents that are cooling down for the job.
     running: Mapping[str, Mapping[str, int]]  # How many of its instances are on which agent.
-    most: Mapping[str, int]  # Of those that flap: how many may be launched now.
+    most: Mapping[str, int]  # Of jobs that flap: how many instances may be launched now.
     held: Mapping[str, Held]  # By user.
 
 
@@ -81,7 +81,7 @@ def place(
     template: ExecutorTemplate,
     remembered: Remembered = NOTHING,
 ) -> Placement:
-    """Matches those who wait in `lines` with `offers`.
+    """Matches the instances that wait in `lines` with `offers`.
 
     Args:
         executors: what is known to have been launched, by agent id.
@@ -134,7 +134,7 @@ class _UsersTurns:
         self._who = who
         self._room = room
         self._remembered = remembered
-        self._fresh = sorted(lines, key=lambda line: line.jobs[0], reverse=True)  # Not looked at yet; the oldest last.
+        self._fresh = sorted(lines, key=lambda line: line.jobs[0], reverse=True)  # Lines not begun; the oldest last.
         self._begun: list[tuple[str, int, _LineTurns]] = []  # A heap, by the job whose turn it is.
 
     def place_one(self) -> Ask | None:
@@ -160,7 +160,7 @@ class _UsersTurns:
 
 
 class _LineTurns:
-    """Goes along a line.  `job_id`: whose turn it is; None when nobody behind is worth trying."""
+    """Goes along a line.  `job_id`: the job whose turn it is; None when no job behind is worth trying."""
 
     def __init__(self, line: Line, who: Lines, room: Room, remembered: Remembered) -> None:
         self.ask = line.ask
@@ -180,7 +180,7 @@ class _LineTurns:
         assert self._key is not None
         index = self._for_job.best()
         if index is None:
-            # For this one only, if there is room where it may not go.
+            # Where there is room to which this job may not go, another of the line may.
             if self._for_job is not self._for_any and self._for_any.best() is not None:
                 self._next_job()
             else:

@@ -15,7 +15,7 @@ from serenity.framework.placement.agents import Offer
 # What is left of an offer comes back soon while work waits for more, rarely otherwise.
 WAITING_S = 5.0
 IDLE_S = 300.0
-# Nothing best-effort could ever run there, as it is.
+# As it is, nothing best-effort could ever run on that agent.
 NO_SLACK_S = 3600.0
 
 

@@ -33,7 +33,7 @@ class Amounts(Protocol):
 
 
 class Room:
-    """`least`: with less than that left of either, an agent is of no use to anybody."""
+    """`least`: with less than that left of either, an agent is of no use to any task."""
 
     def __init__(self, agents: Sequence[Agent], least: Amounts) -> None:
         self.agents = agents
@@ -50,7 +50,7 @@ class Room:
         self._most: tuple[int, int, int] = (-1, 0, 0)  # After how many changes; then cpus, and memory.
 
     def may_fit(self, ask: Ask) -> bool:
-        """False where it cannot, whatever it may go without: quicker than a look at every agent."""
+        """False where the task certainly fits nowhere: quicker than a look at every agent."""
         changes, cpus, mem = self._most
         if changes != len(self.changed):
             cpus, mem = int(self.cpus.max()), int(self.mem.max())
@@ -74,7 +74,7 @@ class Room:
 
 
 class Choice:
-    """What each agent costs one job, or all of a line to whom the same agents are open; follows `Room.changed`."""
+    """What each agent costs one job, or all of a line to which the same agents are open; follows `Room.changed`."""
 
     def __init__(
         self, room: Room, ask: Ask, avoid: Collection[str] = (), running: Mapping[str, int] | None = None
@@ -92,7 +92,7 @@ class Choice:
             for agent_id, count in running.items():
                 if agent_id in room.index:
                     self._crowd[room.index[agent_id]] = count * _ONE_MORE
-        self._seen = 0  # So many of the room's changes.
+        self._seen = 0  # So many of the room's changes were followed.
         self._costs = self._look()
 
     def best(self) -> int | None:

@@ -37,7 +37,7 @@ class Changes:
     antagonists_over: set[tuple[str, str, str]] = field(default_factory=set)
     job_cpi: dict[tuple[str, str], JobCpi] = field(default_factory=dict)
     slo_periods: dict[tuple[str, str, float], SloPeriod] = field(default_factory=dict)
-    # What of these two is from before these times goes; seconds since the epoch.
+    # Rows of these two from before these times are deleted; seconds since the epoch.
     statistics_over: tuple[float, float] | None = None
     events: list[api.Event] = field(default_factory=list)
 

@@ -22,7 +22,7 @@ class Database(Protocol):
         """For people: no password in it."""
 
     def connect(self) -> sa.Connection:
-        """The one connection.  It is never replaced silently: who leads does so as long as it lasts."""
+        """The one connection.  It is never replaced silently: an instance leads for as long as it lasts."""
 
     def lead(self, connection: sa.Connection) -> bool:
         """Takes the lead for as long as the connection lasts, if nobody has it; True if it is ours already."""

@@ -1,6 +1,6 @@
 """PostgreSQL: one database, or one schema of it, for several instances of one framework.
 
-Who holds the advisory lock leads.  The lock belongs to the session that writes: when the
+The instance that holds the advisory lock leads.  The lock belongs to the session that writes: when the
 connection breaks the lock is free, and whatever this instance still commits fails.  So no
 commit of an instance that leads no longer is ever taken.
 
@@ -25,7 +25,7 @@ _KEEP_ALIVE = {"tcp_keepalives_idle": "4", "tcp_keepalives_interval": "2", "tcp_
 _LIBPQ_KEEP_ALIVE = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 # Somebody else's lock on a table ends a transaction, which is tried again, and not the framework.
 _LOCK_TIMEOUT = "2s"
-# Of the schema, for frameworks may share a database by `options=-csearch_path=…` in their URLs.
+# The lock is the schema's, for frameworks may share a database by `options=-csearch_path=…` in their URLs.
 _LEAD = sa.text("SELECT pg_try_advisory_lock(hashtextextended('serenity framework ' || current_schema(), 0))")
 
 

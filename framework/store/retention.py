@@ -41,7 +41,7 @@ def _forget_jobs(connection: sa.Connection, before_s: float, most: int) -> int:
 
 
 def _forget_attempts(connection: sa.Connection, before_s: float, most: int) -> int:
-    """Those that have a successor."""
+    """Attempts that have a successor."""
     table = schema.attempts
     old = sa.select(*table.primary_key.columns).where(sa.not_(table.c.is_current), table.c.ended_at < before_s)
     return connection.execute(table.delete().where(sa.tuple_(*table.primary_key.columns).in_(old.limit(most)))).rowcount

@@ -30,7 +30,7 @@ from serenity.wire.messages.task_id import parse_task_id
 class Store:
     """Raises StoreError from every method when the database does not do what it should.
 
-    Only who leads may write.  A connection that breaks ends the lead; `open` begins anew.
+    Only the instance that leads may write.  A connection that breaks ends the lead; `open` begins anew.
     """
 
     def __init__(self, url: str) -> None:
@@ -164,7 +164,7 @@ class Store:
 
     @staticmethod
     def _conclude(connection: sa.Connection, outcome: Outcome) -> None:
-        """Into the record that it belongs to.  One that is not there may come yet, and the outcome again."""
+        """Puts it into its kill record.  A record that is not there may come yet, and then the outcome again."""
         parts = parse_task_id(outcome.task)
         if parts is None:
             return
@@ -266,7 +266,7 @@ class Store:
             return rows.to_job(row) if row is not None else None
 
     def last_ended(self, job_id: str, limit: int) -> list[Attempt]:
-        """Its attempts that ended last, the newest first."""
+        """The job's attempts that ended last, the newest first."""
         table = schema.attempts
         query = sa.select(table).where(table.c.job_id == job_id, table.c.ended_at.is_not(None))
         with self._reading() as connection:

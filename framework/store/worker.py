@@ -1,4 +1,4 @@
-"""The store behind one native thread: under gevent, a slow disk or a locked file stalls nobody but who waits for it."""
+"""The store behind one native thread: under gevent, a slow disk or a locked file stalls only those who wait for it."""
 
 from __future__ import annotations
 
