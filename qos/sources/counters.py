@@ -116,7 +116,7 @@ class Counters:
         self._pause_samples = max(0, self._pause_samples - 1)
         for i in order:
             row = draft.rows[i]
-            draft.give_way()
+            draft.turns.give()
             folder = self._folder(row, draft)
             if folder is None:
                 continue

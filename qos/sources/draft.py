@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 # Of what is told of one error: it may quote what a stranger has answered.
 _TOLD_CHARACTERS = 500
-# For which a source may read rows without a turn for others.
-_ROWS_S = 5e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +47,17 @@ class Row:
 
 
 class Draft:
-    """The rows of one sample, and the columns and readings that sources fill in."""
+    """The rows of one sample, and the columns and readings that sources fill in.
+
+    Before each row, and each process of one, a source gives others a turn.
+    """
 
     def __init__(self, rows: Sequence[Row], look: Callable[[], ProcessTable], turns: Turns | None = None) -> None:
         self.rows = tuple(rows)
-        self._turns = turns or Turns()
+        self.turns = turns or Turns()
         self.readings: dict[str, float] = {}
         self._columns: dict[str, Floats] = {}
         self._look = look
-
-    def give_way(self) -> None:
-        """To be called by a source before each row: of many, others are not to wait for the last."""
-        self._turns.give(_ROWS_S)
 
     @cached_property
     def processes(self) -> ProcessTable:

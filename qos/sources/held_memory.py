@@ -7,14 +7,14 @@ files, which the machine can drop, and what a fork shares with its parent once f
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from serenity.daemon.clock import Clock
 from serenity.qos.sources.draft import Faults
 from serenity.qos.sources.processes import PAGE_BYTES, Process
+from serenity.qos.sources.turns import Turns
 
 # The kernel looks at every page for it, some 6 ms a GiB: so much of a CPU at most for each tree.
 _SHARE = 0.01
@@ -35,24 +35,20 @@ class HeldMemory:
     Source: Linux ``Documentation/filesystems/proc.rst``, ``/proc/PID/smaps_rollup``.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        faults: Faults,
-        proc: Path = Path("/proc"),
-        cpu_s: Callable[[], float] = time.thread_time,
-    ) -> None:
+    def __init__(self, clock: Clock, faults: Faults, proc: Path = Path("/proc")) -> None:
         self._clock = clock
         self._faults = faults
         self._proc = proc
-        self._cpu_s = cpu_s
         self._last: dict[str, _Reading] = {}
 
-    def of(self, row_id: str, members: Collection[Process]) -> float:
-        now_s, began_s, last = self._clock.monotonic_s(), self._cpu_s(), self._last.get(row_id)
+    def of(self, row_id: str, members: Collection[Process], turns: Turns) -> float:
+        now_s, before_s, last = self._clock.monotonic_s(), turns.cost_s, self._last.get(row_id)
         if last is None or now_s >= last.again_at_s:
-            held_bytes = sum(self._of_process(each.pid) for each in members)
-            last = _Reading(held_bytes, now_s + (self._cpu_s() - began_s) / _SHARE)
+            held_bytes = 0.0
+            for each in members:
+                turns.give()
+                held_bytes += self._of_process(each.pid)
+            last = _Reading(held_bytes, now_s + (turns.cost_s - before_s) / _SHARE)
             self._last[row_id] = last
         return min(last.held_bytes, float(sum(each.rss_bytes for each in members)))
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from serenity.qos.sources.turns import Turns
+
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -46,9 +48,10 @@ class ProcessTable:
         self.by_pid: Mapping[int, Process] = {each.pid: each for each in processes}
 
     @classmethod
-    def look(cls, proc: Path = Path("/proc")) -> ProcessTable:
-        found = []
+    def look(cls, proc: Path = Path("/proc"), turns: Turns | None = None) -> ProcessTable:
+        found, turns = [], turns or Turns()
         for name in os.listdir(proc):
+            turns.give()
             if name.isdigit():
                 try:
                     with open(f"{proc}/{name}/stat", "rb") as file:

@@ -22,6 +22,7 @@ from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import KeptFiles
 from serenity.qos.sources.rates import Rates
 from serenity.qos.sources.residents import Residents
+from serenity.qos.sources.turns import Turns
 
 ROOT = Path("/sys/fs/resctrl")
 _PREFIX = "serenity-"
@@ -80,7 +81,7 @@ class Resctrl:
             return
         left_out, full = 0, False
         for i in sorted(range(len(draft.rows)), key=lambda i: draft.rows[i].container.role != PRODUCTION):
-            draft.give_way()
+            draft.turns.give()
             row = draft.rows[i]
             if row.pid is None or (full and row.id not in self._groups):
                 left_out += row.pid is not None
@@ -130,7 +131,7 @@ class Resctrl:
             group = self._groups[row.id] = self._made(row)
         now_s = self._clock.monotonic_s()
         if now_s >= group.assign_at_s:
-            self._assign(group, self._residents.threads(row, draft))
+            self._assign(group, self._residents.threads(row, draft), draft.turns)
             group.assign_at_s = now_s + _ASSIGN_EVERY_S
         for feature, paths in group.files.items():
             total = _sum(self._files.read(row.id, path) for path in paths)
@@ -162,10 +163,11 @@ class Resctrl:
         found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
         return found.get("res", "").strip("/"), found.get("mon", "").strip("/")
 
-    def _assign(self, group: _Group, threads: Collection[int]) -> None:
+    def _assign(self, group: _Group, threads: Collection[int], turns: Turns) -> None:
         tasks = group.folder / "tasks"
         missing = set(threads) - set(map(int, tasks.read_text().split()))
         for thread in sorted(missing):
+            turns.give()
             with open(tasks, "a") as file, contextlib.suppress(ProcessLookupError):  # It ended meanwhile.
                 file.write(f"{thread}\n")
                 file.flush()

@@ -13,6 +13,7 @@ from serenity.qos.sources.cgroups import V2
 from serenity.qos.sources.draft import Draft, Row
 from serenity.qos.sources.files import KeptFiles
 from serenity.qos.sources.places import Places
+from serenity.qos.sources.turns import Turns
 
 # A task group's containers are cgroups below the executor's; new ones are looked for this often.
 _LOOK_EVERY_S = 5.0
@@ -50,7 +51,7 @@ class Residents:
         """Of a thread as of a process there is a folder of its id in /proc.  Raises OSError as `pids` does."""
         place = self._places.of(row, draft)
         if not place.cgroup:
-            return [thread for pid in self.pids(row, draft) for thread in self._threads_of(pid)]
+            return [thread for pid in self.pids(row, draft) for thread in self._threads_of(pid, draft.turns)]
         controller, folder = place.cgroup.any_folder
         return self._ids(row.id, folder, _THREADS_V2 if controller == V2 else _THREADS_V1)
 
@@ -79,7 +80,8 @@ class Residents:
         names = (_PROCESSES, _THREADS_V2, _THREADS_V1)
         self._files.forget(row_id, (f"{path}/{name}" for path in paths for name in names))
 
-    def _threads_of(self, pid: int) -> Iterator[int]:
+    def _threads_of(self, pid: int, turns: Turns) -> Iterator[int]:
+        turns.give()
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended meanwhile.
             yield from map(int, os.listdir(f"{self._proc}/{pid}/task"))
 

@@ -11,6 +11,7 @@ from serenity.qos.sources.files import KeptFiles
 from serenity.qos.sources.rates import Members, Rates
 from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.taskstats import Taskstats
+from serenity.qos.sources.turns import Turns
 
 
 class _Reader(Protocol):
@@ -76,7 +77,7 @@ class RunDelay:
         left, self._left_out = self._max_readings, set()
         for i in order:
             row = draft.rows[i]
-            draft.give_way()
+            draft.turns.give()
             try:
                 ids = reader.ids(row, draft)
                 if len(ids) > left:
@@ -87,7 +88,7 @@ class RunDelay:
                 left -= len(ids)
                 if ids:
                     now_s = self._clock.monotonic_s()
-                    waited_s = self._waited_s(reader, row.id, now_s, ids)
+                    waited_s = self._waited_s(reader, row.id, now_s, ids, draft.turns)
                     draft.fill("run_delay", i, self._rates.rate(row.id, "run_delay", now_s, waited_s))
             except (OSError, ValueError) as error:
                 self._faults.count("run_delay", row.id, error)
@@ -108,9 +109,10 @@ class RunDelay:
             self._faults.lacks(f"run delay is read thread by thread, for want of taskstats: {error}")
             return _Threads(self._residents, self._files, self._proc)
 
-    def _waited_s(self, reader: _Reader, row_id: str, now_s: float, ids: Collection[int]) -> float:
+    def _waited_s(self, reader: _Reader, row_id: str, now_s: float, ids: Collection[int], turns: Turns) -> float:
         delays_s = {}
         for each in ids:
+            turns.give()
             try:
                 delays_s[each] = reader.delay_s(row_id, each)
             except (FileNotFoundError, ProcessLookupError):

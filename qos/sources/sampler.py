@@ -30,9 +30,6 @@ from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos.state import Container
 from serenity.wire.messages.node import ESTIMATOR_LABEL, TaskOnNode
 
-# For which others may have to wait between one source and the next.
-_SOURCE_S = 1e-3
-
 
 class _Keeper(Protocol):
     def keep(self, row_ids: Collection[str]) -> None:
@@ -121,7 +118,7 @@ class Sampler:
         """
         turns = Turns()
         look = self.look = self._roster.latest
-        draft = Draft(self._rows(look), lambda: ProcessTable.look(self._proc), turns)
+        draft = Draft(self._rows(look), lambda: ProcessTable.look(self._proc, turns), turns)
         row_ids = [row.id for row in draft.rows]
         if row_ids != self._row_ids:
             self._row_ids = row_ids
@@ -129,12 +126,13 @@ class Sampler:
                 each.keep(row_ids)
         self._indicators.ask(draft.rows)
         for source in self._sources:
-            turns.give(_SOURCE_S)
+            turns.give()
             try:
                 source.read(draft)
             except (OSError, ValueError) as error:
                 # As a whole: what fails for one container is its own to count.
                 self._faults.count(type(source).__name__, NODE, error)
+        turns.give()
         node = Node()
         if look is not None:
             for container_id, why in look.unresolved.items():

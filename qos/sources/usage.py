@@ -19,6 +19,7 @@ from serenity.qos.sources.meters import Parse
 from serenity.qos.sources.places import Place, Places
 from serenity.qos.sources.rates import Members, Rate, Rates
 from serenity.qos.sources.residents import Residents
+from serenity.qos.sources.turns import Turns
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class Usage:
         for i, row in enumerate(draft.rows):
             if row.pid is None and row.cgroup is None:
                 continue
-            draft.give_way()
+            draft.turns.give()
             try:
                 place = self._places.of(row, draft)
             except (OSError, ValueError) as error:
@@ -158,7 +159,7 @@ class Usage:
 
     def _by_processes(self, i: int, row: Row, place: Place, draft: Draft, told: frozenset[str]) -> None:
         if "io_bytes" not in told:
-            self._fill(draft, "io_bytes", i, self._io(row, self._residents.pids(row, draft)))
+            self._fill(draft, "io_bytes", i, self._io(row, self._residents.pids(row, draft), draft.turns))
         if told >= {"cpu", "rss_bytes"}:
             return
         members = place.members(draft.processes)
@@ -168,15 +169,18 @@ class Usage:
         if "cpu" not in told:
             self._fill(draft, "cpu", i, self._rate(row.id, "tree", place.tree.cpu_s(members)))
         if "rss_bytes" not in told:
-            # Of production too much rather than too little: mapped files too, shared pages once a process.
-            of_production = row.container.role == PRODUCTION
-            rss_bytes = sum(each.rss_bytes for each in members)
-            self._fill(draft, "rss_bytes", i, rss_bytes if of_production else self._held_memory.of(row.id, members))
+            if row.container.role == PRODUCTION:
+                # Too much rather than too little: mapped files too, shared pages once a process.
+                rss_bytes = float(sum(each.rss_bytes for each in members))
+            else:
+                rss_bytes = self._held_memory.of(row.id, members, draft.turns)
+            self._fill(draft, "rss_bytes", i, rss_bytes)
 
-    def _io(self, row: Row, pids: Collection[int]) -> float | None:
+    def _io(self, row: Row, pids: Collection[int], turns: Turns) -> float | None:
         """What its processes have read from and written to devices (proc(5) ``/proc/PID/io``), per second."""
         done_bytes = {}
         for pid in pids:
+            turns.give()
             try:
                 text = self._files.read(row.id, self._io_path(pid))
             except PermissionError:

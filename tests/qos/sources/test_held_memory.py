@@ -90,18 +90,28 @@ def test_what_forks_share_is_held_once(start):
 ROLLUP = "0-1 ---p 0 00:00 0 [rollup]\nPss: 9 kB\nPss_Anon: {} kB\nPss_File: 9 kB\nPss_Shmem: 10 kB\nLazyFree: 4 kB\n"
 
 
+class Costs:
+    """Turns of a sample in which each look at what it has cost finds so much more."""
+
+    each_s = 0.0
+    _s = 0.0
+
+    @property
+    def cost_s(self):
+        self._s += self.each_s
+        return self._s
+
+    def give(self):
+        """There are no others."""
+
+
 class Read:
     def __init__(self, proc):
         self.proc = proc
         self.clock = ManualClock()
-        self.cpu_s = 0.0
-        self.takes_s = 0.0
+        self.turns = Costs()
         self.faults = Faults()
-        self.memory = HeldMemory(self.clock, self.faults, proc, self._cpu_s)
-
-    def _cpu_s(self):
-        self.cpu_s += self.takes_s
-        return self.cpu_s
+        self.memory = HeldMemory(self.clock, self.faults, proc)
 
     def write(self, pid, **files):
         (self.proc / str(pid)).mkdir(exist_ok=True)
@@ -110,7 +120,7 @@ class Read:
 
     def kib(self, **rss_kib):
         members = [Process(int(pid[1:]), 1, 1, 0.0, 0.0, 0, rss * 1024) for pid, rss in rss_kib.items()]
-        return self.memory.of("row", members) / 1024
+        return self.memory.of("row", members, self.turns) / 1024
 
 
 @pytest.fixture
@@ -126,7 +136,7 @@ def test_by_hand(read):
 
 
 def test_a_long_reading_is_followed_by_a_pause_in_which_growth_waits_and_a_fall_does_not(read):
-    read.takes_s = 0.025
+    read.turns.each_s = 0.025
     read.write(1, smaps_rollup=ROLLUP.format(1000))
     assert read.kib(p1=2000) == 1006
     read.write(1, smaps_rollup=ROLLUP.format(1500))
