@@ -34,6 +34,7 @@ from serenity.estimator.ticks import Ticks
 from serenity.qos.frame import Frame
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
+from serenity.qos.sources.turns import Turns
 from serenity.wire.mesos.state import AgentIdentity
 from serenity.wire.messages import node
 from serenity.wire.transport.access import Access
@@ -180,7 +181,7 @@ class Session:
         self._sampler.sample(self._ticks.now_s())
 
     def _tick(self) -> None:
-        frame = self._sampler.sample(self._ticks.now_s())
+        frame, turns = self._sampler.sample(self._ticks.now_s()), Turns()
         look = self._sampler.look  # The frame's own, and not a later one.
         frame = replace(frame, readings={**frame.readings, "valve_closed": float(self._balance.valve_closed)})
         slack = self._bounds.apply(self._pipeline.step(frame))
@@ -190,8 +191,11 @@ class Session:
             earlier = self._earlier.held(look.containers)
             over = self._balance.estimated(slack, look.asked_at_s, Amount.floor(*look.held), earlier)
         self._frame_at_s = self._clock.monotonic_s()
+        turns.give()
         encoded = msgspec.json.encode(frame.to_json())
+        turns.give()
         packed = pack(encoded)
+        turns.give()  # The last one: who comes between the history and the publishing would get this frame twice.
         self._history.add(packed)
         self._kept_frames.add(packed)
         self._kept_predictor.look(frame.t)
