@@ -113,12 +113,14 @@ class NodeAgent:
     """An agent that tells of `containers`, and of one best-effort executor; `launch` as one would."""
 
     def __init__(self, agent_id: str, containers: list[Production], best_effort: BestEffort) -> None:
-        answers = {
+        said: dict[str, Any] = {
             "/version": {"version": "1.11.0"},
             "/flags": {"flags": {}},
             "/state": _state(agent_id, containers, best_effort),
             "/containers": _pids(containers, best_effort),
         }
+        # Encoded once: it is this process that takes the time of launches, and they are not to wait for its own JSON.
+        answers = {path: json.dumps(each).encode() for path, each in said.items()}
         self._stopping = threading.Event()
         self._provider = _ProviderStream()
         shared = {"answers": answers, "stopping": self._stopping, "provider": self._provider}
@@ -173,14 +175,13 @@ class _ProviderStream:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    answers: Mapping[str, Any]
+    answers: Mapping[str, bytes]
     stopping: threading.Event
     provider: _ProviderStream
 
     def do_GET(self) -> None:
-        answer = self.answers.get(self.path)
-        body = json.dumps(answer).encode()
-        self.send_response(404 if answer is None else 200)
+        body = self.answers.get(self.path, b"")
+        self.send_response(200 if body else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
