@@ -17,6 +17,7 @@ from serenity.wire.mesos.state import (
     MasterReader,
     PerfSample,
     containers_of,
+    decode_state,
     join_processes,
 )
 from serenity.wire.transport.http import HttpError, Unreachable
@@ -41,7 +42,8 @@ def serve(peer: Any, *answers: Any) -> None:
 
 
 def joined(state: Any, containers: Any) -> tuple[Container, ...]:
-    return join_processes(containers_of(state), containers)
+    told = decode_state(json.dumps({"id": "A", "resources": {}, **state}))
+    return join_processes(containers_of(told, {}).values(), containers)
 
 
 def test_who_runs_with_which_resources(state: Any, containers: Any) -> None:
@@ -124,6 +126,18 @@ def test_a_state_that_has_not_changed_is_not_taken_apart_again(peer: Any, state:
     # What another look saw is not taken for this one's.
     assert reader.look(first.containers) == grown
     assert reader.look(grown.containers) == first
+
+
+def test_an_executor_that_has_not_changed_is_not_taken_apart_again(peer: Any, state: Any) -> None:
+    reader, larger = AgentReader(peer.address), copy.deepcopy(state)
+    larger["frameworks"][0]["executors"][0]["resources"]["cpus"] = 7.0
+    renamed = copy.deepcopy(larger)
+    renamed["frameworks"][1]["name"] = "another"
+    serve(peer, state, larger, renamed)
+    first, second, third = (reader.look().containers for _ in range(3))
+    assert (first[0] is second[0], first[1] is second[1]) == (False, True)
+    assert (second[0] is third[0], second[1] is third[1]) == (True, False)
+    assert (second[0].cpus, third[1].framework_name) == (7.6, "another")
 
 
 def test_an_executor_that_is_told_without_a_pid_keeps_the_one_it_had(peer: Any, state: Any, containers: Any) -> None:

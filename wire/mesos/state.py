@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from serenity.wire.mesos.leader import LeadingMaster, at_the_leader
 from serenity.wire.mesos.resources import Json
 from serenity.wire.transport.access import ANONYMOUS, Access
 from serenity.wire.transport.http import Endpoint, HttpError, Response, get
+from serenity.wire.transport.undecodable import UNDECODABLE
 
 # Of cores, or of MiB: far more than any cluster has, and the bytes of all that runs on an agent have room in a float.
 _MOST_AMOUNT = 1e15
@@ -100,6 +103,33 @@ class AgentLook:
         return all(each.pid is not None or each.docker for each in self.containers)
 
 
+class _Framework(msgspec.Struct, frozen=True):
+    id: str
+    name: str = ""
+    executors: tuple[msgspec.Raw, ...] = ()
+
+
+class AgentState(msgspec.Struct, frozen=True):
+    """What is read of an agent's ``/state``.
+
+    Much of that is of what has ended.  Objects of all of it would take 40 ms beside 1,000 containers, and more to be
+    collected; under gevent everybody waits for that.
+    """
+
+    id: str
+    resources: Json
+    hostname: str = ""
+    version: str = ""
+    pid: str = ""
+    flags: Json = {}
+    frameworks: tuple[_Framework, ...] = ()
+
+
+decode_state = msgspec.json.Decoder(AgentState).decode
+# Of its framework id and name, and itself as it stands in ``/state``.
+ToldExecutor = tuple[str, str, bytes]
+
+
 class AgentReader:
     """Read endpoints of one agent.  Every method raises Unreachable, or HttpError also for JSON that makes no sense."""
 
@@ -108,13 +138,14 @@ class AgentReader:
         self._timeout_s = timeout_s
         self._access = access
         self._last: tuple[bytes, AgentLook] | None = None  # The last look, and the ``/state`` that it is of.
+        self._told: Mapping[ToldExecutor, Container] = {}  # In the ``/state`` before.
 
     def _get(self, path: str) -> Any:
         return _read(self.endpoint, path, self._timeout_s, self._access).json()
 
     def identity(self) -> AgentIdentity:
         with making_sense_of(self.endpoint):
-            return self._identity(self._get("/state"))
+            return self._identity(decode_state(_read(self.endpoint, "/state", self._timeout_s, self._access).body))
 
     def flags(self) -> dict[str, str]:
         with making_sense_of(self.endpoint):
@@ -138,7 +169,8 @@ class AgentReader:
     def look(self, before: Iterable[Container] = ()) -> AgentLook:
         """One request, for ``/state``: identity and containers, with the processes that `before`, an earlier look, had.
 
-        A ``/state`` that is the same as the last time, as it mostly is, is not taken apart again.
+        A ``/state`` that is the same as the last time, as it mostly is, is not taken apart again; nor is an executor that
+        is the same in another.
         """
         known = {each.container_id: each for each in before}
         with making_sense_of(self.endpoint):
@@ -146,8 +178,9 @@ class AgentReader:
             if self._last is not None and self._last[0] == answer.body:
                 last = self._last[1]
             else:
-                state = answer.json()
-                last = AgentLook(self._identity(state), containers_of(state))
+                state = decode_state(answer.body)
+                self._told = containers_of(state, self._told)
+                last = AgentLook(self._identity(state), tuple(self._told.values()))
         look = replace(
             last, containers=tuple(_as_known(each, known.get(each.container_id)) for each in last.containers)
         )
@@ -159,16 +192,16 @@ class AgentReader:
         with making_sense_of(self.endpoint):
             return join_processes(containers, self._get("/containers"))
 
-    def _identity(self, state: Json) -> AgentIdentity:
-        resources = state["resources"]  # Reserved ones included, revocable ones under names of their own.
+    def _identity(self, state: AgentState) -> AgentIdentity:
+        resources = state.resources  # Reserved ones included, revocable ones under names of their own.
         return AgentIdentity(
-            agent_id=state["id"],
-            hostname=state.get("hostname", str(self.endpoint)),
-            version=state.get("version", ""),
+            agent_id=state.id,
+            hostname=state.hostname or str(self.endpoint),
+            version=state.version,
             cpus=_amount(resources.get("cpus", 0.0)),
             mem_bytes=_mib(resources.get("mem", 0.0)),
-            ip=state.get("pid", "").rpartition("@")[2].rpartition(":")[0].strip("[]"),  # Of "slave(1)@10.0.0.7:5051".
-            samples_perf=bool(state.get("flags", {}).get("perf_events")),
+            ip=state.pid.rpartition("@")[2].rpartition(":")[0].strip("[]"),  # Of "slave(1)@10.0.0.7:5051".
+            samples_perf=bool(state.flags.get("perf_events")),
         )
 
 
@@ -192,23 +225,25 @@ class MasterReader:
         return at_the_leader(self._leading, lambda found: _read(found, path, self._timeout_s, self._access).json())[0]
 
 
-def containers_of(state: Json) -> tuple[Container, ...]:
-    """Of the agent's ``/state``, which tells no process."""
-    return tuple(
-        Container(
-            container_id=executor["container"],
-            framework_id=framework["id"],
-            framework_name=framework.get("name", ""),
-            executor_id=executor["id"],
-            pid=None,
-            cpus=_either(executor["resources"], "cpus"),
-            mem_bytes=_mib(_either(executor["resources"], "mem")),
-            revocable_cpus=_amount(executor["resources"].get("cpus_revocable", 0.0)),
-            revocable_mem_bytes=_mib(executor["resources"].get("mem_revocable", 0.0)),
-            tasks=tuple(_task(each) for each in executor.get("tasks", [])),
-        )
-        for framework in state.get("frameworks", [])
-        for executor in framework.get("executors", [])
+def containers_of(state: AgentState, before: Mapping[ToldExecutor, Container]) -> dict[ToldExecutor, Container]:
+    """Without their processes, which a ``/state`` does not tell.  What is told as `before` is what it was."""
+    told = ((each.id, each.name, bytes(executor)) for each in state.frameworks for executor in each.executors)
+    return {each: before.get(each) or _container(*each) for each in told}
+
+
+def _container(framework_id: str, framework_name: str, told: bytes) -> Container:
+    executor = msgspec.json.decode(told)
+    return Container(
+        container_id=executor["container"],
+        framework_id=framework_id,
+        framework_name=framework_name,
+        executor_id=executor["id"],
+        pid=None,
+        cpus=_either(executor["resources"], "cpus"),
+        mem_bytes=_mib(_either(executor["resources"], "mem")),
+        revocable_cpus=_amount(executor["resources"].get("cpus_revocable", 0.0)),
+        revocable_mem_bytes=_mib(executor["resources"].get("mem_revocable", 0.0)),
+        tasks=tuple(_task(each) for each in executor.get("tasks", [])),
     )
 
 
@@ -257,7 +292,7 @@ def making_sense_of(peer: Endpoint | LeadingMaster) -> Iterator[None]:
     """JSON of another shape than Mesos' is the peer's fault, not ours; so is a number that no float has room for."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, *UNDECODABLE) as error:
         raise HttpError(200, repr(error).encode(), f"{peer} does not answer as Mesos does") from error
 
 
