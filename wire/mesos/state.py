@@ -169,8 +169,8 @@ class AgentReader:
     def look(self, before: Iterable[Container] = ()) -> AgentLook:
         """One request, for ``/state``: identity and containers, with the processes that `before`, an earlier look, had.
 
-        A ``/state`` that is the same as the last time, as it mostly is, is not taken apart again; nor is an executor that
-        is the same in another.
+        A ``/state`` that is the same as the last time, as it mostly is, is not taken apart again; of another one, only
+        the executors that have changed are.
         """
         known = {each.container_id: each for each in before}
         with making_sense_of(self.endpoint):
