@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from serenity.qos.frame import Container, Frame
+from serenity.qos.trace import frame_of
 from serenity.wire.mesos.subscription import Backoff
 from serenity.wire.messages.node import (
     Accuse,
@@ -132,12 +133,15 @@ class NodeClient:
                 reason = "it closed the connection"
             except (OSError, NodeProtocolError) as error:
                 reason = str(error)
+            except Exception as error:  # Costs the connection.  Without this thread no frame would ever come again.
+                reason = f"what it said could not be dealt with: {error!r}"
+                logger.exception("this is a bug in Serenity: the connection to the estimator is made anew")
+            was_connected, self.connected = self.connected, False
             if self._stopping.is_set():
                 return
-            if self.connected or not self._said_missing:
+            if was_connected or not self._said_missing:
                 logger.warning("no estimator at %s: %s", self._path, reason)
                 self._said_missing = True
-            self.connected = False
             self._stopping.wait(next(pauses))
 
     def _talk(self, sock: socket.socket) -> None:
@@ -198,7 +202,7 @@ class NodeClient:
     def _frame(self, line: dict[str, object]) -> Frame:
         """While the same containers are there, frames share their tuple: some minutes of them are waiting at first."""
         try:
-            frame = Frame.from_json(line)
+            frame = frame_of(line)
         except ValueError as error:
             raise NodeProtocolError(str(error)) from error
         if frame.containers == self._containers:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ Better = Literal["higher", "lower"]
 
 PRODUCTION: Role = "production"
 BEST_EFFORT: Role = "best_effort"
-_ROLES, _BETTER = get_args(Role), get_args(Better)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,8 @@ class Indicator:
     """What a production task's `sli` column means."""
 
     name: str
-    unit: str
-    better: Better
+    unit: str = ""
+    better: Better = "lower"
     objective: float | None = None  # What it must keep: at least this where higher is better, else at most.
 
 
@@ -70,9 +69,9 @@ class Container:
 
     id: str
     role: Role
-    job: str
-    cpus: float  # Allocated.
-    mem_bytes: float  # Allocated.
+    job: str = ""
+    cpus: float = 0.0  # Allocated.
+    mem_bytes: float = 0.0  # Allocated.
     framework: str = ""
     executor: str = ""
     task: str = ""
@@ -142,10 +141,8 @@ class Frame:
             raise ValueError(f"column {name} has shape {values.shape}; {len(self)} rows need one value each")
         return Frame(self.t, self.containers, {**self.columns, name: values}, self.node, self.readings)
 
-    # -- frame traces (docs/traces.md): a line of JSON a frame ---------------------------------
-
     def to_json(self) -> Json:
-        """A line of a frame trace; what was not measured is left out."""
+        """A line of a frame trace (docs/traces.md); what was not measured is left out.  `trace` reads it."""
         rows = []
         for i, container in enumerate(self.containers):
             row: Json = {
@@ -166,29 +163,6 @@ class Frame:
             row.update((name, float(v[i])) for name, v in self.columns.items() if math.isfinite(v[i]))
             rows.append(row)
         return {"t": self.t, "containers": rows, "node": _finite(_fields(self.node)), "readings": dict(self.readings)}
-
-    @classmethod
-    def from_json(cls, line: Mapping[str, Any], node: Node | None = None) -> Frame:
-        """Reads a line of a frame trace.  `node` is the header's, for traces that say it only there.
-
-        Raises:
-            ValueError: no frame; the text says what is missing.
-        """
-        try:
-            rows: Sequence[Mapping[str, Any]] = line["containers"]
-            containers = tuple(_container(row) for row in rows)
-            names = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
-            columns = {name: _column(rows, name) for name in names}
-            said = line.get("node") or {}
-            return cls(
-                t=float(line["t"]),
-                containers=containers,
-                columns=columns,
-                node=node_from_json(said) if said or node is None else node,
-                readings={name: float(value) for name, value in (line.get("readings") or {}).items()},
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no frame: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,36 +191,8 @@ def _who(containers: tuple[Container, ...]) -> _Who:
     return new
 
 
-def node_from_json(fields: Mapping[str, Any]) -> Node:
-    return Node(**{name: float(fields[name]) for name in Node.__slots__ if fields.get(name) is not None})
-
-
 def _fields(node: Node) -> dict[str, float]:
     return {name: getattr(node, name) for name in Node.__slots__}
-
-
-def _container(row: Mapping[str, Any]) -> Container:
-    role, indicator = row["role"], row.get("indicator")
-    if role not in _ROLES:
-        raise ValueError(f"no frame: role {role!r} is none of {_ROLES}")
-    if indicator and indicator["better"] not in _BETTER:
-        raise ValueError(f"no frame: better {indicator['better']!r} is none of {_BETTER}")
-    return Container(
-        id=str(row["id"]),
-        role=role,
-        job=str(row.get("job", "")),
-        cpus=float(row.get("cpus") or 0.0),
-        mem_bytes=float(row.get("mem_bytes") or 0.0),
-        framework=str(row.get("framework", "")),
-        executor=str(row.get("executor", "")),
-        task=str(row.get("task", "")),
-        container=str(row.get("container", "")),
-        indicator=Indicator(**indicator) if indicator else None,
-    )
-
-
-def _column(rows: Iterable[Mapping[str, Any]], name: str) -> Floats:
-    return np.array([math.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

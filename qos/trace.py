@@ -1,4 +1,4 @@
-"""Reading frame traces (docs/traces.md): JSON Lines, gzipped or not, a frame at a time."""
+"""Reading frames (docs/traces.md): a trace of JSON Lines, gzipped or not, and its lines as an estimator sends them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from serenity.qos import gunzip
-from serenity.qos.frame import COLUMNS, Better, Container, Floats, Frame, Indicator, Node, Role
+from serenity.qos.frame import COLUMNS, Container, Floats, Frame, Node
 from serenity.wire.transport.undecodable import UNDECODABLE
 
 # A line of a thousand containers is some hundred kilobytes.
@@ -23,13 +23,6 @@ _BUFFER_BYTES = 1 << 22
 
 class TraceError(ValueError):
     """No frame trace; the text names file and line."""
-
-
-class _Indicator(msgspec.Struct, frozen=True):
-    name: str
-    unit: str = ""
-    better: Better = "lower"
-    objective: float | None = None
 
 
 class _Header(msgspec.Struct):
@@ -52,19 +45,27 @@ _ID: Any = ("id", str)
 _RAW_INDICATOR: Any = ("indicator", msgspec.Raw, None)
 _ALLOCATED: list[Any] = [("cpus", float | None, 0.0), ("mem_bytes", float | None, 0.0)]
 # Where they are not, it is decoded once more, for who they are.
-_WHO: list[Any] = [
-    _ID,
-    ("role", Role),
-    ("cpus", float, 0.0),
-    ("mem_bytes", float, 0.0),
-    ("job", str, ""),
-    ("framework", str, ""),
-    ("executor", str, ""),
-    ("task", str, ""),
-    ("container", str, ""),
-    ("indicator", _Indicator | None, None),
-]
-_Who = msgspec.defstruct("_Who", _WHO)
+_WHO = _line(Container)
+_MEASURED: Any = msgspec.defstruct("_Measured", [(name, float | None, None) for name in COLUMNS], gc=False)
+
+
+def frame_of(line: Mapping[str, Any]) -> Frame:
+    """The frame of a line that is decoded already, with the columns that it has.
+
+    Several containers may have the same id here, which a trace may not have: executors name their tasks themselves,
+    and two that chose the same name must not cost the node's other executors their frames.
+
+    Raises:
+        ValueError: no frame; the text says what is wrong.
+    """
+    try:
+        said = msgspec.convert(line, _WHO)
+        rows = msgspec.convert(line["containers"], list[_MEASURED])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"no frame: {error}") from error
+    measured = zip(COLUMNS, zip(*map(msgspec.structs.astuple, rows), strict=True), strict=False)
+    columns = {name: np.array(each, dtype=np.float64) for name, each in measured if any(v is not None for v in each)}
+    return Frame(said.t, tuple(said.containers), columns, _node(said.node or {}), said.readings or {})
 
 
 class FrameDecoder:
@@ -76,7 +77,7 @@ class FrameDecoder:
         measured: list[Any] = [(name, float | None, math.nan) for name in self._names]
         sample = msgspec.defstruct("_Sample", [_ID, _RAW_INDICATOR, *_ALLOCATED, *measured], gc=False)
         self._samples = msgspec.json.Decoder(_line(sample))
-        self._who = msgspec.json.Decoder(_line(_Who))
+        self._who = msgspec.json.Decoder(_WHO)
         self._same: tuple[list[Any], list[Any]] = [], []  # Their ids and indicators.
         self._allocated: Floats = np.zeros((len(_ALLOCATED), 0))
         self._containers: tuple[Container, ...] = ()
@@ -92,7 +93,7 @@ class FrameDecoder:
         numbers = _array(values).reshape(-1, count).T.copy()
         allocated, measured = numbers[: len(_ALLOCATED)], numbers[len(_ALLOCATED) :]
         if same != self._same or not np.array_equal(allocated, self._allocated):
-            self._containers = _containers(self._who.decode(line).containers)
+            self._containers = _distinct(self._who.decode(line).containers)
             self._same, self._allocated = same, allocated
         node = _node(said.node) if said.node else self._node
         return Frame(said.t, self._containers, dict(zip(self._names, measured, strict=True)), node, said.readings or {})
@@ -154,24 +155,9 @@ def _node(said: dict[str, float | None]) -> Node:
     return Node(**{name: value for name, value in said.items() if value is not None and name in Node.__slots__})
 
 
-def _containers(told: list[Any]) -> tuple[Container, ...]:
+def _distinct(containers: list[Container]) -> tuple[Container, ...]:
     """Raises UNDECODABLE: two have the same id, and what is learnt of a container is kept by that."""
-    twice = [name for name, count in Counter(each.id for each in told).items() if count > 1]
+    twice = [name for name, count in Counter(each.id for each in containers).items() if count > 1]
     if twice:
         raise msgspec.ValidationError(f"several containers have the id {twice[0]!r}")
-    return tuple(map(_container, told))
-
-
-def _container(who: Any) -> Container:
-    return Container(
-        id=who.id,
-        role=who.role,
-        job=who.job,
-        cpus=who.cpus,
-        mem_bytes=who.mem_bytes,
-        framework=who.framework,
-        executor=who.executor,
-        task=who.task,
-        container=who.container,
-        indicator=None if who.indicator is None else Indicator(*msgspec.structs.astuple(who.indicator)),
-    )
+    return tuple(containers)

@@ -52,6 +52,33 @@ def test_frames_share_who_is_there_as_long_as_that_stays(estimator, received):
     assert (first, fifth, sixth) == ((WEB,), (WEB, TASK), (renamed, TASK))
 
 
+def test_what_nobody_has_foreseen_costs_the_connection_and_not_the_thread(estimator, tmp_path, caplog):
+    """Without the thread leases would pile up, and no frame would ever come again."""
+    received: list[Frame] = []
+
+    def take(frames, _over):
+        received.extend(frames)
+        if [each.t for each in frames] == [1.0]:
+            raise ZeroDivisionError("not foreseen")
+
+    hello = Hello(framework_id="F", executor_id="E", container_id="C", pid=1)
+    path = socket_path(AGENT_ID, tmp_path / "run")
+    client = NodeClient(path, hello, take, Accusations(SystemClock(), "C"))
+    client.start()
+    try:
+        eventually(lambda: len(estimator.heard) == 2, "it is there")
+        client.lease("contention", 10.0)
+        eventually(lambda: len(estimator.heard) == 3, "the lease")
+        estimator.send(frame(1.0, WEB))
+        eventually(lambda: len(estimator.heard) == 6, "it is back, and so is its lease")
+        estimator.send(frame(2.0, WEB))
+        eventually(lambda: [each.t for each in received] == [1.0, 2.0], "the next frame")
+    finally:
+        client.stop()
+    assert not client.connected
+    assert "not foreseen" in caplog.text
+
+
 def test_who_holds_the_valve_says_so_at_once_when_the_estimator_is_back(estimator, tmp_path):
     """Until then all slack would be offered, in the midst of a contention."""
     hello = Hello(framework_id="F", executor_id="E", container_id="C", pid=1)

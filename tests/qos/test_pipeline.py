@@ -13,12 +13,12 @@ import pytest
 from serenity.estimator.predictors import PREDICTORS
 from serenity.qos.detectors import DETECTORS
 from serenity.qos.filters import FILTERS
-from serenity.qos.frame import COLUMNS, Frame, Indicator, Node
+from serenity.qos.frame import COLUMNS, Indicator, Node
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.stages import PipelineError, build
 from serenity.qos.steady_time import SteadyTime
 from serenity.qos.strategies import STRATEGIES
-from serenity.qos.trace import read_trace
+from serenity.qos.trace import frame_of, read_trace
 
 STRATEGY = '[qos.strategy]\nname = "cpu_share"\n'
 DROP = '[[qos.detectors]]\nname = "drop"\n'
@@ -131,20 +131,42 @@ def test_a_recorded_trace_gives_the_decisions_of_the_live_frames(made, tmp_path,
     live = decisions(frames)
     assert any(live)
     assert decisions(replayed(frames, tmp_path)) == live
-    assert decisions([Frame.from_json(frame.to_json()) for frame in frames]) == live
+    assert decisions([frame_of(frame.to_json()) for frame in frames]) == live
+
+
+WEB = {"id": "web", "role": "production"}
 
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"role": "Production"}, "role 'Production'"),
-        ({"indicator": {"name": "p99", "unit": "ms", "better": "up"}}, "better 'up'"),
-        ({"indicator": {"name": "p99", "unit": "ms"}}, "better"),
+        ({"containers": [WEB | {"role": "Production"}]}, "'Production'"),
+        ({"containers": [WEB | {"indicator": {"name": "p99", "unit": "ms", "better": "up"}}]}, "'up'"),
+        ({"containers": [WEB | {"cpu": [0.5]}]}, "float"),
+        ({"containers": [WEB | {"cpu": 10**400}]}, "out of range"),
+        ({"containers": [5]}, "containers"),
+        ({"containers": {}}, "containers"),
+        ({"t": 10**400}, "out of range"),
+        ({"node": [4.0]}, "node"),
+        ({"readings": ["psi_cpu"]}, "readings"),
     ],
 )
 def test_what_is_no_frame_is_told(wrong, says):
     with pytest.raises(ValueError, match=f"no frame: .*{says}"):
-        Frame.from_json({"t": 1.0, "containers": [{"id": "web", "role": "production"} | wrong]})
+        frame_of({"t": 1.0, "containers": [WEB]} | wrong)
+
+
+def test_a_line_is_the_same_frame_in_a_trace_and_from_an_estimator(tmp_path):
+    told = {"name": "p99"}  # Lower is better where it does not say.
+    line = {"t": 1, "containers": [WEB | {"indicator": told, "cpu": 1, "sli": None}, WEB | {"id": "other"}], "more": 1}
+    file = tmp_path / "x.jsonl"
+    file.write_text(f'{{"trace": 1}}\n{json.dumps(line)}\n')
+    (traced,) = read_trace(file)
+    sent = frame_of(line)
+    assert sent.containers == traced.containers and sent.containers[0].indicator == Indicator("p99", "", "lower")
+    assert (sent.t, sent.node, sent.readings) == (traced.t, traced.node, traced.readings)
+    for name in COLUMNS:
+        np.testing.assert_array_equal(sent.column(name), traced.column(name))
 
 
 def test_one_finding_a_container_and_the_first_detector_speaks(made, tmp_path):
