@@ -26,6 +26,7 @@ from serenity.estimator.pipeline import SlackStages
 from serenity.estimator.session import Session
 from serenity.estimator.settings import EstimatorSettings
 from serenity.qos import pipeline
+from serenity.qos.pipeline import PipelineFile
 from serenity.qos.sources.roster import Roster, asking_interval_s
 from serenity.qos.stages import PipelineError
 from serenity.wire.mesos.state import AgentIdentity, AgentReader
@@ -54,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.set_up(given.verbose)
         settings, _origins = resolve(EstimatorSettings, "estimator", vars(given))
         access = access_of(settings)
-        file = pipeline.DEFAULT_FILE if settings.pipeline is None else Path(settings.pipeline)
-        stages = SlackStages.from_file(pipeline.read(file))
+        file = pipeline.read(pipeline.DEFAULT_FILE if settings.pipeline is None else Path(settings.pipeline))
+        stages = SlackStages.from_file(file)  # Now: what is wrong with it is to be told before the agent is waited for.
     except (SettingsError, UnusableFile, PipelineError) as error:
         return _complain(str(error), exits.USAGE)
     open_files.raise_limit()
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (Unreachable, HttpError) as error:
             return _complain(str(error), exits.UNREACHABLE)
         return exits.OK
-    return Estimator(settings, access, stages, roster, clock).run(stop_event())
+    return Estimator(settings, access, file, roster, clock).run(stop_event())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,12 +122,13 @@ class Estimator:
     """The process: HTTP from start to end, and a session for each id that the agent has."""
 
     def __init__(
-        self, settings: EstimatorSettings, access: Access, stages: SlackStages, roster: Roster, clock: Clock
+        self, settings: EstimatorSettings, access: Access, file: PipelineFile, roster: Roster, clock: Clock
     ) -> None:
+        """`file`: one of which `SlackStages` can be made."""
         self.metrics = metrics.table()
         self._settings = settings
         self._access = access
-        self._stages = stages
+        self._file = file
         self._roster = roster
         self._clock = clock
         self._session: Session | None = None
@@ -161,8 +163,9 @@ class Estimator:
     def _sessions(self, stopping: threading.Event) -> int:
         started = False
         while (agent := self._wait_for_agent(stopping)) is not None:
+            stages = SlackStages.from_file(self._file)  # They learn, and what they learn is of one agent.
             self._session = Session(
-                self._settings, self._access, self._stages, self._roster, agent, self._clock, self.metrics
+                self._settings, self._access, stages, self._roster, agent, self._clock, self.metrics
             )
             if not started:
                 self._roster.start()

@@ -28,6 +28,8 @@ from serenity.qos.steady_time import SteadyTime
 
 @dataclass(frozen=True, slots=True)
 class SlackStages:
+    """What one `SlackPipeline` is made of: filters and predictor learn, and serve no second one."""
+
     filters: Sequence[Filter]
     predictor: Predictor
     limits: Limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -180,3 +181,21 @@ def test_an_agent_that_cannot_have_slack_is_refused_in_one_line(tmp_path: Path) 
         assert (process.returncode, shown, words.count("\n")) == (4, "", 1) and why in words
         agent.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_learnt_of_an_agent_is_not_held_of_the_next_one_there(tmp_path: Path) -> None:
+    (tmp_path / "learns.toml").write_text(PIPELINE)
+    with running_agent() as agent:
+        made = Estimator(agent.address, tmp_path, "--pipeline", str(tmp_path / "learns.toml")).start()
+        assert made.process is not None
+        try:
+            eventually(lambda: made.slack.get("fresh"), "a sample")
+            renamed_at = time.time()
+            agent.pages["/state"] = {**state(web=WEB), "id": "agent-2"}
+            eventually(lambda: made.slack.get("agent_id") == "agent-2" and made.slack["fresh"], "one of the second")
+            assert made.end()[0] == 0
+        finally:
+            made.process.kill()
+            made.process.wait()
+    kept = json.loads((tmp_path / "s" / "agent-2.predictor").read_bytes())
+    assert kept["state"]["predictor"]["cpu"]["web"]["first_t"] >= renamed_at
