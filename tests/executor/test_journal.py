@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
+import threading
 
 import pytest
 
@@ -15,6 +17,7 @@ from serenity.executor.outcomes import Outcomes
 from serenity.wire.messages import from_executor
 from serenity.wire.messages.corrections import Correction, Outcome
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
+from tests.polling import eventually
 
 RESOURCES = TaskResources(cpus=0.5, mem_bytes=1 << 20)
 RECORD = KillRecord(
@@ -76,8 +79,58 @@ def test_a_journal_that_cannot_be_written_stops_nobody_and_is_said_once(tmp_path
     for n in range(3):
         made.append(correction(n))
     made.close()
-    assert [each.levelname for each in caplog.records] == ["ERROR"]
-    assert "cannot be written" in caplog.text
+    assert [each.levelname for each in caplog.records] == ["ERROR", "ERROR"]
+    assert "cannot be written" in caplog.text and caplog.messages[1].startswith("3 lines were lost")
+
+
+def test_a_file_that_cannot_be_begun_is_closed_once(tmp_path, monkeypatch):
+    """The second time its number may be another thread's file."""
+    opened, closed = [], []
+    open_, close = os.open, os.close
+
+    def full_disk(path, flags, mode=0o777):
+        if flags & os.O_EXCL:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        opened.append(open_(path, flags, mode))
+        return opened[-1]
+
+    def close_once(file):
+        closed.append(file)
+        close(file)
+
+    made = Journal(tmp_path, max_bytes=10)
+    made.append(correction(1))
+    made.close()
+    monkeypatch.setattr(os, "open", full_disk)
+    monkeypatch.setattr(os, "close", close_once)
+    with pytest.raises(OSError, match="No space left"):
+        made._write(b"more than there is room for\n")
+    assert len(opened) == 1 and closed == opened
+
+
+def test_how_many_lines_a_disk_that_hangs_has_cost_is_said_once_it_goes_on_each_time(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(journal, "_WAITING_LINES", 2)
+    may_go_on, hanging = threading.Semaphore(0), threading.Semaphore(0)
+
+    def hang(_file):
+        hanging.release()
+        may_go_on.acquire()
+
+    monkeypatch.setattr(os, "fsync", hang)
+    made = Journal(tmp_path)
+    for lost in (3, 1):
+        made.append(correction(0))
+        hanging.acquire()
+        for n in range(2 + lost):
+            made.append(correction(n))
+        for _ in range(3):
+            may_go_on.release()
+        eventually(lambda lost=lost: f"{lost} lines were lost" in caplog.text, "the count")
+        for _ in range(2):
+            hanging.acquire()
+    made.close()
+    said = ["the journal's disk hangs: lines are lost", "lines were lost to the journal"]
+    assert [each.lstrip("0123456789 ") for each in caplog.messages] == 2 * said
 
 
 @pytest.mark.root
