@@ -154,15 +154,15 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_the_agents_answers(transcript: Transcript, peer: Peer) -> None:
     peer.pages = transcript.pages
     agent_id = transcript.environ["MESOS_SLAVE_ID"]
-    look = AgentReader(peer.address).look()
-    who = look.identity
+    reader = AgentReader(peer.address)
+    who, containers = reader.look().identity, reader.containers()
     assert (who.agent_id, who.hostname, who.version, who.ip) == (agent_id, "127.0.0.1", "1.12.0", "127.0.0.1")
     assert (who.cpus, who.mem_bytes) == (4.0, 4096 * MIB)
-    assert {each.executor_id: allocation(each) for each in look.containers} == {
+    assert {each.executor_id: allocation(each) for each in containers} == {
         "serenity-probe": (0.6, 96 * MIB, True, 29813, {"kill-me": {"job": "j1"}}),
         "memcached": (2.1, 288 * MIB, False, 29755, {"memcached": {}}),
     }
-    assert {each.framework_name: each.container_id for each in look.containers} == {
+    assert {each.framework_name: each.container_id for each in containers} == {
         "transcript": "d25bbdfb-c623-4833-a1cb-3b64b7b8b103",
         "mesos-execute instance": "a7550972-f697-4a7d-9e4d-64e701800244",
     }
@@ -174,9 +174,7 @@ def allocation(container: Container) -> tuple[float, int, bool, int | None, dict
 
 
 def test_the_masters_answers(transcript: Transcript, peer: Peer) -> None:
-    peer.pages = {**transcript.pages, "/version": {"version": "1.12.0"}}
-    reader = MasterReader(leading_master(peer.address))
-    (agent,) = reader.agents()
+    peer.pages = transcript.pages
+    (agent,) = MasterReader(leading_master(peer.address)).agents()
     assert (agent["id"], agent["active"]) == (transcript.environ["MESOS_SLAVE_ID"], True)
     assert agent["resources"]["cpus_revocable"] == 3.0 and agent["used_resources"]["cpus_revocable"] == 0.6
-    assert reader.version() == "1.12.0"

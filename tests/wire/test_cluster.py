@@ -140,7 +140,7 @@ def test_a_provider_comes_back_under_its_id_as_often_as_it_likes(
     successor = provider(heir, first_id)
     eventually(lambda: successor.subscribed)
     assert heir.told == [("subscribed", first_id)]
-    assert AgentReader(cluster.agent).identity().cpus > 0
+    assert AgentReader(cluster.agent).look().identity.cpus > 0
 
 
 def test_a_provider_whose_id_nobody_knows_gets_another(

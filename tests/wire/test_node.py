@@ -31,7 +31,6 @@ from serenity.wire.messages.node import (
     Welcome,
     decode_to_estimator,
     decode_to_executor,
-    encode_history,
     encode_line,
 )
 
@@ -113,18 +112,6 @@ def test_a_line_may_be_as_long_as_the_limit_and_no_longer(monkeypatch: pytest.Mo
     for stream in (b"0123456789a", b"0123456789a\n", b"ab\n0123456789a\n"):
         with pytest.raises(NodeProtocolError, match="a line of more than 10 bytes"):
             list(LineReader().feed(stream))
-
-
-def test_a_history_too_long_for_one_line_is_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "MAX_LINE_BYTES", 200)
-    frames = [{"t": float(n), "containers": []} for n in range(50)]
-    lines = list(encode_history(frames))
-    assert len(lines) > 1 and all(len(line) <= 201 for line in lines)
-    messages = [decode_to_executor(line) for line in lines]
-    assert [frame for each in messages if isinstance(each, History) for frame in each.frames] == frames
-    assert [decode_to_executor(line) for line in encode_history([])] == [History(frames=())]
-    with pytest.raises(NodeProtocolError, match="a History of"):
-        list(encode_history([{"x": "y" * 300}]))
 
 
 def test_no_line_is_made_that_the_peer_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,10 +143,6 @@ class AgentReader:
     def _get(self, path: str) -> Any:
         return _read(self.endpoint, path, self._timeout_s, self._access).json()
 
-    def identity(self) -> AgentIdentity:
-        with making_sense_of(self.endpoint):
-            return self._identity(decode_state(_read(self.endpoint, "/state", self._timeout_s, self._access).body))
-
     def flags(self) -> dict[str, str]:
         with making_sense_of(self.endpoint):
             return dict(self._get("/flags")["flags"])
@@ -215,14 +211,10 @@ class MasterReader:
 
     def agents(self) -> list[Json]:
         with making_sense_of(self._leading):
-            return list(self._get("/slaves")["slaves"])
-
-    def version(self) -> str:
-        with making_sense_of(self._leading):
-            return str(self._get("/version")["version"])
-
-    def _get(self, path: str) -> Any:
-        return at_the_leader(self._leading, lambda found: _read(found, path, self._timeout_s, self._access).json())[0]
+            found, _ = at_the_leader(
+                self._leading, lambda master: _read(master, "/slaves", self._timeout_s, self._access).json()
+            )
+            return list(found["slaves"])
 
 
 def containers_of(state: AgentState, before: Mapping[ToldExecutor, Container]) -> dict[ToldExecutor, Container]:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -169,7 +169,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, tag="sample"):
 class History(msgspec.Struct, frozen=True, kw_only=True, tag="history"):
     """The frames before the executor came, oldest first: what its detectors learn their baselines from.
 
-    There are as many of these messages as `encode_history` makes; each goes on where the last one ended.
+    There is at least one of these messages, and as many as keep each short; each goes on where the last one ended.
     """
 
     frames: tuple[dict[str, Any], ...]
@@ -196,17 +196,6 @@ def encode_line(message: ToEstimator | ToExecutor) -> bytes:
     if len(line) > MAX_LINE_BYTES:
         raise NodeProtocolError(f"a {type(message).__name__} of {len(line)} bytes; {MAX_LINE_BYTES} are the limit")
     return line + b"\n"
-
-
-def encode_history(frames: Sequence[dict[str, Any]]) -> Iterator[bytes]:
-    """The frames as lines of `History`, each short enough; at least one line, so that the peer knows it is all."""
-    try:
-        yield encode_line(History(frames=tuple(frames)))
-    except NodeProtocolError:
-        if len(frames) < 2:
-            raise
-        yield from encode_history(frames[: len(frames) // 2])
-        yield from encode_history(frames[len(frames) // 2 :])
 
 
 def decode_to_estimator(line: bytes) -> ToEstimator | None:

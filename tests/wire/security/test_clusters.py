@@ -78,7 +78,7 @@ def test_scheduler_and_provider_over_tls(
     eventually(lambda: estimator.subscribed)
     estimator.update_state(slack(ROLE, cpus=0.5), new_version())
     eventually(lambda: reserved_cpus(driver.leading, authority.access) == 0.5)
-    assert AgentReader(f"https://{agent.address}", access=authority.access).identity().cpus > 0
+    assert AgentReader(f"https://{agent.address}", access=authority.access).look().identity.cpus > 0
     driver.reopen()
     eventually(lambda: "reregistered" in recorder.names())
     assert "error" not in recorder.names()
@@ -144,4 +144,4 @@ def test_another_principal_than_the_framework_s_own_is_refused(
 @pytest.mark.real_mesos
 def test_an_agent_that_asks_says_nothing_to_strangers(guarded: Cluster) -> None:
     with pytest.raises(HttpError, match="asked by nobody: check principal and secret_file: HTTP 401"):
-        AgentReader(guarded.agent).identity()
+        AgentReader(guarded.agent).look()
