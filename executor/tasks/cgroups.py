@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 # v1 controllers in which a task has a cgroup of its own, where they are mounted.  Without the first there is none.
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "freezer", "perf_event")
-_PERIOD_US = 100_000
-_LEAST_QUOTA_US = 1_000  # The kernel's own minimum.
 # v2, beside a container: what it would have inside, 10 shares a revocable cpu.
 _SHARES_IN_CONTAINER = 10
 # A younger empty cgroup may be one that its executor is just about to fill.
@@ -104,24 +102,6 @@ class OwnedCgroup:
             (self.folder / "cpu.weight").write_text(str(max(1, round(shares * 100 / 1024))))
         else:
             (self.folder / "cpu.shares").write_text(str(shares))
-
-    def set_quota(self, cores: float | None) -> None:
-        """At most that much CPU time per time, in all its processes together; None: no limit."""
-        quota_us = None if cores is None else max(_LEAST_QUOTA_US, round(cores * _PERIOD_US))
-        if self.v2:
-            (self.folder / "cpu.max").write_text(f"{'max' if quota_us is None else quota_us} {_PERIOD_US}")
-            return
-        (self.folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
-        (self.folder / "cpu.cfs_quota_us").write_text(str(-1 if quota_us is None else quota_us))
-
-    def quota(self) -> float | None:
-        """Cores, as the kernel says; None: no limit."""
-        if self.v2:
-            quota, period = (self.folder / "cpu.max").read_text().split()
-        else:
-            quota = (self.folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (self.folder / "cpu.cfs_period_us").read_text()
-        return None if quota in ("max", "-1") else int(quota) / int(period)
 
     def thaw(self) -> None:
         """Whoever has frozen it: what is frozen does not even die, on v1."""
@@ -226,7 +206,8 @@ class TaskCgroups:
             try:
                 try:
                     trial.make()
-                    trial.set_quota(1.0)
+                    quota = trial.folder / ("cpu.max" if trial.v2 else "cpu.cfs_quota_us")
+                    quota.write_text("100000")  # One cpu, in the period that the kernel begins with.
                 finally:
                     trial.remove()
             except OSError as error:

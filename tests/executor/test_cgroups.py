@@ -94,14 +94,3 @@ def test_task_cgroups_on_v2(tmp_path, own, handed_down, why):
         assert set(folders) == {*handed_down.split(), "freezer"} and set(folders.values()) == {tmp_path / "t"}
     else:
         assert why in made.unavailable and made.make() is None
-
-
-def test_quotas_on_v2_are_written_as_v2_wants_them(tmp_path):
-    cgroup = OwnedCgroup("/t1", {"cpu": tmp_path / "t1"}, v2=True)
-    cgroup.make()
-    cgroup.set_quota(0.25)
-    assert (tmp_path / "t1/cpu.max").read_text() == "25000 100000"
-    assert cgroup.quota() == 0.25
-    cgroup.set_quota(None)
-    assert (tmp_path / "t1/cpu.max").read_text() == "max 100000"
-    assert cgroup.quota() is None

@@ -69,6 +69,24 @@ def cgroup(burner: subprocess.Popen[bytes]) -> Iterator[OwnedCgroup]:
     assert not [each for each in made.folders.values() if each.exists()]
 
 
+def set_quota(cgroup: OwnedCgroup, cores: float) -> None:
+    """As another writer does."""
+    if cgroup.v2:
+        (cgroup.folder / "cpu.max").write_text(f"{round(cores * 100_000)} 100000")
+    else:
+        (cgroup.folder / "cpu.cfs_quota_us").write_text(str(round(cores * 100_000)))
+
+
+def quota_of(cgroup: OwnedCgroup) -> float | None:
+    """Cores, as the kernel says; None: no limit."""
+    if cgroup.v2:
+        quota, period = (cgroup.folder / "cpu.max").read_text().split()
+    else:
+        quota = (cgroup.folder / "cpu.cfs_quota_us").read_text().strip()
+        period = (cgroup.folder / "cpu.cfs_period_us").read_text()
+    return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
 def cpu_s(pid: int) -> float:
     """CPU seconds of a tree."""
     ticks = 0

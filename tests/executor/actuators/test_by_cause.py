@@ -14,7 +14,7 @@ from serenity.executor.corrections.actuators.by_cause import actuators_by_cause
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.corrector import Corrector
 from serenity.executor.corrections.originals import record_file
-from tests.executor.actuators.conftest import NAME, cores_used, states
+from tests.executor.actuators.conftest import NAME, cores_used, quota_of, set_quota, states
 from tests.polling import eventually
 
 QUARTER = Allowance(0.2, 0.8)
@@ -32,9 +32,9 @@ def test_a_quota_is_preferred_and_stays_while_the_task_ends(corrector, cgroup, o
     assert corrector.throttle(Target("t1", cgroup), QUARTER) == "cpu quota, 0.20 of 0.80 cores"
     assert corrector.due() == {}
     corrector.let_end("t1")
-    assert cgroup.quota() == 0.2
+    assert quota_of(cgroup) == 0.2
     corrector.release_all()
-    assert cgroup.quota() is None
+    assert quota_of(cgroup) is None
     originals.end()
     assert not record_file(tmp_path / "originals", NAME).exists()
 
@@ -67,17 +67,17 @@ def test_another_writer_on_the_real_kernel(burner, cgroup, originals, trees):
     corrector = Corrector(actuators, stop_and_go, clock.monotonic_s)
     corrector.throttle(Target("t1", cgroup), QUARTER)
     for quota_in_force in (0.9, 0.9, 0.9, 0.9, 0.2):  # Seen at 3 s, left alone until 13.
-        cgroup.set_quota(0.9)
+        set_quota(cgroup, 0.9)
         clock.advance(3)
         assert corrector.due() == {}
-        assert cgroup.quota() == quota_in_force
-    cgroup.set_quota(0.9)
+        assert quota_of(cgroup) == quota_in_force
+    set_quota(cgroup, 0.9)
     clock.advance(3)
     (outcome,) = corrector.due().values()
     assert outcome.startswith("cpu quota given up: another writer has changed it again (")
     assert outcome.endswith("; duty cycle, 0.20 of 0.80 cores")
     corrector.release("t1")
-    assert cgroup.quota() == 0.9  # His, and not ours to put back.
+    assert quota_of(cgroup) == 0.9  # His, and not ours to put back.
     assert "T" not in states(burner.pid)
 
 

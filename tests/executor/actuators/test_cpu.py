@@ -17,7 +17,7 @@ from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.originals import Originals
 from serenity.executor.tasks.cgroups import OwnedCgroup
 from serenity.qos.sources.cpu_list import parse_cpus
-from tests.executor.actuators.conftest import cores_used, states
+from tests.executor.actuators.conftest import cores_used, quota_of, set_quota, states
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, cgroup_v2
 from tests.polling import eventually
 
@@ -30,13 +30,13 @@ class TestCpuQuota:
         quota, target = CpuQuota(originals), Target("t1", cgroup)
         assert quota.available(target) is None
         assert quota.apply(target, A_TENTH) == "0.10 of 1.00 cores"
-        assert cgroup.quota() == 0.1
+        assert quota_of(cgroup) == 0.1
         throttled = cores_used(burner.pid, 0.8)
         assert throttled < 0.2
         quota.apply(target, Allowance(0.5, 1.0))
-        assert cgroup.quota() == 0.5
+        assert quota_of(cgroup) == 0.5
         quota.undo(target)
-        assert cgroup.quota() is None
+        assert quota_of(cgroup) is None
         # On a busy machine its share is small for a while, with or without a quota.
         eventually(lambda: cores_used(burner.pid, 0.4) > 1.5 * throttled, "more CPU than under the quota")
 
@@ -45,10 +45,10 @@ class TestCpuQuota:
         quota, target = CpuQuota(originals), Target("t1", cgroup)
         quota.apply(target, A_TENTH)
         assert quota.look(target) is None
-        cgroup.set_quota(0.7)
+        set_quota(cgroup, 0.7)
         assert quota.look(target).endswith("is 70000")
         quota.undo(target)
-        assert cgroup.quota() == 0.7
+        assert quota_of(cgroup) == 0.7
 
     def test_a_cgroup_that_is_gone(self, tmp_path):
         gone = OwnedCgroup("/gone", {"cpu": tmp_path / "gone"}, v2=False)
