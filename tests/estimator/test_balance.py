@@ -5,7 +5,6 @@ import tracemalloc
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
 from serenity.estimator.held import Held
@@ -16,6 +15,7 @@ from serenity.estimator.slack import Slack
 from serenity.estimator.ticks import Ticks
 from serenity.estimator.valve import ActiveLease, LeaseError, Valve
 from serenity.wire.messages import node
+from tests.manual_clock import ManualClock
 
 MIB = 1 << 20
 PARAMETERS = ReportParameters(rise_s=5.0, dead_band_cpus=0.1, dead_band_mem_mb=64.0)

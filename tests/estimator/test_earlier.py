@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
 from serenity.estimator.earlier import Earlier
@@ -15,6 +14,7 @@ from serenity.estimator.report import Amount, Report, ReportParameters
 from serenity.estimator.slack import Slack
 from serenity.wire.mesos.state import Container
 from serenity.wire.messages.node import Overcommitment
+from tests.manual_clock import ManualClock
 
 MIB = 1 << 20
 

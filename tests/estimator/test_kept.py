@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.estimator import metrics
 from serenity.estimator.balance import Balance
 from serenity.estimator.kept_frames import KeptFrames
@@ -17,6 +16,7 @@ from serenity.estimator.kept_leases import KeptLeases
 from serenity.estimator.packed_frame import PackedFrame, pack
 from serenity.estimator.report import Report, ReportParameters
 from tests.estimator.state_writers import Awaited
+from tests.manual_clock import ManualClock
 
 # --- leases ---
 

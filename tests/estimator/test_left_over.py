@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.estimator.left_over import LeftOver
 from serenity.wire.messages.node import originals_folder
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 # Says that it lives, as an executor does, and waits to be killed.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.estimator import metrics
 from serenity.estimator.pipeline import SlackStages
 from serenity.estimator.session import Session
@@ -18,6 +17,7 @@ from serenity.qos import pipeline
 from serenity.qos.sources.roster import Look
 from serenity.wire.mesos.state import AgentIdentity, Container
 from serenity.wire.transport.access import ANONYMOUS
+from tests.manual_clock import ManualClock
 
 AGENT = AgentIdentity("agent-1", "h7", "1.11.0", 8.0, 1 << 33)
 # Nobody has thought of an int that no float has room for: a reader refuses it.

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.estimator.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.slack import Slack
 from serenity.estimator.ticks import Ticks
@@ -28,6 +27,7 @@ from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.sampler import Sampler
 from serenity.qos.sources.usage import Usage
 from serenity.wire.mesos.state import AgentIdentity, AgentLook, Container
+from tests.manual_clock import ManualClock
 
 MIB = 1 << 20
 SOURCES = (Usage, RunDelay, NodeUsage, AgentPerf, Counters, Resctrl)

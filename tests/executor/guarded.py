@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor.guarding.actions import Action, Concluded, Evict, Freeze, Release, TaskView, Throttle
 from serenity.executor.guarding.guard import Guard, GuardParameters
 from serenity.qos.contention import Cause, Contention, Evidence, Finding, Suspect
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container
+from tests.manual_clock import ManualClock
 
 WEB = Container("web-c1", PRODUCTION, "web", cpus=1.0, mem_bytes=1e9, task="web.1")
 OURS, ANOTHER = "our-container", "another-container"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor.corrections.actuators import ActuatorError, Allowance, Resource, Target
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.corrector import FREEZE, Corrector
 from serenity.executor.tasks.trees import Trees
+from tests.manual_clock import ManualClock
 
 T1 = Target("t1")
 HALF, TENTH = Allowance(0.5, 1.0), Allowance(0.1, 1.0)

@@ -6,7 +6,6 @@ import logging
 
 import numpy as np
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor.frames import Frames
 from serenity.executor.guarding.accusations import Accusations
 from serenity.executor.guarding.actions import TaskView
@@ -16,6 +15,7 @@ from serenity.executor.inbox import Decided
 from serenity.executor.tick import TickLoop
 from serenity.qos.frame import BEST_EFFORT, Container, Frame
 from serenity.wire.messages.node import Overcommitment
+from tests.manual_clock import ManualClock
 
 
 def frame(t):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor.guarding.accusations import Accusations
 from serenity.executor.guarding.actions import Accuse, Action, Hint, OpenValve
 from serenity.executor.guarding.decisions import Decisions
@@ -13,6 +12,7 @@ from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
 from serenity.qos.frame import Frame
 from serenity.wire.messages.node import Overcommitment, Unowned
 from tests.executor.guarded import finding
+from tests.manual_clock import ManualClock
 
 NOTHING_OVER = Overcommitment(cpus=0.0, mem_bytes=0.0)
 

@@ -10,13 +10,13 @@ import threading
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor import journal
 from serenity.executor.journal import Journal
 from serenity.executor.outcomes import Outcomes
 from serenity.wire.messages import from_executor
 from serenity.wire.messages.corrections import Correction, Outcome
 from serenity.wire.messages.kill_record import Agent, Killed, KillRecord, TaskResources
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 RESOURCES = TaskResources(cpus=0.5, mem_bytes=1 << 20)

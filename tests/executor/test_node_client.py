@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.daemon.clock import SystemClock
 from serenity.executor.guarding.accusations import Accusations, accusation
 from serenity.executor.node_client import NodeClient
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
 from serenity.wire.messages.node import Hello, Lease, Release, socket_path
 from tests.executor.conftest import AGENT_ID
 from tests.executor.guarded import finding
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 WEB, TASK = Container("web-c1", PRODUCTION, "web", 1.0, 1e9), Container("t1", BEST_EFFORT, "job", 0.5, 1e8)

@@ -7,13 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor.guarding.actions import Accuse, Evict, Freeze, Release, TaskView, Throttle
 from serenity.executor.guarding.guard import Guard, GuardParameters
 from serenity.executor.guarding.overcommitment import MemoryOverrun, SlackLimits
 from serenity.qos.frame import Frame
 from serenity.wire.messages.node import Overcommitment
 from tests.executor.guarded import ANOTHER, OURS, REQUEST_BYTES, finding, row
+from tests.manual_clock import ManualClock
 
 FITS = Overcommitment()
 

@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.estimator.node_server import NodeServer
 from serenity.executor.guarding.accusations import Accusations, accusation
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
 from serenity.wire.messages import node
 from tests.executor.conftest import AGENT_ID, FakeAgent, RunningExecutor
 from tests.executor.guarded import WEB, finding
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 PROTECTED = Container(

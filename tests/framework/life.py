@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework.core import Core, CoreConfig
 from serenity.framework.store.store import Store
 from serenity.wire.messages.api import JobRequest
 from serenity.wire.messages.kill_record import LABEL_REASON
+from tests.manual_clock import ManualClock
 
 CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
 

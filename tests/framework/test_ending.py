@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework.service import Framework
 from serenity.framework.settings import FrameworkSettings
 from serenity.localmesos.cluster.cluster import Cluster
@@ -14,6 +13,7 @@ from serenity.wire.transport.http import Endpoint, get_json
 from tests.framework.conftest import Slack
 from tests.framework.forked import ForkedFramework
 from tests.framework.zygote import Zygote
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 

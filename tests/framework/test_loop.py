@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.daemon.clock import SystemClock
 from serenity.framework import loop as loop_module
 from serenity.framework import metrics
 from serenity.framework.core import Core, CoreConfig, UnknownJob
@@ -16,6 +16,7 @@ from serenity.framework.loop import Loop, LoopEnded
 from serenity.framework.store.changes import Snapshot
 from serenity.framework.store.errors import StoreBusyError, StoreError, StoreLostError
 from serenity.wire.messages.api import JobRequest
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 CONFIG = CoreConfig("serenity executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework import metrics
 from serenity.framework.jobs.book import Book
 from serenity.framework.jobs.job import Job, Seen, first_attempt, step
@@ -25,6 +24,7 @@ from serenity.wire.messages import api
 from serenity.wire.messages.api import AttemptState, JobRequest, JobState
 from tests.file_size import no_file_grows_beyond
 from tests.framework.stored import CPI, PERIODS, filled_changes
+from tests.manual_clock import ManualClock
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import threading
 import msgspec
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework import metrics
 from serenity.framework.watchers import Turns, Watchers
 from serenity.wire.messages import api
 from serenity.wire.messages.api import EventType
+from tests.manual_clock import ManualClock
 
 
 def event(number, job=None, kind=EventType.JOB):

@@ -7,7 +7,6 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework.core import Core, CoreConfig
 from serenity.framework.jobs.job import ENDED
 from serenity.framework.mesos.calls import Accept, Acknowledge, Call, Kill
@@ -18,6 +17,7 @@ from tests.fuzz.disk import Disk
 from tests.fuzz.examples import examples
 from tests.fuzz.network import Json
 from tests.fuzz.story import Story
+from tests.manual_clock import ManualClock
 
 CONFIG = CoreConfig("executor", {}, executor_cpus=0.1, executor_mem_mb=128.0, reconcile_every_s=600.0)
 RUNNING = {"state": "TASK_RUNNING"}

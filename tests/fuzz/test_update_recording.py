@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serenity.daemon.clock import ManualClock
 from serenity.wire.mesos import executor as executor_driver
 from serenity.wire.mesos import subscription
 from serenity.wire.mesos.executor import ExecutorDriver
@@ -18,6 +17,7 @@ from tests.fuzz.examples import examples
 from tests.fuzz.network import Answer, Fate, Json, Network
 from tests.fuzz.streams import SimStream
 from tests.fuzz.threads import Process, Threads
+from tests.manual_clock import ManualClock
 
 
 class TakingAgent:

@@ -21,7 +21,7 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from serenity.daemon.clock import ManualClock
+from tests.manual_clock import ManualClock
 
 
 @dataclass(eq=False)

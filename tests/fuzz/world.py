@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor.agent_link import AgentLink
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.corrector import Corrector
@@ -36,6 +35,7 @@ from tests.fuzz.network import Network
 from tests.fuzz.story import Story
 from tests.fuzz.threads import Process, Threads
 from tests.fuzz.truth import Truth
+from tests.manual_clock import ManualClock
 
 _BEGIN_S = 1_800_000_000.0
 # Nothing but an endless loop takes longer to come to rest.

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.executor.corrections.actuators import Allowance, Target
 from serenity.executor.corrections.actuators.by_cause import actuators_by_cause
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.corrector import Corrector
 from serenity.executor.corrections.originals import record_file
 from tests.executor.actuators.conftest import NAME, cores_used, quota_of, set_quota, states
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 QUARTER = Allowance(0.2, 0.8)

@@ -8,13 +8,13 @@ import os
 import gevent
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.daemon.serving import PEER_UID
 from serenity.framework.api import app as application
 from serenity.framework.api.gate import Gate
 from serenity.framework.api.hosts import Hosts
 from serenity.framework.api.rate import RateLimit
 from serenity.framework.api.token_file import TokenFile
+from tests.manual_clock import ManualClock
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import os
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework.api.gate import Gate, Peer
 from serenity.framework.api.hosts import Hosts
 from serenity.framework.api.rate import RateLimit
 from serenity.framework.api.refusals import Forbidden, TooMany, Unknown
 from serenity.wire.messages.tokens import Role, Token
+from tests.manual_clock import ManualClock
 
 TOKEN = Token(id="1", name="ci", role=Role.SUBMIT, users=("serenity-alice",), created_at=0.0, created_by="root")
 

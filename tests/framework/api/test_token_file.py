@@ -7,12 +7,12 @@ import stat
 import msgspec
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework.api.refusals import Conflict, NotFound, Unacceptable, Unkept
 from serenity.framework.api.token_file import TokenFile
 from serenity.wire.messages.tokens import TokenRequest
 from serenity.wire.transport.trust_files import UnusableFile
 from tests.file_size import no_file_grows_beyond
+from tests.manual_clock import ManualClock
 
 ALICE = "serenity-alice"
 

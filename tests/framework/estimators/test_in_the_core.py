@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework.estimators.agent import AgentSeen
 from serenity.framework.estimators.rollout import Aim, Plan
 from serenity.framework.estimators.task import EstimatorTemplate
@@ -15,6 +14,7 @@ from serenity.framework.mesos.whereabouts import DOUBT_S
 from serenity.framework.service import Framework
 from serenity.framework.settings import FrameworkSettings
 from tests.framework.life import CONFIG, Life
+from tests.manual_clock import ManualClock
 
 ROLE = "serenity-estimator"
 PLAN = Plan(Aim.ROLL_OUT, EstimatorTemplate("serenity estimator", role=ROLE), settle_s=60.0)

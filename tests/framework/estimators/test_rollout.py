@@ -6,7 +6,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serenity.daemon.clock import ManualClock
 from serenity.framework.estimators.agent import AgentSeen, Deployed
 from serenity.framework.estimators.rollout import Aim, Plan, Rollout
 from serenity.framework.estimators.task import EstimatorTemplate, TaskId
@@ -15,6 +14,7 @@ from serenity.framework.mesos.calls import Accept, Decline, Kill, Reconcile
 from serenity.framework.mesos.updates import decode
 from serenity.framework.placement.agents import Offer
 from serenity.wire.mesos.resources import Resources
+from tests.manual_clock import ManualClock
 
 ROLE = "serenity-estimator"
 OLD = EstimatorTemplate("serenity estimator", role=ROLE)

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.daemon.clock import SystemClock
 from serenity.qos.frame import PRODUCTION, Container
 from serenity.qos.sources import docker
 from serenity.qos.sources.agent_perf import AgentPerf
@@ -22,6 +22,7 @@ from serenity.qos.sources.processes import ProcessTable
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos.state import AgentIdentity, AgentLook, AgentReader, PerfSample
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 PERF = {"timestamp": 1000.0, "duration": 10.0, "cycles": 3e10, "instructions": 6e10, "cache_misses": 5e6}

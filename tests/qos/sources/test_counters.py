@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.qos.sources.counters import Counters, scaled
 from serenity.qos.sources.cpu_list import parse_cpus
 from serenity.qos.sources.draft import Faults
 from serenity.qos.sources.files import FileBudget
 from serenity.qos.sources.perf_encoding import GENERIC, Encoding, generic
 from serenity.qos.sources.perf_probe import probe
+from tests.manual_clock import ManualClock
 
 WANTED = {"cycles": ("cycles",), "instructions": ("instructions",), "llc_misses": ("cache-misses",)}
 WHOLE_CPU = "every cgroup"

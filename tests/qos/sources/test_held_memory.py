@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.daemon.clock import SystemClock
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import FileBudget, KeptFiles
@@ -19,6 +19,7 @@ from serenity.qos.sources.places import Places
 from serenity.qos.sources.processes import PAGE_BYTES, Process, ProcessTable
 from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.usage import Usage
+from tests.manual_clock import ManualClock
 
 MIB = 1 << 20
 MAPS_A_FILE = """

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.daemon.clock import SystemClock
 from serenity.qos.frame import PRODUCTION, Container
 from serenity.qos.sources import command_indicator, http_answer, memcached, network_namespace
 from serenity.qos.sources.command_indicator import Commands
@@ -24,6 +24,7 @@ from serenity.qos.sources.exchange import MAX_ANSWER_BYTES, ExchangeError, Excha
 from serenity.qos.sources.indicator import Declaration, Indicator
 from serenity.qos.sources.indicators import Indicators, question
 from serenity.qos.sources.processes import ProcessTable
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 

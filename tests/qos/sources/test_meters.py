@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.daemon.clock import SystemClock
 from serenity.qos.frame import PRODUCTION, Container
 from serenity.qos.sources import cgroups, meters, pressure
 from serenity.qos.sources.cgroups import V2, Cgroup
@@ -24,6 +24,7 @@ from serenity.qos.sources.places import Places
 from serenity.qos.sources.processes import ProcessTable
 from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.usage import Usage
+from tests.manual_clock import ManualClock
 
 V1_FILES = {
     "cpuacct": {"cpuacct__usage": "{seconds}000000000\n"},

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.qos.sources.draft import Draft, Faults
 from serenity.qos.sources.files import FileBudget, KeptFiles
 from serenity.qos.sources.node_usage import NodeUsage, disks, llc_bytes
 from serenity.qos.sources.processes import ProcessTable
+from tests.manual_clock import ManualClock
 
 DISKSTATS = """\
    7       0 loop0 9 0 0 9 0 0 0 0 0 9 9

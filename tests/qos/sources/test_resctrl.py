@@ -9,11 +9,11 @@ import shutil
 
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.qos.sources.draft import Faults
 from serenity.qos.sources.files import FileBudget, KeptFiles
 from serenity.qos.sources.resctrl import Resctrl, group_name
 from serenity.qos.sources.residents import Residents
+from tests.manual_clock import ManualClock
 
 
 class Tree:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import ManualClock
 from serenity.qos.frame import PRODUCTION, Container
 from serenity.qos.sources.draft import Draft, Faults, Row
 from serenity.qos.sources.files import FileBudget, KeptFiles
@@ -21,6 +20,7 @@ from serenity.qos.sources.processes import ProcessTable
 from serenity.qos.sources.residents import Residents
 from serenity.qos.sources.run_delay import RunDelay
 from serenity.qos.sources.taskstats import Taskstats
+from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
 # Some threads that stay, and one that has worked and ended; all of it on one CPU, so that it had to wait.

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serenity.daemon.clock import ManualClock, SystemClock
+from serenity.daemon.clock import SystemClock
 from serenity.framework.estimators.task import EstimatorTemplate
 from serenity.qos.frame import BEST_EFFORT, COLUMNS, PRODUCTION
 from serenity.qos.sources.draft import Draft, Faults
@@ -32,6 +32,7 @@ from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.state import AgentReader
 from serenity.wire.messages.node import TaskOnNode
 from serenity.wire.transport.http import HttpError
+from tests.manual_clock import ManualClock
 
 BURN = "while True: pass"
 MIB = 1 << 20
