@@ -67,8 +67,10 @@ class Pipeline:
         self._detectors = tuple(detectors)
         self._strategy = strategy
         self._steady = SteadyTime()
-        # One is enough for who finds and who ranks, where no filter shows the one what the other does not see.
-        if isinstance(strategy, RanksByPressure) and all(isinstance(each, KeepsBestEffort) for each in filters):
+        # Detectors and strategy can share one Pressure if no filter changes best-effort rows, for then both see the
+        # same data.
+        keeps = all(isinstance(each, KeepsBestEffort) and each.keeps_best_effort for each in filters)
+        if isinstance(strategy, RanksByPressure) and keeps:
             for detector in detectors:
                 if isinstance(detector, LooksAtPressure):
                     detector.share(strategy.pressure)
@@ -129,7 +131,10 @@ class Pipeline:
         ]
 
     def _by_the_clock(self, contention: Contention) -> Contention:
-        """What was before it was set back, too: so long ago by how it goes now."""
+        """Evidence times on the frames' clock as it stands now.
+
+        After a set-back, earlier moments are shifted too, so that their ages stay right.
+        """
         ahead_s, told = self._steady.ahead_s, contention.evidence
         if not ahead_s:
             return contention

@@ -28,7 +28,7 @@ class Filter(Protocol):
 
 @runtime_checkable
 class KeepsBestEffort(Protocol):
-    """A filter that drops no best-effort row and changes none of its columns."""
+    """A filter that says whether it drops no best-effort row and changes none of its columns."""
 
     keeps_best_effort: bool
 

@@ -169,6 +169,25 @@ def test_a_line_is_the_same_frame_in_a_trace_and_from_an_estimator(tmp_path):
         np.testing.assert_array_equal(sent.column(name), traced.column(name))
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_pressure_is_shared_where_no_filter_changes_best_effort(keeps):
+    class Passes:
+        keeps_best_effort = keeps
+
+        def step(self, frame):
+            return frame
+
+    class Looks:
+        pressure = None
+
+        def share(self, pressure):
+            self.pressure = pressure
+
+    detector, strategy = Looks(), build(STRATEGIES, {"name": "combined"}, "")
+    Pipeline([Passes()], [detector], strategy)
+    assert detector.pressure is (strategy.pressure if keeps else None)
+
+
 def test_one_finding_a_container_and_the_first_detector_speaks(made, tmp_path):
     file = tmp_path / "two.toml"
     file.write_text(DROP + "threshold = 0.2\n" + DROP + "threshold = 0.3\n" + STRATEGY)
