@@ -72,12 +72,17 @@ class Accusations:
         self._told: dict[tuple[str, str], _Told] = {}  # By protected container and accuser.
         self._absolved: dict[str, float] = {}  # Protected containers, and until when nobody is believed.
         self._unowned: set[str] = set()
+        self._unknown: set[tuple[str, str]] = set()  # Accusers and causes that were said: they come at every tick.
         self._lock = threading.Lock()
 
     def received(self, message: node.Accused) -> None:
         accuse = message.accusation
         if accuse.cause not in CAUSES:
-            logger.warning("%s accuses %s of %r, which this version does not know", message.by, accuse.task_id, accuse)
+            if (message.by, accuse.cause) not in self._unknown and len(self._unknown) < _MOST_KEPT:
+                self._unknown.add((message.by, accuse.cause))
+                logger.warning(
+                    "%s accuses %s of %.50r, which this version does not know", message.by, accuse.task_id, accuse.cause
+                )
             return
         until_s = self._clock.monotonic_s() + min(_LONGEST_TTL_S, max(0.0, accuse.ttl_s))
         told = _Told(message.by, accuse.task_id, finding_of(accuse), until_s)

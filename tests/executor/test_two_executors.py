@@ -234,6 +234,11 @@ def test_who_was_absolved_is_not_accused_again_of_the_same(accusations):
 
 def test_a_cause_of_a_later_version_is_left_alone(accusations, caplog):
     message = accusation(finding(("ours", 1.0)).suspects[0].container, finding(("ours", 1.0)))
-    unknown = msgspec.structs.replace(message, cause="gravity")
-    accusations.received(node.Accused(by="a", accusation=unknown))
-    assert accusations.with_own([], {"ours"}) == [] and "gravity" in caplog.text
+    for by, cause in (("a", "gravity"), ("a", "gravity"), ("b", "gravity"), ("a", "tides")):
+        unknown = msgspec.structs.replace(message, cause=cause)
+        accusations.received(node.Accused(by=by, accusation=unknown))
+    assert accusations.with_own([], {"ours"}) == []
+    assert caplog.messages == [
+        f"{by} accuses ours of '{cause}', which this version does not know"
+        for by, cause in (("a", "gravity"), ("b", "gravity"), ("a", "tides"))
+    ]
