@@ -6,7 +6,6 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class _Sample:
 class _Votes:
     """The last samples of each container; a contention holds while `votes` of `window` are over the limit.
 
-    Of a container that would be over it anyway, as turned out, none does before a whole window was measured within it.
+    A container that was absolved raises no contention again until a whole window was measured within the limit.
     """
 
     def __init__(self, votes: int, window: int) -> None:
@@ -60,7 +59,13 @@ def _check(votes: int, window: int) -> None:
 
 
 def _contention(
-    cause: Cause, container: Container, signal: str, unit: str, limit: float, window: deque[_Sample], who: Any
+    cause: Cause,
+    container: Container,
+    signal: str,
+    unit: str,
+    limit: float,
+    window: deque[_Sample],
+    detector: PressureDetector | Slo | Overload,
 ) -> Contention:
     """`limit` is the baseline here; the threshold is 0, for reaching it is enough."""
     value = next(each.value for each in reversed(window) if not math.isnan(each.value))
@@ -70,7 +75,7 @@ def _contention(
         sum(math.isnan(each.value) for each in window),
     )  # fmt: skip
     severity = min(1.0, abs(deviation) / (1.0 + abs(deviation)))
-    return Contention(cause, container, severity, evidence, who.name, asdict(who.parameters))
+    return Contention(cause, container, severity, evidence, detector.name, asdict(detector.parameters))
 
 
 @dataclass(frozen=True)
