@@ -44,8 +44,8 @@ from serenity.executor.inbox import (
 from serenity.executor.journal import Journal
 from serenity.executor.outcomes import Outcomes
 from serenity.executor.records import AgentName, record_of
+from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
-from serenity.executor.tasks.runner import TaskRunner
 from serenity.executor.tasks.task import Ending, Failure, Instruction, Task
 from serenity.qos.contention import Finding
 from serenity.wire.messages import corrections

@@ -24,13 +24,13 @@ from serenity.executor.executor import Executor
 from serenity.executor.inbox import Inbox, OverDisk
 from serenity.executor.own_priority import OwnPriority
 from serenity.executor.qos_side import QosSide
+from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
 from serenity.executor.tasks import cgroups
 from serenity.executor.tasks.cgroups import TaskCgroups
 from serenity.executor.tasks.disk_watch import DiskWatch
 from serenity.executor.tasks.environment import handed_on
 from serenity.executor.tasks.launch import Surroundings
-from serenity.executor.tasks.runner import TaskRunner
 from serenity.executor.tasks.standing_guardian import StandingGuardian
 from serenity.executor.tasks.trees import Trees
 from serenity.qos.pipeline import DEFAULT_FILE, Pipeline

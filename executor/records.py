@@ -42,7 +42,7 @@ def record_of(
         exit=kill_record.Exit(code=task.exit.code, signal=task.exit.signal) if task.exit is not None else None,
         outcome=outcome,
     )
-    return record if ending.decision is None else _with_evidence(record, task, ending.decision)
+    return _with_evidence(record, task, ending.decision) if isinstance(ending.decision, Decision) else record
 
 
 def _with_evidence(record: KillRecord, task: Task, decision: Decision) -> KillRecord:

@@ -24,14 +24,23 @@ MAY_IMPORT = {
     "cli": {"wire", "daemon", "qos", "executor", "estimator", "framework", "localmesos"},
 }
 
-# And within qos: a datum goes one way. What stands beside these (the frame, the pipeline) is not restricted.
-MAY_IMPORT_OF_QOS = {
-    "sources": set(),
-    "filters": set(),
-    "evidence": set(),
-    "detectors": {"evidence"},
-    "strategies": {"evidence"},
+# And within these, what a part may import of the other parts. What stands beside them is not restricted itself.
+MAY_IMPORT_WITHIN = {
+    "qos": {
+        "sources": set(),
+        "filters": set(),
+        "evidence": set(),
+        "detectors": {"evidence"},
+        "strategies": {"evidence"},
+    },
+    "executor": {
+        "tasks": set(),
+        "guarding": set(),
+        "corrections": {"tasks"},
+    },
 }
+# What stands beside the parts is for all of them (the frame, a stage's kind), or else joins them (the runner).
+FOR_ALL_PARTS = {"qos"}
 
 # These run as processes of their own on gevent: their first statement is monkey.patch_all(), nobody else's is.
 GEVENT_PROCESSES = {
@@ -53,8 +62,8 @@ def violations(path: str, source: str) -> list[str]:
     if room in MAY_IMPORT:
         imported = _imported(tree, package=_package(path))
         found += _room_imports(room, imported)
-        if room == "qos":
-            found += _imports_within_qos(path.split("/")[1], imported)
+        if room in MAY_IMPORT_WITHIN:
+            found += _imports_within(room, path.split("/")[1], imported)
         if room in WITHOUT_GEVENT and any(_is_gevent(name) for name in imported):
             found.append(f"{room} never imports gevent")
     return [f"{path}: {violation}" for violation in found]
@@ -115,11 +124,13 @@ def _room_imports(room: str, imported: set[str]) -> Iterator[str]:
             yield f"{name} is wire's own"
 
 
-def _imports_within_qos(part: str, imported: set[str]) -> Iterator[str]:
+def _imports_within(room: str, part: str, imported: set[str]) -> Iterator[str]:
+    parts = MAY_IMPORT_WITHIN[room]
     for name in sorted(imported):
-        other = name.removeprefix("serenity.qos.").split(".")[0] if name.startswith("serenity.qos.") else part
-        if part in MAY_IMPORT_OF_QOS and other in MAY_IMPORT_OF_QOS and other not in {part, *MAY_IMPORT_OF_QOS[part]}:
-            yield f"qos/{part} may not import {name}"
+        other = name.removeprefix(f"serenity.{room}.").split(".")[0] if name.startswith(f"serenity.{room}.") else part
+        restricted = other in parts or room not in FOR_ALL_PARTS
+        if part in parts and restricted and other not in {part, *parts[part]}:
+            yield f"{room}/{part} may not import {name}"
 
 
 def _imported(tree: ast.Module, package: str) -> set[str]:
@@ -211,6 +222,11 @@ def test_src_links_to_every_room():
     ("path", "source"),
     [
         (
+            "executor/corrections/undo.py",
+            "from serenity.executor.corrections import originals\nfrom serenity.executor.tasks import guardian",
+        ),
+        ("executor/inbox.py", "from serenity.executor.guarding.actions import Action"),
+        (
             "qos/frame.py",
             "from serenity.daemon.clock import Clock\nfrom ..wire import resources\nfrom . import filters",
         ),
@@ -236,6 +252,16 @@ def test_allowed(path, source):
         ("qos/filters/ewma.py", "from ...estimator import slack", "qos may not import serenity.estimator"),
         ("qos/evidence/odds.py", "from ..detectors import cause", "qos/evidence may not import serenity.qos.detectors"),
         ("qos/strategies/by_use.py", "from serenity.qos import filters", "qos/strategies may not import"),
+        (
+            "executor/tasks/task.py",
+            "from serenity.executor.guarding.actions import Decision",
+            "executor/tasks may not import serenity.executor.guarding",
+        ),
+        (
+            "executor/tasks/runner.py",
+            "from serenity.executor.inbox import Inbox",
+            "executor/tasks may not import serenity.executor.inbox",
+        ),
         ("executor/run.py", "from serenity.framework import store", "executor may not import serenity.framework"),
         ("framework/api.py", "from .. import qos", "framework may not import serenity.qos"),
         ("localmesos/agent/agent.py", "import serenity.cli.main", "localmesos may not import serenity.cli.main"),

@@ -1,1 +1,1 @@
-"""Tasks as processes: started, limited, watched, ended to the last child.  Knows nothing of contentions."""
+"""Tasks as processes: started, limited, watched, ended to the last child.  Knows of no contention and no correction."""

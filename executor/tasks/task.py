@@ -15,7 +15,6 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from serenity.executor.guarding.actions import Decision
 from serenity.wire.messages.reasons import Reason
 from serenity.wire.messages.task_end import TaskEnd
 from serenity.wire.messages.task_spec import TaskSpec
@@ -34,7 +33,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why we end a task.  `decided_at`: seconds since the epoch; `decision`: QoS' own, for an eviction.
+    """Why we end a task.  `decided_at`: seconds since the epoch; `decision`: QoS' own; opaque here.
 
     `detail`: what the reason alone does not say, such as by how much a limit was broken.
     """
@@ -42,7 +41,7 @@ class Ending:
     reason: Reason
     decided_at: float
     grace_s: float
-    decision: Decision | None = None
+    decision: object = None
     detail: str = ""
 
 

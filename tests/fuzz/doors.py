@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from serenity.executor import agent_link
-from serenity.executor.tasks import runner
+from serenity.executor import agent_link, runner
 from serenity.framework import loop, service, term
 from serenity.framework.mesos import scheduler as framework_scheduler
 from serenity.framework.store import janitor

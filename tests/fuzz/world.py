@@ -17,9 +17,9 @@ from serenity.executor.agent_link import AgentLink
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.corrector import Corrector
 from serenity.executor.executor import Executor
+from serenity.executor.runner import TaskRunner
 from serenity.executor.settings import ExecutorSettings
 from serenity.executor.tasks.launch import Surroundings
-from serenity.executor.tasks.runner import TaskRunner
 from serenity.framework.loop import LoopEnded
 from serenity.framework.service import Framework
 from serenity.framework.settings import FrameworkSettings

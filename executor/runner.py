@@ -1,4 +1,4 @@
-"""Runs tasks: carries out what their life says (`task.py`) on real processes, and reaps, in this one place.
+"""Runs tasks: carries out what their life says (`tasks/task.py`) on real processes, and reaps, in this one place.
 
 Everything here happens in the main thread.
 """
