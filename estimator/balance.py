@@ -25,8 +25,8 @@ class Balance:
 
     Estimates come from the sampling, launches from the agent's stream, leases from executors and
     operators: each in a thread of its own.  `leases` held the valve before this process began; `keep` is called
-    with all of them whenever they have changed.  `again`: there was an estimator on this node a moment ago, and the
-    agent has had no slack since, so that it grows from what is held: who waits for it is let in part by part.
+    with all of them whenever they have changed.  `again`: an estimator ran here a moment ago, and the agent has had no
+    slack since.  So the first total is what is held, and grows from there in steps.
     """
 
     def __init__(

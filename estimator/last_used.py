@@ -24,8 +24,8 @@ class LastUsed:
     def step(self, production: Frame, prediction: Prediction) -> Floats:
         """What each counts at where it has no prediction; shape (2, containers): cores and bytes.
 
-        One that came while we watched, and never had a prediction, at its allocation: it will want that at any
-        moment.  Of the others, who were there before us or were predicted once, what they were last seen to use.
+        A container that appeared while we watched and never had a prediction counts at its allocation, which it may
+        claim at any moment.  Any other counts at its last measured use.
         """
         places = self._rows.moves(production.ids)
         if places is not None:

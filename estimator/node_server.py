@@ -26,7 +26,7 @@ from serenity.wire.messages import node
 
 logger = logging.getLogger(__name__)
 
-# Between the lines of a history, which may be a hundred MB: for as long others go first who have something to read.
+# Pause between the lines of a history, which may total 100 MB, so that other connections get a turn.
 _TURN_S = 5e-4
 # Samples that wait for a slow reader: what it may sleep through before it must start anew.
 _QUEUED_LINES = 16

@@ -25,7 +25,7 @@ class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
     task_kept_s: float = 86400.0  # How long the sandbox of an ended task is kept; shorter where the disk is full.
     dry_run: bool = False  # Decide, say and record, but correct nothing.
     pipeline: str | None = None  # The pipeline file; None: the one that comes with Serenity.
-    run_dir: str | None = None  # Where the estimator's socket is; None: as `wire.node.run_dir` says.
+    run_dir: str | None = None  # Where the estimator's socket is; None: as `wire.messages.node.run_dir` says.
     lease_s: float = 10.0  # The valve opens this long after the last word from us.
     evict_grace_s: float = 10.0  # An evicted task gets its own grace, but no more than this.
     verbose: bool = False

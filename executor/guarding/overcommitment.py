@@ -179,7 +179,7 @@ class SlackLimits:
 
 
 def _used(task: TaskView, frame: Frame) -> float:
-    """At least what it was allocated: while it is limited, less is no news."""
+    """Measured use, but never less than the allocation: a limited task's lower use shows only the limit."""
     row = frame.index(task.id)
     used = float(frame.column("cpu")[row]) if row is not None else math.nan
     return used if used > task.cpus else task.cpus

@@ -90,8 +90,8 @@ class OwnedCgroup:
     def procs_files(self) -> list[str]:
         """A process that writes "0" into each of these, in this order, is in the cgroup.
 
-        That of the CPU comes last.  Whoever writes holds a lock that is the whole machine's, and from there on has
-        the lowest priority: all others, Mesos too, would wait until a busy machine lets it go on.
+        The cpu cgroup comes last.  Moving a process takes a machine-wide lock.  Once in that cgroup the process has the
+        lowest priority, and on a busy machine could hold the lock for long while everybody, Mesos included, waits.
         """
         lowered = self.folders.get("cpu")
         return [str(each / "cgroup.procs") for each in sorted(self._distinct, key=lambda each: each == lowered)]

@@ -95,7 +95,7 @@ def _locate(attempt: Attempt, framework_id: str, output: Output, access: Access)
 
 
 def _unmoved(where: _Where, attempt: Attempt, look: Callable[[Sequence[_Part]], api.Log]) -> api.Log:
-    """What `look` makes of the output's parts, which did not change places meanwhile (see `wire.sandbox`)."""
+    """What `look` makes of the output's parts, which did not change places meanwhile (see `wire.messages.sandbox`)."""
     parts = _parts(where, attempt)
     for _ in range(_LOOKS):
         log, before = look(parts), parts

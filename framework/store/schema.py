@@ -21,7 +21,7 @@ facts = sa.Table(
     sa.Column("value", sa.String, nullable=False),
 )
 
-# `request` is a wire.api.JobRequest in JSON; `state`, `counts` and `kills` are derived from
+# `request` is a wire.messages.api.JobRequest in JSON; `state`, `counts` and `kills` are derived from
 # the attempts and kept, so that lists need not look at them.
 jobs = sa.Table(
     "jobs",
@@ -69,7 +69,7 @@ attempts = sa.Table(
     sa.Column("avoid_s", sa.Float),
     sa.Column("record", sa.String),
     sa.Column("retry", sa.String),
-    sa.Column("measured", sa.String),  # A wire.task_end.TaskEnd in JSON.
+    sa.Column("measured", sa.String),  # A wire.messages.task_end.TaskEnd in JSON.
 )
 _superseded = sa.text("NOT is_current")
 _superseded_by_end = sa.Index(
@@ -81,7 +81,7 @@ events = sa.Table(
     metadata,
     sa.Column("id", _Number, primary_key=True, autoincrement=False),
     sa.Column("job_id", sa.String, index=True),
-    sa.Column("event", sa.String, nullable=False),  # A wire.api.Event in JSON.
+    sa.Column("event", sa.String, nullable=False),  # A wire.messages.api.Event in JSON.
 )
 
 executors = sa.Table(

@@ -114,8 +114,8 @@ class Commands:
     def _kill(process: subprocess.Popen[bytes]) -> None:
         """With all that it has started and left behind: one each second would fill the machine.
 
-        As long as its group has anybody in it no other process gets its pid; so, where it was waited for already, who
-        has that pid is a stranger.
+        The kernel reuses no pid while a process group of that number has members.  So once our child has been reaped, a
+        process with its pid is a stranger, and our group is gone.
         """
         reaped = process.returncode is not None
         if not (reaped and os.path.exists(f"/proc/{process.pid}")):

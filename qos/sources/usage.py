@@ -46,7 +46,8 @@ class _Meters:
 
 
 class Usage:
-    """Fills ``cpu``, ``throttled``, ``rss_bytes``, ``io_bytes``, and on v2 ``psi_cpu``, ``psi_memory``, ``psi_io``.
+    """Fills ``cpu``, ``throttled``, ``rss_bytes``, ``cache_bytes``, ``io_bytes``, and on v2 ``psi_cpu``,
+    ``psi_memory``, ``psi_io``.
 
     What a container's own cgroups do not tell of ``cpu``, ``rss_bytes`` and ``io_bytes`` is
     summed over its processes.

@@ -142,7 +142,7 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to run one instance of a job.
 
-    `reason` is a code of `wire.reasons.Reason`; None where nobody has said one, which is
+    `reason` is a code of `wire.messages.reasons.Reason`; None where nobody has said one, which is
     shown as such.  `record` is the kill record as it came, with the retry filled in.
     """
 
