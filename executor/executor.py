@@ -56,7 +56,7 @@ from serenity.wire.messages.task_spec import TaskSpec, TaskSpecError
 
 logger = logging.getLogger(__name__)
 
-# Of the agent's grace for our shutdown: kept back for SIGKILL, the last updates and their acknowledgement.
+# Part of the agent's grace for our shutdown, kept back for SIGKILL, the last updates and their acknowledgement.
 _KEPT_BACK_S = 1.5
 _LEAST_TASK_GRACE_S = 0.5
 _ACKNOWLEDGED_WITHIN_S = 1.0
@@ -149,7 +149,7 @@ class Executor:
             self._runner.leave_nothing()
 
     def _say_lost(self, tasks: list[str], why: str) -> None:
-        """Of tasks that were killed since nobody here can look after them any more; the agent would know no reason."""
+        """Tells of tasks that were killed as we cannot look after them any more; the agent would know no reason."""
         for task_id in tasks:
             self._link.update(updates.refused(task_id, Failure(Reason.EXECUTOR_LOST, why)))
         deadline_s = self._clock.monotonic_s() + _ACKNOWLEDGED_WITHIN_S
@@ -201,7 +201,7 @@ class Executor:
     def _kill(self, event: Kill) -> None:
         task = self._runner.task(event.task_id)
         if task is None:
-            # It has ended, and its terminal update is on its way; or it never was here, and the agent knows.
+            # The task has ended, and its terminal update is on its way; or it never was here, and the agent knows.
             logger.info("told to kill %s, which does not run here", event.task_id)
             return
         grace_s = event.grace_s if event.grace_s is not None else task.spec.grace_s

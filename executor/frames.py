@@ -98,7 +98,7 @@ class Frames:
         if self._sampler is None:
             logger.warning("no estimator: sampling by ourselves, with baselines learnt from now on")
             self._sampler = self._make_sampler()
-            self.overcommitment = Overcommitment()  # Nobody knows it now, and what was would be held for ever.
+            self.overcommitment = Overcommitment()  # Nobody knows it now, and the last value would count for ever.
         self._sampler.declare(self._tasks)
         return self._sampler.sample(self._clock.now_s())
 

@@ -18,7 +18,7 @@ from serenity.executor.tasks.limits import Breach
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The agent has taken us; again after each reconnection."""
+    """The agent has accepted our subscription; comes again after each reconnection."""
 
     agent_id: str
     hostname: str
@@ -44,7 +44,7 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """An update has arrived; it matters only to whoever waits for the last of them."""
+    """The agent has acknowledged an update; matters only to whoever waits for the last acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)

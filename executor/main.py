@@ -91,7 +91,7 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
     if hierarchies is not None:
         cgroups.sweep(hierarchies, clock.now_s())
     originals = begin_originals(settings, environ, container_id, parents)
-    # Before our own priority is raised: what it inherits it would sit in at our end.
+    # Before our own priority is raised: it would inherit that cgroup, and still sit in it at our end.
     guardian = StandingGuardian(container_id, parents)
     priority = OwnPriority(hierarchies, container_id)
     logger.info("control process: %s", priority.raise_up())
@@ -141,7 +141,7 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
 def surroundings(
     settings: ExecutorSettings, environ: Mapping[str, str], container_id: str, sandbox: Path, priority: OwnPriority
 ) -> Surroundings:
-    """`priority`: raised already, so that it knows what was before."""
+    """`priority`: raised already, so that it knows where we were before."""
     return Surroundings(
         container_id,
         sandbox,

@@ -133,7 +133,7 @@ class NodeClient:
                 reason = "it closed the connection"
             except (OSError, NodeProtocolError) as error:
                 reason = str(error)
-            except Exception as error:  # Costs the connection.  Without this thread no frame would ever come again.
+            except Exception as error:  # It costs the connection; without this thread no frame would ever come again.
                 reason = f"what it said could not be dealt with: {error!r}"
                 logger.exception("this is a bug in Serenity: the connection to the estimator is made anew")
             was_connected, self.connected = self.connected, False

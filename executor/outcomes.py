@@ -1,7 +1,7 @@
-"""What an eviction has led to is known only after the task has gone: it follows its record, to the framework.
+"""What an eviction has led to is known only after the task has gone: so it is sent to the framework after the record.
 
 Mesos may lose a framework message, so an outcome is said several times; the framework takes it
-once.  One that is known before the task has ended is in the record itself.
+once.  An outcome that is known before the task has ended is in the record itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from serenity.wire.messages.corrections import Outcome
 
 # After the first time.  The record itself may be on its way for a while: Mesos keeps updates until they are taken.
 _AGAIN_AFTER_S = (5.0, 30.0, 300.0)
-# Evictions whose outcome, or whose end, never came; the oldest are forgotten.
+# Evicted tasks whose outcome, or whose end, never came; the oldest are forgotten.
 _MOST_WAITING = 1000
 
 

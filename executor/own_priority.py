@@ -2,8 +2,8 @@
 
 Its container has ten shares a revocable cpu, production 1024 a cpu.  So as root it moves,
 without its tasks, into a cpu cgroup of its own outside the container's, keeping every other
-membership (memory, freezer), and moves back before it ends; a process cannot remove the
-cgroup that it sits in.  In the root cgroup a better nice value does, if it may have one.
+membership (memory, freezer).  It moves back before it ends: a process cannot remove the cgroup that
+it sits in.  Where it runs in the root cgroup a better nice value does, if it may have that.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class OwnPriority:
         except PermissionError:
             return "as started: no right to a better one"
         try:
-            # Nice values count only within the session's autogroup, where there are such.
+            # Where the kernel has autogroups, nice values count only within that of the session.
             _AUTOGROUP.write_text(str(_NICE))
         except OSError as error:
             logger.debug("no autogroup: %s", error)
@@ -62,7 +62,7 @@ class OwnPriority:
 
     @property
     def procs_files_before(self) -> list[str]:
-        """Where a task must go that has no cgroup of its own, lest it inherit ours."""
+        """Where a task without a cgroup of its own must go, lest it inherit ours."""
         return [str(self._before() / "cgroup.procs")] if self.moved else []
 
     def undo(self) -> None:

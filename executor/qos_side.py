@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class QosSide:
-    """Also without QoS it tells the estimator which tasks run, which then have rows of their own."""
+    """Even without QoS it tells the estimator which tasks run: these have rows of their own then."""
 
     def __init__(
         self,

@@ -203,7 +203,7 @@ class TaskRunner:
         leaders = (each for each in self._running.values() if each.task.exit is None)
         running = next((each for each in leaders if each.task.pid == pid), None)
         if running is not None and running.report is not None:
-            self.reported(running.report)  # It has said its last word.
+            self.reported(running.report)  # Its report is complete.
         _, status, usage = os.wait4(pid, os.WNOHANG)
         self._trees.reaped(pid)
         if running is None or running.task.state is State.ENDED:
@@ -230,7 +230,7 @@ class TaskRunner:
                 self.broke(task_id, breach)
 
     def _bury(self) -> None:
-        """Whose last process has ended, has ended."""
+        """A task whose last process has ended has ended."""
         waiting = [each for each in self._running.values() if each.task.exit is not None]
         if waiting:
             found = self._trees.members_of({each.task.id for each in waiting})
@@ -256,7 +256,7 @@ class TaskRunner:
 
     @staticmethod
     def _thaw(running: _Running) -> None:
-        """Whoever has frozen it."""
+        """Thaws the task, whoever has frozen it."""
         if running.cgroup is not None:
             try:
                 running.cgroup.thaw()
@@ -284,7 +284,7 @@ class TaskRunner:
 
 
 def _how_ended(running: _Running) -> TaskEnd:
-    """Before the cgroup is removed, which knows most."""
+    """Called before the cgroup, which knows most of it, is removed."""
     exit_, cpu_s, peak_bytes = running.task.exit, running.limits.cpu_s(), running.limits.peak_mem_bytes()
     if exit_ is None:
         return TaskEnd()

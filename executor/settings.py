@@ -17,11 +17,11 @@ class ExecutorSettings(GuardParameters, frozen=True, kw_only=True):
     qos: bool = True  # Detect and correct; off, tasks just run.
     rung0: bool = True  # Start tasks at the lowest priority.
     allow_root: bool = False  # Whether an executor that is root runs tasks as root.
-    task_user: str | None = None  # Whom tasks run as whose job names nobody.
+    task_user: str | None = None  # The user of tasks whose job names none.
     task_pids: int = 4096  # Processes and threads of one task, at most.
     task_disk: str = "10G"  # What one task may have in its sandbox.
     task_fetch_s: float = 600.0  # How long all of its URIs may take.
-    task_output: str = "16M"  # Of stdout and stderr each; as much again of what came before is kept.
+    task_output: str = "16M"  # Of stdout and stderr each; of earlier output as much again is kept.
     task_kept_s: float = 86400.0  # How long the sandbox of an ended task is kept; shorter where the disk is full.
     dry_run: bool = False  # Decide, say and record, but correct nothing.
     pipeline: str | None = None  # The pipeline file; None: the one that comes with Serenity.

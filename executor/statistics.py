@@ -28,7 +28,7 @@ class _Sums:
     known_s: Floats = field(default_factory=lambda: np.zeros(0))
     cycles: Floats = field(default_factory=lambda: np.zeros(0))
     instructions: Floats = field(default_factory=lambda: np.zeros(0))
-    sli: Floats = field(default_factory=lambda: np.zeros(0))  # The last one that was known.
+    sli: Floats = field(default_factory=lambda: np.zeros(0))  # The last value that was known.
     measured_s: Floats = field(default_factory=lambda: np.zeros(0))
     met_s: Floats = field(default_factory=lambda: np.zeros(0))
 
@@ -37,7 +37,7 @@ class JobsOnAgent:
     """`observe` at every frame gives the statistics of the period that it ends, or None.
 
     Containers of one job and framework count together, each with the part of the period for which
-    it was there.  Of one that has left before the end nothing is told.
+    it was there.  Of a container that has left before the end nothing is told.
     """
 
     def __init__(self, cpu_type: str, period_s: float = _PERIOD_S) -> None:
@@ -124,7 +124,7 @@ class JobsOnAgent:
                 yield float(sums.cycles[i] / sums.instructions[i])
 
     def _slo(self, rows: list[int]) -> Slo | None:
-        """Of those that have the same indicator as the first that has one."""
+        """Of the containers that have the same indicator as the first container that has any."""
         told = [i for i in rows if self._containers[i].indicator is not None and self._sums.measured_s[i] > 0]
         if not told:
             return None

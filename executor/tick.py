@@ -21,7 +21,7 @@ from serenity.wire.messages.statistics import KnownJobs
 
 logger = logging.getLogger(__name__)
 
-# A tick that comes later than this after the one before is a loop that has lost its second.
+# A tick that comes later than this after the tick before shows that the loop has lost its second.
 _LATE_S = 3.0
 
 
@@ -89,7 +89,7 @@ class TickLoop:
                 self.tick(self._frames.next())
                 self._failing = False
             except Exception:
-                # Tasks must not die for an error in here, and production is no better off without the next tick.
+                # Tasks must not die for an error in here, nor would production be better off without the next tick.
                 if not self._failing:
                     logger.exception("a tick failed; going on with the next one")
                 self._failing = True
@@ -116,7 +116,7 @@ class TickLoop:
             self._put(Decided(for_main))
 
     def _done_here(self, action: Action) -> bool:
-        """Whether that was all that there is to do.  Main, too, must know whether the valve is closed."""
+        """Whether the action needs nothing of main.  Main, too, must know whether the valve is closed."""
         match action:
             case CloseValve():
                 self._valve_closed = True

@@ -10,7 +10,7 @@ from serenity.executor.tasks.task import Exit, Failure, Task
 from serenity.wire.messages.kill_record import LABEL_CAUSE, LABEL_ID, LABEL_REASON, KillRecord
 from serenity.wire.messages.reasons import Payer, Reason
 
-# As far as Mesos has one of its own.
+# For reasons that Mesos has a reason of its own for.
 _MESOS_REASON = {
     Reason.MEMORY_LIMIT: "REASON_CONTAINER_LIMITATION_MEMORY",
     Reason.DISK_LIMIT: "REASON_CONTAINER_LIMITATION_DISK",

@@ -1,6 +1,6 @@
-"""When another writer changes what we have set: wait, set it again once, then leave it to him for a while.
+"""When another writer changes a value that we have set: wait, set it again once, then leave it for a while.
 
-Whoever writes there has his reasons, and two programs that overwrite each other every second
+The other writer has reasons of its own, and two programs that overwrite each other every second
 serve nobody.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 logger = logging.getLogger(__name__)
 
 _APPLY_AGAIN_AFTER_S = 10.0
-# After giving up the actuator is not used on that task; each time twice as long.
+# For so long after giving up an actuator is not used on that task; each time twice as long.
 _GIVEN_UP_S, _LONGEST_GIVEN_UP_S = 60.0, 3600.0
 
 
@@ -40,7 +40,7 @@ class Contests:
         self._contests: dict[tuple[str, str], _Contest] = {}
 
     def judge(self, task_id: str, actuator: str, foreign: str | None) -> Verdict:
-        """`foreign`: what another writer has made of it; None: it is as we set it."""
+        """`foreign`: what another writer has made of our value; None: it is as we set it."""
         if foreign is None:
             return Verdict.LEAVE
         now_s = self._monotonic()
@@ -63,7 +63,7 @@ class Contests:
         return Verdict.APPLY_AGAIN
 
     def given_up(self, task_id: str, actuator: str) -> str | None:
-        """Why it is not to be used on this task now; None when it may."""
+        """Why the actuator is not to be used on this task now; None when it may be."""
         contest = self._contests.get((task_id, actuator))
         if contest is None or self._monotonic() >= contest.given_up_until_s:
             return None

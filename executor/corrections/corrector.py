@@ -53,7 +53,7 @@ class Corrector:
         self._said: dict[str, str] = {}  # By actuator: what is wrong with it.
 
     def throttle(self, target: Target, allowance: Allowance, cause: str = DEFAULT, easing: bool = False) -> str:
-        """Says what is in force now, or why nothing is; it has looked.  A frozen task runs again.
+        """Says what is in force now, as read back, or why nothing is.  A frozen task runs again.
 
         One actuator for each resource: a task may be held by its cache for one cause, and by its
         CPU for another.  Easing eases all that hold it.
@@ -69,12 +69,12 @@ class Corrector:
         return self._outcome(held, not_applied)
 
     def freeze(self, target: Target) -> str:
-        """Says what is in force now, or why it is not frozen; it has looked."""
+        """Says what is in force now, as read back, or why the task is not frozen."""
         held = self._of(target)
         return self._outcome(held, "" if held.frozen else self._climb(held, self._for(FREEZE)))
 
     def let_end(self, task_id: str) -> None:
-        """Before a SIGTERM: a task must be able to run to handle it.  Limits stay; the task is still one too many."""
+        """Before a SIGTERM: a task must be able to run to handle it.  Limits stay; it is still one task too many."""
         held = self._held.get(task_id)
         if held is None:
             return
@@ -101,9 +101,9 @@ class Corrector:
         return min((each for each in times if each is not None), default=None)
 
     def due(self) -> dict[str, str]:
-        """Stops and continues whose turn it is, and looks whether all is in force; where it is not, new outcomes.
+        """Stops and continues tasks whose turn it is, and looks whether all is in force; where it is not, new outcomes.
 
-        Another writer's value stays for a while, is overwritten once, and then left to him.
+        Another writer's value stays for a while, is overwritten once, and from then on is left alone.
         """
         self._stop_and_go.turn()
         now_s = self._monotonic()
@@ -134,7 +134,7 @@ class Corrector:
         return self._actuators.get(cause, self._actuators[DEFAULT])
 
     def _climb(self, held: _Held, actuators: Iterable[Actuator]) -> str:
-        """Applies the first that can be, instead of another for the same resource.  Why none could; empty if one is."""
+        """Applies the first actuator that can be, in place of another for its resource.  Why none could; or empty."""
         refused = []
         for actuator in actuators:
             given_up = self._contests.given_up(held.target.task_id, actuator.name)
@@ -147,12 +147,12 @@ class Corrector:
         return "; ".join(refused)
 
     def _ease(self, held: _Held) -> str:
-        """Why some of it is as tight as before."""
+        """Why some of the corrections are as tight as before."""
         throttles = [each for each in held.in_force if each.of != "all"]
         return "; ".join(f"{each.name}: {why_not}" for each in throttles if (why_not := self._apply(held, each)))
 
     def _apply(self, held: _Held, actuator: Actuator) -> str | None:
-        """Why not; then it is as before."""
+        """Why it could not be applied; then the task is as before."""
         try:
             held.in_force[actuator] = actuator.apply(held.target, held.allowance)
         except ActuatorError as error:
@@ -176,7 +176,7 @@ class Corrector:
     # -- other writers ---------------------------------------------------------------------------
 
     def _look_at(self, held: _Held, actuator: Actuator) -> str | None:
-        """In words, when we have given it up."""
+        """What to tell when we have given this actuator up; else None."""
         task_id = held.target.task_id
         try:
             foreign = actuator.look(held.target)

@@ -26,7 +26,7 @@ class Knob:
 
 
 class KernelFiles:
-    """The kernel.  Tests derive from it one that this machine is not.
+    """The kernel.  Tests derive kernels from it that this machine does not have.
 
     Every method raises OSError when the kernel refuses, FileNotFoundError when the cgroup or class is gone.
     """
@@ -67,7 +67,7 @@ class KernelFiles:
 
 
 def is_known(knob: Knob) -> bool:
-    """Whether it is a kind that we ever change."""
+    """Whether it is a kind of knob that we ever change."""
     return knob.file.name in _GRAMMARS
 
 
@@ -147,6 +147,6 @@ _GRAMMARS: dict[str, _Grammar] = {
 
 
 def _told(error: OSError, file: Path) -> OSError:
-    """A cgroup that is removed while its file is open answers ENODEV; and writes do not name their file."""
+    """A file of a cgroup that was removed meanwhile answers ENODEV; and errors of writes do not name their file."""
     kind = FileNotFoundError if error.errno in _GONE else type(error)
     return kind(error.errno, error.strerror, str(file))

@@ -24,12 +24,12 @@ from serenity.executor.corrections.kernel_files import KernelFiles, Knob
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
-# Who looks whether an executor lives holds its lock for a moment.
+# Whoever looks whether an executor lives holds its lock for a moment.
 _LOCK_TRIES, _LOCK_AGAIN_S = 20, 0.02
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One knob.  `ours`: what we wrote, or are about to write; with any other value it is somebody else's."""
+    """One knob.  `ours`: what we wrote, or are about to write; any other value in it is another writer's."""
 
     file: str
     key: str
@@ -42,7 +42,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The file.  `cgroup_parents`: below these the executor makes cgroups; `folders`: other ones that it has made."""
+    """The file.  `cgroup_parents`: below these the executor makes cgroups; `folders`: other folders it has made."""
 
     schema: int = SCHEMA
     container_id: str
@@ -97,14 +97,14 @@ class Originals:
         """Writes down what is there, then writes the values, and looks whether the kernel has taken them.
 
         Raises:
-            ActuatorError: it has not, or they could not be written down; all is as before.
+            ActuatorError: the kernel has not, or the originals could not be written down; all is as before.
         """
         try:
             found = {knob: self.kernel.value(knob) for knob in values}
             changes = self._changes | {knob: self._change(knob, found[knob], value) for knob, value in values.items()}
         except OSError as error:
             raise ActuatorError.of(error) from error
-        # Of what was written down before, the page cache is enough: it outlives us, and nothing outlives the machine.
+        # For knobs written down before, the page cache is enough: it outlives us, and no value outlives the machine.
         new = any(
             knob not in self._changes or self._changes[knob].original != changes[knob].original for knob in values
         )
@@ -188,7 +188,7 @@ class Originals:
         before = self._changes.get(knob)
         if before is not None and found in before.ours:
             return msgspec.structs.replace(before, ours=(found, value))
-        # What another writer has set since is what he will want to find again.
+        # A value that another writer has set since is the one that it will want to find again.
         return Change(file=str(knob.file), key=knob.key, original=found, ours=(value,))
 
     def _roll_back(self, found: Mapping[Knob, str], before: Mapping[Knob, Change]) -> None:
@@ -220,7 +220,7 @@ class Originals:
         write_whole(record_file(self._folder, self._container_id), msgspec.json.encode(record), synced)
 
     def _commit_undoing(self) -> None:
-        """What is undone twice is undone once: it may be lost."""
+        """Not synced: where this is lost, undoing once more changes nothing."""
         try:
             self._commit(self._changes, self._made, synced=False)
         except OSError as error:
@@ -239,7 +239,7 @@ def put_back(kernel: KernelFiles, change: Change) -> bool:
 
 
 def write_whole(file: Path, content: bytes, synced: bool) -> None:
-    """Whole or not at all; `synced`: once this returns it is there also after a power cut.  Raises OSError."""
+    """Whole or not at all; `synced`: once this returns, the file is there even after a power cut.  Raises OSError."""
     beside = file.with_suffix(".new")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

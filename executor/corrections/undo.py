@@ -1,4 +1,4 @@
-"""Undoes what executors have left that were killed: at the next one's start, by `serenity executor --undo`.
+"""Undoes what killed executors have left: at the next executor's start, or by `serenity executor --undo`.
 
 The estimator runs that command when it sees that there is something.  A living executor's
 lock is held, and its changes are its own business.
@@ -19,7 +19,7 @@ from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
-# Processes are killed before; the kernel takes a moment to let go of the last of them.
+# Its processes are killed first; the kernel takes a moment to let go of the last of them.
 _REMOVED_WITHIN_S = 2.0
 
 
@@ -43,7 +43,7 @@ class Undone:
 def undo_all(
     folder: Path, kernel: KernelFiles, kill_left: Callable[[str, list[str]], None] = guardian.kill_left
 ) -> list[Undone]:
-    """For every executor that has written down something.  Raises OSError: the folder cannot be read."""
+    """Undoes, for every executor that has written something down.  Raises OSError: the folder cannot be read."""
     if not folder.exists():
         return []
     containers = sorted({each.stem for each in folder.iterdir() if each.suffix in (".json", ".lock")})
@@ -69,7 +69,7 @@ def _undo_one(
     except (OSError, Untrusted, *UNDECODABLE) as error:
         done.refused.append(f"nothing is undone by {record_file(folder, container_id)}: {error}")
     else:
-        # First, for what is frozen dies as it is thawed, and does not run on without an executor.
+        # Killed first: so frozen processes die as they are thawed, and do not run on without an executor.
         kill_left(container_id, list(record.cgroup_parents))
         _put_back(record, kernel, done)
         _remove(record, kernel, done)

@@ -1,11 +1,11 @@
 """What executors on one node tell each other: whose task is suspected of what a production container suffers from.
 
 The executor that owns the top suspect acts.  It sees the same frames, but may not see the same:
-it is younger, runs another pipeline, or has learnt another baseline.  So who watches tells it,
+it is younger, runs another pipeline, or has learnt another baseline.  So an executor that watches tells it,
 at every tick for as long as it holds, and what is not said again is forgotten.
 
-Two that accuse each other's tasks would both act, or neither; then the word of the one whose
-container's id is the lesser counts, on both sides.
+Two executors that accuse each other's tasks would both act, or neither.  Then, on both sides, the word
+of the executor whose container has the lesser id counts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 TTL_S = 3.0
 _LONGEST_TTL_S = 30.0
 _ABSOLVED_S = 600.0
-_MOST_KEPT = 100  # Protected containers that others speak of; one more makes room for itself.
+_MOST_KEPT = 100  # Protected containers that others speak of; for one more the oldest goes.
 _MOST_SUSPECTS = 16
 
 
@@ -103,11 +103,11 @@ class Accusations:
         return unowned
 
     def absolved(self, protected_id: str) -> None:
-        """Ours was not the cause of what that container suffers from, whatever others go on to say."""
+        """Our tasks were not the cause of what that container suffers from, whatever others go on to say."""
         self._absolved[protected_id] = self._clock.monotonic_s() + _ABSOLVED_S
 
     def with_own(self, own: Sequence[Finding], ours: Collection[str]) -> list[Finding]:
-        """Our own findings, and what others say where it counts.  `ours`: our tasks."""
+        """Our own findings, and those of others that count.  `ours`: our tasks."""
         now_s = self._clock.monotonic_s()
         with self._lock:
             self._told = {key: each for key, each in self._told.items() if each.until_s > now_s}

@@ -21,7 +21,7 @@ class Decision:
 class Throttle:
     """Let the task use `cores`, of the `use_cores` that it used unthrottled; thaws it if it is frozen.
 
-    By what, the cause of the finding says: where it is not the CPU, that share of its other use is left to it.
+    The cause of the finding says which resource: where it is not the CPU, the task keeps that share of its use of it.
     """
 
     task: str
@@ -55,7 +55,7 @@ class Evict:
 
 @dataclass(frozen=True, slots=True)
 class Concluded:
-    """What a step on a task has led to; of an eviction it is known only after the task has gone."""
+    """What a step on a task has led to; what an eviction has led to is known only after the task has gone."""
 
     task: str
     step: Step
@@ -71,7 +71,7 @@ class Accuse:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """The top suspect is nobody's that could correct it: people may want to know."""
+    """The top suspect belongs to no executor that could correct it: people may want to know."""
 
     suspect: Container
     finding: Finding

@@ -16,9 +16,9 @@ from serenity.wire.messages.statistics import KnownJobs
 
 # A framework holds a hint for five times as long.
 _HINT_EVERY_S = 60.0
-# A task that has just ended is nobody's, and still in the newest frame.
+# A task that has just ended belongs to no executor any more, and is still in the newest frame.
 _UNOWNED_S = 3.0
-# An answer may be a tick late; who goes unmentioned for longer has an owner by now.
+# An answer may be a tick late; a task that goes unmentioned for longer has an owner by now.
 _SILENT_S = 2.5
 
 
@@ -39,7 +39,7 @@ class Decisions:
         self._memory = memory
         self._limits = limits
         self._accused: dict[str, Accuse] = {}  # At the last tick, by task.
-        self._unowned: dict[str, tuple[float, float]] = {}  # Of those: nobody owns it since, as of; in frames' time.
+        self._unowned: dict[str, tuple[float, float]] = {}  # Nobody owns it since, and as of; in frames' time.
         self._hinted: dict[str, float] = {}  # When; by task, too.
 
     def observe(self, frame: Frame) -> None:
@@ -70,7 +70,7 @@ class Decisions:
         return self._guard.stand_down() + self._limits.stand_down()
 
     def _hints(self, actions: list[Action], at: float) -> list[Action]:
-        """Whoever is accused in vain for a while; said again while it lasts, for a message may be lost."""
+        """Tasks that were accused in vain for a while; said again while that lasts, for a message may be lost."""
         self._hinted = {task: then for task, then in self._hinted.items() if 0 <= at - then < _HINT_EVERY_S}
         unowned = self._accusations.take_unowned() & self._accused.keys()
         known = {

@@ -49,7 +49,7 @@ class Pending:
         return self._conclude(list(self._evictions), RECOVERED, well_since_s)
 
     def in_vain(self, now_s: float) -> list[Concluded]:
-        """Production still suffers; that is no news of an eviction of this very moment."""
+        """Production still suffers; of an eviction of this very moment that says nothing."""
         before = [task for task, each in self._evictions.items() if each.at_s < now_s]
         return self._conclude(before, "no recovery in", now_s)
 

@@ -13,20 +13,20 @@
                   twice as many new suspects to half as in the round before (1, 2, 4, …)
 
 One suspect is enough for the common case; when it is a group, the doubling has all of it
-within a few rounds, and six equal aggressors are frozen within five.  Suspects are ours and
-guilty by the strategy's score; who scores far less than the top suspect, or hardly uses CPU,
-is left alone, and all of ours are when the top suspect is another executor's (suspects.py).
-Who is frozen in vain stays so, and it is the next suspect's turn.
+within a few rounds, and six equal aggressors are frozen within five.  Suspects are tasks of ours that
+are guilty by the strategy's score; a task that scores far less than the top suspect, or hardly uses
+CPU, is left alone, and so are all our tasks when the top suspect is another executor's (suspects.py).
+A task that is frozen in vain stays frozen, and it is the next suspect's turn.
 
-What is held is given back after a while: the frozen are thawed to their deepest throttle, and
-everybody gets a tenth of the allocation a step.  Contention that comes back takes it back at
-once, also what was released in the last `hold_s`.  Who hurts as soon as it is thawed, or for
-the `relapses`-th time, is evicted: here it would only crawl.  When all that is suspected is
-frozen and production does not recover, best-effort is not the cause: all is let go, and the
-baseline learnt anew.
+CPU is given back after a while: frozen tasks are thawed to their deepest throttle, and every task
+gets a tenth of its allocation a step.  If the contention comes back, all that was given back is
+taken again at once, also from tasks released in the last `hold_s`.  A task that hurts as soon as it
+is thawed, or for the `relapses`-th time, is evicted: here it would only crawl.  When all suspects are
+frozen and production does not recover, best-effort is not the cause: all are let go, and the
+baseline is learnt anew.
 
-Who was suspected rightly before is remembered by job, in the ranking (strategies/combined.py,
-part ``history``) and not here; `Relearn` tells it of those who were suspected wrongly.
+Which jobs were suspected rightly before is remembered in the ranking (strategies/combined.py, part
+``history``) and not here; `Relearn` tells it which were suspected wrongly.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Guard:
     """Call `decide` at every tick; it returns what is to be done now."""
 
     def __init__(self, parameters: GuardParameters, clock: Clock, container: str = "") -> None:
-        """`container`: our own, to know the rows of our tasks by when the task has just ended."""
+        """`container`: our own, by which the rows of our tasks are known even after a task has ended."""
         self._parameters = parameters
         self._clock = clock
         self._container = container
@@ -180,9 +180,9 @@ class Guard:
             actions += self._take_back(finding, verdict, seen, self._episode)
         episode = self._episode
         episode.last_seen_s, episode.well_since_s = now_s, None
-        # Whoever is on its way out counts as gone: its leaving may be what was needed.
+        # A task on its way out counts as gone: its leaving may be what was needed.
         leaving = any(seen.tasks[each].being_ended for each in self._evicted)
-        # At the threshold and not beyond: on its way back, and nobody should lose a task for that.
+        # At the threshold and not beyond it production is on its way back, and no job should lose a task for that.
         recovering = finding.contention.severity <= 0
         if now_s < episode.next_round_s or leaving or recovering:
             return actions
@@ -199,7 +199,7 @@ class Guard:
 
     def _judge(self, finding: Finding, seen: Seen) -> Verdict:
         gone = set(self._evicted)
-        if finding.contention.cause != "memory":  # Which the frozen hold on to.
+        if finding.contention.cause != "memory":  # Frozen tasks keep their memory.
             gone |= {task for task in self._held if self._gives_nothing_more(task, seen)}
         return judge(finding, seen, gone, self._held, self._parameters.harmless_cores)
 
@@ -213,7 +213,7 @@ class Guard:
             # Memory is not compressible: throttling frees none of it.
             return self._evict(finding, guilty[0], seen, self._outcomes) if guilty else []
         fresh = [task for task in guilty if task not in self._held]
-        # Who is held since an earlier contention was enough then: whoever is new goes first.
+        # A task held since an earlier contention was corrected enough for that one: new suspects go first.
         in_vain = [task for task in guilty if task in self._held] if episode.rounds > 0 or not fresh else []
         actions: list[Action] = []
         evicting = False
@@ -237,7 +237,7 @@ class Guard:
         return Rung.NOTHING if seen.now_s - held.since_s < self._watch_s else Rung(held.rung + 1)
 
     def _gives_nothing_more(self, task: str, seen: Seen) -> bool:
-        """It was frozen for a while in vain, and does stand still: whatever goes on is not its doing alone."""
+        """It was frozen for a while in vain, and does stand still: the contention is not its doing alone."""
         held = self._held[task]
         watched = seen.now_s - held.since_s >= self._watch_s
         return held.frozen and watched and not seen.running_on(task, self._parameters.harmless_cores)
@@ -280,7 +280,7 @@ class Guard:
             self._hold_factor = min(_LONGEST_HOLD, self._hold_factor * 2)
         loosened = {task: held for task, held in self._held.items() if held.loosened}
         top = verdict.guilty[0].container.id if verdict.guilty else None
-        if loosened and (top is None or top in self._held):  # Somebody new is taken down beside them, without waiting.
+        if loosened and (top is None or top in self._held):  # A new suspect is taken down beside them, without waiting.
             episode.next_round_s = seen.now_s + self._watch_s
         highest = highest_rung(self._parameters.policy, finding.contention.cause)
         if highest is Rung.NOTHING:
@@ -299,7 +299,7 @@ class Guard:
         return actions
 
     def _absolve(self, finding: Finding, seen: Seen) -> list[Action]:
-        """Nothing that best-effort could give up has helped: it is not the cause."""
+        """Nothing that best-effort could give up has helped: best-effort is not the cause."""
         protected = finding.contention.protected
         logger.warning("%s does not recover without best-effort: absolved, relearning", name_of(protected))
         concluded = [each for task, held in self._held.items() for each in self._in_vain(task, held, seen)]

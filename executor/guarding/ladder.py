@@ -1,4 +1,4 @@
-"""The ladder: how far a best-effort task can be taken down, and how one stands there.  Pure.
+"""The ladder: how far a best-effort task can be taken down, and the state of a task on it.  Pure.
 
     half ──► deep ──► frozen        one step each time that `watch_s` has passed in vain
                                     evicted: see `guard`
@@ -56,7 +56,7 @@ def check_policy(policy: Mapping[str, str]) -> None:
 
 
 def highest_rung(policy: Mapping[str, str], cause: str) -> Rung:
-    """What is not named may go all the way.  Memory cannot be throttled: what may not be evicted is left alone."""
+    """For a cause not named, the last.  Memory cannot be throttled: a task not to be evicted for it is left alone."""
     rung = HIGHEST[policy.get(cause, "evict")]
     return Rung.NOTHING if cause == "memory" and rung < Rung.EVICTED else rung
 
@@ -77,7 +77,7 @@ class Held:
     since_s: float  # Of the last step down.
     steps: list[Step] = field(default_factory=list)  # The last one's outcome is known later.
     loosened: bool = False  # It is being given back.
-    thawed: bool = False  # It was frozen, and has had nothing more since than what a thawed task begins with.
+    thawed: bool = False  # It was frozen, and since then has had no more than what a thawed task begins with.
     relapses: int = 0  # How often the contention came back with its release.
 
     @property

@@ -2,8 +2,8 @@
 
 The estimator says with each frame by how much best-effort, of all executors on the node, holds
 more than the slack there is.  Every executor then lowers its tasks' CPU to the same share of
-their allocation, so that together they fit; who is to leave for memory, all executors rank alike,
-and the owner evicts (guard.make_room).  Pure, but for what it remembers of the ticks before.
+their allocation, so that together they fit.  Which task is to leave for memory, all executors rank
+alike, and its owner evicts it (guard.make_room).  Pure, but for what it remembers of earlier ticks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SLACK = Container("slack", PRODUCTION, "slack", math.nan, math.nan, framework="
 
 
 class MemoryOverrun:
-    """Finds who is to leave when best-effort holds more memory than the slack for `_MEMORY_LASTS_S`.
+    """Finds the task that is to leave when best-effort holds more memory than the slack for `_MEMORY_LASTS_S`.
 
     Ranked over all best-effort rows of the node: most memory beyond its request, then youngest.
     """
@@ -64,7 +64,7 @@ class MemoryOverrun:
         return actions
 
     def stand_down(self) -> None:
-        """Who is switched on again begins to count then."""
+        """Forgets how long it has lasted: switched on again, it counts from then on."""
         self._lasting.ends()
 
     def _finding(self, over: Overcommitment, frame: Frame) -> Finding:

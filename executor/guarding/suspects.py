@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from serenity.executor.guarding.actions import TaskView
 from serenity.qos.contention import Finding, Suspect
 
-# Who scores less than this share of the top suspect's score is not taken for one of its group.
+# A task that scores less than this share of the top suspect's score is not taken for one of its group.
 _GUILTY_SHARE = 0.25
-# Harm that hardly needs CPU: who uses none of it is not harmless.
+# Causes that hardly need CPU: a task that uses none of it may do this harm all the same.
 _WITHOUT_CPU = ("io",)
 
 
@@ -35,7 +35,7 @@ class Seen:
     container: str = ""
 
     def running_on(self, task: str, least_cores: float) -> bool:
-        """Whether it is known to use more than that."""
+        """Whether the task is known to use more than that."""
         return self.use.get(task, math.nan) > least_cores
 
 
@@ -73,12 +73,12 @@ def judge(finding: Finding, seen: Seen, gone: Collection[str], held: Collection[
 
 
 def has_just_ended(suspect: Suspect, own_container: str) -> bool:
-    """One that is none of our tasks, though in our container: the next frame will tell."""
+    """The suspect is none of our tasks, though in our container: the next frame will tell."""
     return bool(own_container) and suspect.container.container == own_container
 
 
 def by_overrun(suspects: Iterable[Suspect], rss_bytes: Mapping[str, float]) -> list[Suspect]:
-    """Who holds the most memory beyond what it has asked for goes first; then as they were ranked."""
+    """The task that holds the most memory beyond its request goes first; then as they were ranked."""
     return sorted(suspects, key=lambda each: -overrun_bytes(each, rss_bytes))
 
 

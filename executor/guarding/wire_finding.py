@@ -11,7 +11,7 @@ from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container
 from serenity.wire.messages import node
 from serenity.wire.messages.kill_record import Candidate, Detector, Protected, Selection, Signal, Window
 
-# Of a word that others have chosen (a task's id, a label): the message must fit, whatever they chose.
+# Of each word that others have chosen (a task's id, a label): the message must fit, whatever they chose.
 _WORD_CHARACTERS = 256
 _DIGITS = 4  # Of scores, after the point: the more suspects fit.
 
@@ -85,7 +85,7 @@ def finding_of(accuse: node.Accuse) -> Finding:
     candidates = sorted(accuse.selection.candidates, key=lambda each: each.task != accuse.task_id)
     parameters = {name: value for name, value in accuse.detector.parameters.items() if value is not None}
     return Finding(
-        # Whoever received it has looked that the cause is one that we know.
+        # `Accusations.received` has checked that we know the cause.
         Contention(cast(Cause, accuse.cause), protected, accuse.severity, evidence, accuse.detector.name, parameters),
         accuse.selection.strategy,
         tuple(map(_suspect, candidates)),

@@ -1,9 +1,9 @@
 """Cgroups: where this process is in them, and a cgroup of its own for each task.
 
-v1: below the cgroups of the executor's container, in every hierarchy, where Mesos leaves
-children alone that are not called ``mesos``.  v2: Mesos takes anything below its containers
-for a nested one, so they stand beside it, at the top; they leave the container's memory limit
-with it, and for that each must have one of its own (`limits.py`).
+v1: below the cgroups of the executor's container, in every hierarchy; Mesos leaves children alone
+there that are not called ``mesos``.  v2: Mesos takes anything below its containers for a nested
+container, so tasks' cgroups stand beside the container's, at the top.  There the container's memory
+limit does not hold for them, so each task must have a limit of its own (`limits.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from serenity.qos.sources.cgroups import V2, Mounts, memberships
 
 logger = logging.getLogger(__name__)
 
-# v1 controllers in which a task has a cgroup of its own, where they are mounted.  Without the first there is none.
+# v1 controllers in which a task has a cgroup of its own, where they are mounted; without the first it has none at all.
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "freezer", "perf_event")
-# v2, beside a container: what it would have inside, 10 shares a revocable cpu.
+# v2: what a task beside the container would have inside it, 10 shares a revocable cpu.
 _SHARES_IN_CONTAINER = 10
 # A younger empty cgroup may be one that its executor is just about to fill.
 _SWEEP_AGE_S = 60.0
@@ -50,7 +50,7 @@ class Hierarchies:
 
 
 def find_hierarchies(proc: Path = Path("/proc")) -> Hierarchies | None:
-    """Those with the cpu controller, v1 before v2; None where there are none that we see."""
+    """The hierarchies with the cpu controller, v1 before v2; None where we see none."""
     mounts = Mounts.read(proc)
     paths = memberships((proc / "self/cgroup").read_bytes())
     own = {hierarchy: path for hierarchy, path in paths.items() if mounts.folder(hierarchy, path) is not None}
@@ -104,7 +104,7 @@ class OwnedCgroup:
             (self.folder / "cpu.shares").write_text(str(shares))
 
     def thaw(self) -> None:
-        """Whoever has frozen it: what is frozen does not even die, on v1."""
+        """Whoever has frozen it: on v1 a frozen process does not even die."""
         freezer = self.folders.get("freezer")
         if freezer is not None:
             name, thawed = ("cgroup.freeze", "0") if self.v2 else ("freezer.state", "THAWED")
@@ -151,7 +151,7 @@ def parents(hierarchies: Hierarchies) -> set[Path]:
 
 
 def sweep(hierarchies: Hierarchies, now: float) -> None:
-    """Removes the empty cgroups that executors left which were killed.  `now`: seconds since the epoch."""
+    """Removes the empty cgroups that killed executors have left.  `now`: seconds since the epoch."""
     for folder in (folder for parent in parents(hierarchies) for folder in parent.glob(f"{CGROUP_PREFIX}*")):
         try:
             if now - folder.stat().st_mtime > _SWEEP_AGE_S:
@@ -196,7 +196,7 @@ class TaskCgroups:
         return OwnedCgroup(path, usable, hierarchies.v2)
 
     def _try(self, hierarchies: Hierarchies) -> str | None:
-        """Why there can be none.  Makes one and removes it: rights and kernel options show only so."""
+        """Why no cgroup can be made.  Makes one and removes it: only that shows rights and kernel options."""
         try:
             whole = self._cgroup(hierarchies, 0)
         except OSError as error:

@@ -41,7 +41,7 @@ def main() -> None:
         with os.fdopen(os.dup(_PLAN_FILE), "rb") as file:
             plan = marshal.load(file)  # Of the executor, which runs the same interpreter.
         os.dup2(os.open(os.devnull, os.O_RDONLY), _PLAN_FILE)
-        fetch = module_beside("fetch") if plan["uris"] else None  # The task's user may not be able to read it.
+        fetch = module_beside("fetch") if plan["uris"] else None  # Now: the task's user may not be able to read it.
         become(plan)
         if fetch is not None:
             doing = "fetch"
@@ -93,7 +93,7 @@ def become(plan: dict[str, Any]) -> None:
         os.setgroups(user["groups"])
         os.setgid(user["gid"])
         os.setuid(user["uid"])
-    # After setuid, which clears it.  The executor may have ended before: then nobody is told.
+    # After setuid, which clears it.  Where the executor has ended before, no signal comes.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != plan["parent"]:
         os._exit(127)

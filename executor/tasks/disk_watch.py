@@ -1,4 +1,4 @@
-"""Watches what tasks put on the disk: cuts their outputs, measures their sandboxes, and removes those of ended ones.
+"""Watches what tasks put on the disk: cuts outputs, measures sandboxes, and removes the sandboxes of ended tasks.
 
 In a thread of its own, for a disk can be slow, and main must not wait for it.  Only what is in a
 sandbox is counted; what a task writes elsewhere, or has removed and still holds open, is not.
@@ -35,7 +35,7 @@ _REST_S = 0.05
 # Each level is an open file of ours.
 _DEEPEST = 50
 _BLOCK_BYTES = 512  # Of st_blocks, whatever the file system's are.
-# Of the disk, that should stay free: Mesos' own `--gc_disk_headroom`.
+# Share of the disk that should stay free: Mesos' own `--gc_disk_headroom`.
 _HEADROOM = 0.1
 # Somebody may be about to read why his task has failed.
 _LEAST_KEPT_S = 600.0
@@ -47,7 +47,7 @@ class _Watched:
     limit_bytes: int
     outputs: list[OutputFile]
     over: bool = False
-    ailing: bool = False  # And has been said to be.
+    ailing: bool = False  # And that has been logged.
 
 
 class DiskWatch:
@@ -80,7 +80,7 @@ class DiskWatch:
         for name in get_args(Output):
             try:
                 outputs.append(OutputFile(folder, name, self._output_bytes))
-            except OSError as error:  # The task has been quick to remove it.
+            except OSError as error:  # The task has removed its output already.
                 logger.warning("the %s of %s is not cut: %s", name, task_id, error)
         self._watched[task_id] = _Watched(folder, limit_bytes, outputs)
 
@@ -96,7 +96,7 @@ class DiskWatch:
             try:
                 pause_s = self._look()
             except Exception:
-                # Tasks must not go unwatched for one that is odd.
+                # An odd task must not leave the others unwatched.
                 logger.exception("a look at the tasks' disk failed; going on")
                 self._measuring, pause_s = None, _MEASURE_EVERY_S
 
@@ -172,7 +172,7 @@ def _remove(folder: Path) -> None:
 
 
 def _sizes(folder: Path) -> Iterator[float]:
-    """Bytes on the disk of each file below; of one with several links a part for each, which in sum are the file."""
+    """Bytes on the disk of each file below; a file with several links is divided among them."""
     try:
         top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

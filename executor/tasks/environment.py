@@ -18,12 +18,12 @@ from serenity.wire.messages.task_spec import TaskSpec
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT_BACK = ("MESOS_", "LIBPROCESS_", "SERENITY_")
 _WHO_IT_IS = ("MESOS_FRAMEWORK_ID", "MESOS_EXECUTOR_ID", "MESOS_SLAVE_ID", "MESOS_CONTAINER_IP")
-# Of the shell that has started the executor, and untrue for a task.
+# Of the shell that has started the executor; untrue for a task.
 _OF_A_SHELL = ("_", "PWD", "OLDPWD", "SHLVL")
 
 
 def handed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """Of the executor's own environment, what all tasks inherit."""
+    """The part of the executor's own environment that all tasks inherit."""
     kept = {
         name: value
         for name, value in environ.items()
@@ -35,7 +35,7 @@ def handed_on(environ: Mapping[str, str]) -> dict[str, str]:
 def environment(
     task_id: str, spec: TaskSpec, folder: Path, container_id: str, inherited: Mapping[str, str], user: User | None
 ) -> dict[str, str]:
-    """`user`: another than the executor's."""
+    """`user`: where it is another than the executor's."""
     who = {} if user is None else {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
     return {
         **inherited,

@@ -33,16 +33,16 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 _CHUNK_BYTES = 256 * 1024
 _SILENCE_S = 60.0
-# A server says these of itself, or of this moment; all other 4xx of what was asked for.
+# With these a server speaks of itself, or of this moment; with every other 4xx, of what was asked for.
 _SERVER_S = frozenset({408, 425, 429})
 _MOST_ENTRIES = 1_000_000
 _LINK_BYTES = 4096
-# The agent lacks something that another one, or this one later, may have.
+# This agent lacks something that another agent may have, or this agent later.
 _AGENT_LACKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
 class FetchError(Exception):
-    """`elsewhere`: it may well work on another agent, or later; else what was asked for cannot be had."""
+    """`elsewhere`: the fetch may well work on another agent, or later; else what was asked for cannot be had."""
 
     def __init__(self, shown: str, text: str, elsewhere: bool = False) -> None:
         super().__init__(text)
@@ -85,7 +85,7 @@ def fetch_all(uris: list[dict[str, Any]], limit_bytes: int, timeout_s: float) ->
 
 
 class _TooLong(Exception):  # noqa: N818 - reads as what it says
-    """Of no other kind, lest somebody takes it for his own time limit."""
+    """Derived from no timeout exception, lest a library takes it for its own time limit."""
 
 
 def _too_long(*_: object) -> None:

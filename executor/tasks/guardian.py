@@ -5,11 +5,11 @@ ends the others when the executor gets SIGKILL: the job would go on here while t
 runs it again elsewhere.
 
 This file is both sides: `Guardian` is the executor's; run by path, with the standard
-library alone, it is the process.  That one reads file 0, of which the executor holds the
-other end, until it closes, then kills every process whose environment bears the mark or that
+library alone, it is the process.  The process reads file 0, of which the executor holds the
+other end, until it closes.  Then it kills every process whose environment bears the mark or that
 sits in one of the executor's cgroups (an environment can be dropped, a cgroup cannot), and
-removes those.  It has left the container's own cgroups then: Mesos kills all that it finds in
-them, and would not wait for it.
+removes these cgroups.  It has left the container's own cgroups before: Mesos kills all processes
+that it finds in them, and would not wait for this one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LAST_LOOK_S = 1.0
 
 
 class Guardian:
-    """One process.  See `standing_guardian.py` for what follows its own end."""
+    """One process.  `standing_guardian.py` says what follows when it ends itself."""
 
     def __init__(self, container_id: str, cgroup_parents: Iterable[str]) -> None:
         """`cgroup_parents`: folders below which the executor makes cgroups named for its container.
@@ -58,7 +58,7 @@ class Guardian:
             os.close(reader)
 
     def end(self) -> None:
-        """Waits until it has looked a last time; where that takes long it goes on by itself.  Main thread only."""
+        """Waits until the process has looked a last time; where that takes long it goes on alone.  Main thread only."""
         self.let_go()
         deadline_s = time.monotonic() + _LAST_LOOK_S
         with contextlib.suppress(ChildProcessError):  # It was killed, and reaped with the others.
@@ -66,7 +66,7 @@ class Guardian:
                 time.sleep(0.01)
 
     def let_go(self) -> None:
-        """It does its work, if it lives, and is not waited for."""
+        """The process does its work, if it lives, and is not waited for."""
         os.close(self._writer)
 
 
@@ -79,13 +79,13 @@ def leave_container(container_id: str) -> None:
     for folder, kind, options in mounts:
         v1 = kind == "cgroup" and any(set(each.split(",")) <= set(options.split(",")) for each in controllers if each)
         if v1 or (kind == "cgroup2" and "" in controllers):
-            # Without the right to it Mesos' own end of the container must do.
+            # Without the right to move, it ends with the container, whose processes Mesos kills itself.
             with contextlib.suppress(OSError), open(os.path.join(folder, "cgroup.procs"), "w") as procs:
                 procs.write("0")
 
 
 def kill_left(container_id: str, parents: list[str]) -> None:
-    """Stops all of them before it kills any: what is stopped cannot fork away."""
+    """Stops all processes before it kills any: a stopped process cannot fork away."""
     mark = f"{MARK}={container_id}".encode()
 
     def left() -> set[int]:
@@ -107,7 +107,7 @@ def kill_left(container_id: str, parents: list[str]) -> None:
 
 
 def remove_cgroups(container_id: str, parents: list[str], within_s: float = _REMOVE_WITHIN_S) -> list[str]:
-    """Those named for the container; the kernel may take a moment to let go of the last process.  Which are left."""
+    """Removes the cgroups named for the container; the kernel may let go of the last process late.  Which are left."""
     deadline_s = time.monotonic() + within_s
     while (left := _cgroups(container_id, parents)) and time.monotonic() < deadline_s:
         for folder in left:
@@ -130,9 +130,9 @@ def _members(cgroup: str) -> list[int]:
 
 
 def _thaw(cgroup: str) -> None:
-    """On v1 what is frozen does not even die."""
+    """On v1 a frozen process does not even die."""
     for name, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-        # Of the two a folder has at most one; or it is gone.
+        # A folder has at most one of the two files; or it is gone.
         with contextlib.suppress(OSError), open(os.path.join(cgroup, name), "r+") as file:
             file.write(thawed)
 

@@ -26,10 +26,10 @@ from serenity.wire.messages.task_spec import TaskSpec
 from serenity.wire.messages.uris import Uri
 
 _CHILD = Path(__file__).with_name("child.py")
-# A folder without read permission still lets a user through to the task folder that is its own.
+# A folder without read permission still lets a user through to a task folder of its own.
 _TASKS_MODE = 0o711
 _FAILURE_BYTES = 64 * 1024  # Two words of `child`, each character of them escaped.
-# The agent lacks something that another one, or this one later, may have.
+# This agent lacks something that another agent may have, or this agent later.
 _AGENT_LACKS = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN")
 )
@@ -74,7 +74,7 @@ class Surroundings:
 
     container_id: str
     sandbox: Path  # The executor's own.
-    environment: Mapping[str, str]  # What tasks inherit of it.
+    environment: Mapping[str, str]  # The part of the executor's that tasks inherit.
     nice: int
     lowest_priority: bool  # Rung 0.
     task_user: str | None
@@ -171,7 +171,7 @@ def _make_sandbox(executor_sandbox: Path, task_id: str, user: User | None) -> Pa
     except FileExistsError:
         raise LaunchError(Reason.LAUNCH_REFUSED, f"{task_id} has run here before; it is not run twice") from None
     if user is not None:
-        # Mesos closes an executor's sandbox to others.  Through it they must get, but not see what is in it.
+        # Mesos closes an executor's sandbox to other users.  Tasks' users must get through, but not see what is in it.
         executor_sandbox.chmod(stat.S_IMODE(executor_sandbox.stat().st_mode) | stat.S_IXOTH)
         os.chown(folder, user.uid, user.gid)
     return folder

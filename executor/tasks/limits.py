@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # As Mesos has it for a container: in less not even an interpreter starts.
 LEAST_MEM_BYTES = 32 << 20
-# A huge page: who was refused one had that much less than its limit.
+# A huge page: a task that was refused one had that much less than its limit.
 _LARGEST_CHARGE_BYTES = 2 << 20
 
 
@@ -39,7 +39,7 @@ class Breach:
 
 
 class TaskLimits:
-    """Of one task.  Where its cgroup is gone, or the kernel refuses, what it held is watched instead."""
+    """Of one task.  Where its cgroup is gone, or the kernel refuses, the limit is watched instead of held."""
 
     def __init__(self, mem_bytes: int, pids: int, cgroup: OwnedCgroup | None) -> None:
         self._mem_bytes = max(LEAST_MEM_BYTES, mem_bytes)
@@ -137,7 +137,7 @@ class TaskLimits:
         count = sum(each.threads for each in members)
         if count <= self._pids:
             return None
-        # There is no reason of its own for that; the job's doing it is.
+        # No reason code says just that; it is the job's own doing.
         return Breach(Reason.COMMAND_FAILED, f"it had {count} processes and threads, {self._pids} are allowed")
 
 
@@ -176,11 +176,11 @@ class _Memory:
         return self._number(self._peak_name if self.keeps_peak else "memory.current")
 
     def oom_kills(self) -> int:
-        """Of its processes, for whatever lack of memory, the whole machine's too."""
+        """How many of its processes were killed, for any lack of memory, the whole machine's too."""
         return self._kills().get("oom_kill", 0)
 
     def at_its_limit(self) -> bool:
-        """Whether it was ever refused memory for its own limit; on v1 also where freeing its page cache helped."""
+        """Whether its own limit ever refused it memory; on v1 also where freeing its page cache helped."""
         if self._v2:
             return self._kills().get("oom", 0) > 0
         # Not the fail counts: newer kernels have those files, and count nothing.

@@ -1,4 +1,4 @@
-"""Keeps a task's stdout and stderr small: what is beyond a limit moves to a file beside, and the one before goes.
+"""Keeps a task's stdout and stderr small: output beyond a limit moves to a file beside, and the file before that goes.
 
 The task appends to its files itself; nobody copies what it writes, and it runs on whatever
 becomes of us.  So a file is cut under its hands: its last part is copied to ``stdout.OFFSET``,
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _COLLAPSE_RANGE = 0x08  # linux/falloc.h
 _COPYING = ".{}.rotating"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# A task may still write while its last bytes are copied; after so many looks the rest is let go.
+# A task may still write while its last bytes are copied; after so many looks the rest is lost.
 _LOOKS = 3
 
 
@@ -53,7 +53,7 @@ class OutputFile:
             found = os.lstat(self._path)
         except FileNotFoundError:
             return False  # The task has removed it.
-        # A file with holes is as large as it likes, and one that the file system has reserved more for takes more.
+        # A file with holes may have any size; and the file system may have reserved more blocks than the size says.
         small = min(found.st_size, found.st_blocks * 512) <= self._limit_bytes
         if small or (found.st_dev, found.st_ino) != self._identity:
             return False
@@ -77,7 +77,7 @@ class OutputFile:
                 os.fchown(copy, owner.st_uid, owner.st_gid)
             moved = self._move(file, copy)
             self._before = rotated_name(self._name, self._starts_at + moved.end - moved.kept_bytes)
-            # Last: before, a reader finds less than it knew of, and asks again.
+            # Last: until then a reader finds less than it knew of, and asks again.
             os.rename(copying, self._before, src_dir_fd=folder, dst_dir_fd=folder)
         self._starts_at += moved.end
         if before is not None:

@@ -113,7 +113,7 @@ def is_stopping(pid: int) -> bool:
 
 
 def proportional_bytes(pid: int) -> int | None:
-    """Resident memory with what it shares divided among the sharers; None when it may not be read, or is gone.
+    """Resident memory, shared pages divided among the sharers; None when it may not be read, or the process is gone.
 
     The kernel walks all of its pages for that: some milliseconds a GiB.
     """

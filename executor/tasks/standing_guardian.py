@@ -1,7 +1,7 @@
-"""A guardian for as long as the executor lives: whoever kills it finds another in its place.
+"""A guardian for as long as the executor lives: when one is killed, another takes its place.
 
-Without one the tasks of an executor that is killed next would run on until the next executor here, or the estimator,
-undoes what was left; by then the framework may have them run again on another agent.
+Without a guardian, tasks of an executor that is killed would run on until the next executor here, or the estimator,
+undoes what was left; by then the framework may have started them again on another agent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from serenity.executor.tasks.guardian import Guardian
 
 logger = logging.getLogger(__name__)
 
-# Where each of them is killed at once we are not kept busy.
+# So that we are not kept busy where each guardian is killed at once.
 _AGAIN_S = 0.2
 
 
 class StandingGuardian:
-    """Children of the executor that are guardians are `in` it."""
+    """`pid in` it: whether that child of the executor is the guardian."""
 
     def __init__(self, container_id: str, cgroup_parents: Iterable[str]) -> None:
         """As `Guardian`.  Raises OSError when the process cannot be started."""
         self._container_id = container_id
         self._cgroup_parents = tuple(cgroup_parents)
-        self._lock = threading.Lock()  # On who it is, and whether it has ended.
+        self._lock = threading.Lock()  # Guards which process it is, and whether it was ended.
         self._ended = False
         self._guardian = Guardian(container_id, self._cgroup_parents)
         try:
@@ -43,7 +43,7 @@ class StandingGuardian:
         return pid == self._guardian.pid
 
     def end(self) -> None:
-        """As `Guardian.end`, and no other follows."""
+        """As `Guardian.end`, and no other guardian follows."""
         with self._lock:
             self._ended = True
             self._guardian.end()
@@ -56,7 +56,7 @@ class StandingGuardian:
                 if self._ended:
                     return
                 logger.warning("the guardian was killed; another takes its place")
-                self._guardian.let_go()  # It is reaped where all are, in the main thread.
+                self._guardian.let_go()  # It is reaped in the main thread, as all children are.
                 try:
                     self._guardian = Guardian(self._container_id, self._cgroup_parents)
                     pidfd = os.pidfd_open(self._guardian.pid)

@@ -19,7 +19,7 @@ from serenity.wire.messages.reasons import Reason
 from serenity.wire.messages.task_end import TaskEnd
 from serenity.wire.messages.task_spec import TaskSpec
 
-# SIGKILL is sent again this often to what does not go (a process in uninterruptible sleep).
+# SIGKILL is sent again this often to processes that do not go (in uninterruptible sleep).
 _KILL_AGAIN_S = 1.0
 
 
@@ -49,7 +49,7 @@ class Ending:
 class Exit:
     """How the leader ended: by its exit code, or by a signal.
 
-    `cpu_s` covers the children it waited for; `resident_bytes` is the most that one of them all has had.
+    `cpu_s` covers the children it waited for; `resident_bytes` is the most that any one of these processes has had.
     """
 
     code: int | None
@@ -60,7 +60,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a task could not be started: `reason` says whose doing that is, the text is for the job's owner."""
+    """Why a task could not be started: `reason` says whose fault that is, the text is for the job's owner."""
 
     reason: Reason
     text: str

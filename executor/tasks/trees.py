@@ -2,7 +2,7 @@
 
 The executor is a child subreaper, so every process of every task is its descendant, always:
 below a task's leader, or, when its own parent has ended, directly below the executor.
-Such an orphan is told by what was seen of it before, by its session, and by its environment.
+Whose such an orphan is shows from earlier looks, its session, and its environment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Trees:
 
     def __init__(self, owner: int | None = None, not_tasks: Container[int] = ()) -> None:
         self._owner = owner if owner is not None else os.getpid()
-        self._leaders: dict[int, str] = {}  # By pid; until they are reaped, for then it can be another's.
+        self._leaders: dict[int, str] = {}  # By pid; until it is reaped: then another may have it.
         self._sessions: dict[int, str] = {}  # A session keeps its number as long as it has a member.
         self._known: dict[Process, str] = {}
         self._not_tasks = not_tasks
@@ -55,7 +55,7 @@ class Trees:
             members = processes.with_descendants(child)
             if members:
                 found.setdefault(self._task_of(child, members[0]), []).extend(members)
-        # Rebuilt, not added to: what is gone is forgotten.
+        # Rebuilt, not added to: processes that are gone are forgotten.
         self._known = {each.process: task for task, members in found.items() if task is not None for each in members}
         sessions = {each.session for members in found.values() for each in members}
         self._sessions = {pid: each for pid, each in self._sessions.items() if pid in self._leaders or pid in sessions}
@@ -65,7 +65,7 @@ class Trees:
         return self.members_of({task_id}).get(task_id, [])
 
     def members_of(self, task_ids: Container[str]) -> dict[str, list[Status]]:
-        """As `scan`, of some tasks: whatever is below the living leader of another one is not looked at."""
+        """As `scan`, of some tasks: processes below the living leader of another task are not looked at."""
         found: dict[str, list[Status]] = {}
         for child in processes.children(self._owner):
             leads = self._leaders.get(child)
@@ -93,7 +93,7 @@ class Trees:
         return self._kill(lambda: [each for members in self.scan().values() for each in members])
 
     def _kill(self, look: Callable[[], list[Status]]) -> bool:
-        """Stopped first: what is stopped cannot fork away from us."""
+        """Stopped first: a stopped process cannot fork away from us."""
         stopped: set[Process] = set()
         for _ in range(_STOP_ROUNDS):
             new = [each.process for each in look() if each.process not in stopped]

@@ -20,7 +20,7 @@ _ALLOW = "or, on the agents, let all jobs with allow_root = true in [executor]"
 
 
 class UnusableUser(Exception):  # noqa: N818 - reads as what it says
-    """`reason` says whose doing that is; the text is for the job's owner, with the next step."""
+    """`reason` says whose fault that is; the text is for the job's owner, with the next step."""
 
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)

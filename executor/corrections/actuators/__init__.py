@@ -48,7 +48,7 @@ class Allowance:
 
     @property
     def share(self) -> float:
-        """The same, of whatever it uses; at most 1."""
+        """`cores` as a share of `use_cores`; at most 1.  It holds for other resources as well."""
         return min(1.0, self.cores / self.use_cores) if self.use_cores > 0 else 1.0
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Allowance:
 
 
 class Actuator(Protocol):
-    """Limits what a task uses of one resource; of all of them: lets it not run."""
+    """Limits what a task uses of one resource; an actuator of all resources stops the task."""
 
     @property
     def name(self) -> str: ...
@@ -70,21 +70,21 @@ class Actuator(Protocol):
         """None if it can be used on this task, else why not."""
 
     def apply(self, target: Target, allowance: Allowance) -> str:
-        """Replaces what it did to the task before.  Says what is in force now: it has read it back.
+        """Replaces what this actuator did to the task before.  Says what is in force now, as read back.
 
         Raises:
             ActuatorError
         """
 
     def undo(self, target: Target) -> None:
-        """As if it had never been applied.  Nothing happens where it is not, or the task is gone.
+        """As if it had never been applied.  Nothing happens where it is not applied, or the task is gone.
 
         Raises:
             ActuatorError: the kernel refuses.
         """
 
     def look(self, target: Target) -> str | None:
-        """What another writer has made of it; None while it is in force.  Called every few seconds.
+        """What another writer has made of the correction; None while it is in force.  Called every few seconds.
 
-        Processes that the task has made since are taken in.  Raises ActuatorError.
+        Processes that the task has made since then are corrected as well.  Raises ActuatorError.
         """

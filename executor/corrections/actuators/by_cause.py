@@ -28,7 +28,7 @@ def actuators_by_cause(
     stop_and_go: StopAndGo,
     monotonic: Callable[[], float],
 ) -> Mapping[str, tuple[Actuator, ...]]:
-    """As `Corrector` wants them.  For want of a better one CPU it is: who runs less uses less of everything."""
+    """As `Corrector` wants them.  Without a better one the CPU is limited: a task that runs less uses less of all."""
 
     def threads_of(task_id: str) -> list[int]:
         return [thread for each in trees.members(task_id) for thread in processes.threads(each.process.pid)]

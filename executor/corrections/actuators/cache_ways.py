@@ -6,12 +6,12 @@ from serenity.executor.corrections.actuators import ActuatorError, Resource
 from serenity.executor.corrections.actuators.class_limit import ClassLimit
 from serenity.executor.corrections.kernel_files import Knob
 
-# In info/*/bit_usage: bits of somebody who shares them with nobody.
+# In info/*/bit_usage: bits that have one user, who shares them with nobody.
 _TAKEN = "EP"
 
 
 class CacheWays(ClassLimit):
-    """The class has the ways of its most throttled task.  Production goes on using those as well."""
+    """The class has as many ways as its most throttled task.  Production goes on using these ways as well."""
 
     name = "cache ways"
     of: Resource = "llc"
@@ -45,6 +45,6 @@ def lowest_run(bits: int, usable: int) -> int:
 
 
 def taken(bit_usage: str, domain: str) -> int:
-    """The bits of a domain that somebody has to himself, from ``0=SSXX00EE;1=…``, the highest bit first."""
+    """The bits of a domain that have one user alone, from ``0=SSXX00EE;1=…``, the highest bit first."""
     letters = dict(each.split("=", 1) for each in bit_usage.split(";") if "=" in each).get(domain, "")
     return sum(1 << i for i, letter in enumerate(reversed(letters)) if letter in _TAKEN)

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClassLimit(abc.ABC):
-    """Derived ones say what the class is to have, from the shares that its tasks are left."""
+    """A derived actuator says what the class is to have, from the shares that its tasks are left."""
 
     name: str
     resources: tuple[str, ...]  # As resctrl calls them, in info/ and in a schemata.
@@ -68,7 +68,7 @@ class ClassLimit(abc.ABC):
         return said
 
     def _as_before(self, task_id: str) -> None:
-        """A task that does not get in must not have changed the limit of the others."""
+        """A task that does not get into the class must not change the limit of the tasks in it."""
         try:
             self._write()
             if task_id not in self._shares:

@@ -27,4 +27,4 @@ class DutyCycle:
         self._stop_and_go.unthrottle(target.task_id)
 
     def look(self, target: Target) -> str | None:
-        return None  # Whom somebody else continues, the next turn stops.
+        return None  # Processes that somebody else continues are stopped at the next turn.

@@ -2,8 +2,8 @@
 
 v1: a frozen process takes no signal, not even SIGKILL, before it is thawed.  v2: it dies of SIGKILL.
 
-From the write on no process of it runs an instruction of its own; but to freeze it needs the
-CPU, which at the lowest priority on a busy machine can be long in coming.
+From the write on no process of the task runs an instruction of its own.  But a process needs the CPU
+to freeze, and at the lowest priority on a busy machine it may wait for it for long.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serenity.executor.corrections.actuators.knobs_of_tasks import KnobsOfTasks
 from serenity.executor.corrections.kernel_files import Knob
 from serenity.executor.corrections.originals import Originals
 
-# Most do within a millisecond; one in a system call when that returns.
+# Most processes freeze within a millisecond; a process in a system call does when that returns.
 _WITHIN_S = 0.05
 _LOOK_AGAIN_S = 0.002
 

@@ -83,7 +83,7 @@ class IoLimit(KnobsOfTasks):
         return {way: bytes_s * each / total for way, each in done.items()}
 
     def _done_by_processes(self, folder: Path) -> dict[str, int]:
-        """All that they have read and written so far, in bytes (proc(5) ``/proc/PID/io``)."""
+        """All that the cgroup's processes have read and written so far, in bytes (proc(5) ``/proc/PID/io``)."""
         done = {"read": 0, "write": 0}
         for pid in self._kernel.read(folder / "cgroup.procs").split():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended meanwhile.
@@ -93,7 +93,7 @@ class IoLimit(KnobsOfTasks):
         return done
 
     def _disks(self) -> list[str]:
-        """Whole ones that were ever used, by number."""
+        """Whole disks that were ever used, by number."""
         used = []
         for disk in (self._sys / "block").iterdir():
             fields = (disk / "stat").read_text().split()

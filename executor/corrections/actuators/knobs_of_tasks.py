@@ -28,6 +28,6 @@ class KnobsOfTasks:
         return None
 
     def _turn(self, target: Target, values: Mapping[Knob, str]) -> None:
-        """Raises ActuatorError: then none of them is in force."""
+        """Raises ActuatorError: then none of the values is in force."""
         self._originals.set(values)
         self._turned[target.task_id] = tuple(dict.fromkeys((*self._turned.get(target.task_id, ()), *values)))

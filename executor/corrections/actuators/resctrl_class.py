@@ -63,7 +63,7 @@ class ResctrlClass:
             raise ActuatorError(f"info/{resource}/{name} is {text}, and no number") from None
 
     def knobs(self, resources: Iterable[str]) -> dict[Knob, str]:
-        """Of the class, for each domain of those resources that this processor has: the knob, and its resource."""
+        """The class's knobs, one for each domain of those resources that this processor has, each with its resource."""
         found = {}
         try:
             text = self.kernel.read(self.root / "schemata")
@@ -78,7 +78,7 @@ class ResctrlClass:
         return found
 
     def default(self, knob: Knob) -> int:
-        """What the default class has there: more than production may, nobody may."""
+        """What the default class has there: nobody may have more than production may."""
         try:
             return int(self.kernel.value(Knob(self.root / "schemata", knob.key)))
         except OSError as error:
@@ -114,7 +114,7 @@ class ResctrlClass:
         return f"in class {self.folder.name}" + (f", shared with {others} more of ours" if others else "")
 
     def take_in(self, task_id: str) -> None:
-        """All its threads; those that they have made meanwhile as well."""
+        """Moves all threads of the task into the class, also those that were made meanwhile."""
         for _ in range(_ROUNDS):
             missing = set(self._threads_of(task_id)) - self._inside()
             if not missing:
@@ -123,7 +123,7 @@ class ResctrlClass:
         raise ActuatorError(f"its threads do not stay in {self.folder}")
 
     def leave(self, task_id: str, limit: str) -> None:
-        """Out, when that was the last limit that it was in here for; the class goes with the last task."""
+        """Moves the task out when that was its last limit here; the class goes with the last task."""
         wanted = self._wanted_by.get(task_id, set())
         wanted.discard(limit)
         if not wanted and self._wanted_by.pop(task_id, None) is not None:

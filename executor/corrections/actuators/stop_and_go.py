@@ -34,7 +34,7 @@ class _Cycle:
 
 
 class StopAndGo:
-    """Who stops and continues a task's processes does it here: two of them would undo each other's work."""
+    """Whatever stops and continues a task's processes does it here: two such would undo each other's work."""
 
     def __init__(self, trees: Trees, monotonic: Callable[[], float]) -> None:
         self._trees = trees
@@ -42,7 +42,7 @@ class StopAndGo:
         self._cycles: dict[str, _Cycle] = {}
 
     def throttle(self, task_id: str, run: float) -> None:
-        """`run`: share of time, above 0.  Raises ActuatorError: it does not stop; then nothing has changed."""
+        """`run`: share of time, above 0.  Raises ActuatorError: the task does not stop; then nothing has changed."""
         known = task_id in self._cycles
         cycle = self._cycle(task_id)
         cycle.run = run
@@ -59,7 +59,7 @@ class StopAndGo:
             self._let_go_if_idle(task_id, cycle)
 
     def freeze(self, task_id: str) -> None:
-        """Raises ActuatorError: it does not stop; then nothing has changed."""
+        """Raises ActuatorError: the task does not stop; then nothing has changed."""
         cycle = self._cycle(task_id)
         cycle.frozen = True
         if not self._stop(task_id, cycle):
@@ -104,7 +104,7 @@ class StopAndGo:
         cycle.next_s = now_s + (_FROZEN_AGAIN_S if cycle.frozen else (1.0 - cycle.run) * _PERIOD_S)
 
     def _stop(self, task_id: str, cycle: _Cycle) -> bool:
-        """Whether it stops: a process in a system call (D) counts, and one that was forked meanwhile does not."""
+        """Whether it stops: a process in a system call (D) counts as stopped; one forked meanwhile is left out."""
         deadline_s = self._monotonic() + _STOPS_WITHIN_S
         self._stop_now(task_id, cycle, self._monotonic())
         while going := [each.process.pid for each in self._trees.members(task_id) if each.state in ("R", "S")]:

@@ -25,4 +25,4 @@ class StoppedTree:
         self._stop_and_go.thaw(target.task_id)
 
     def look(self, target: Target) -> str | None:
-        return None  # Whom somebody else continues, the next turn stops.
+        return None  # Processes that somebody else continues are stopped at the next turn.
