@@ -15,6 +15,7 @@ from serenity.qos.frame import Container, Floats
 _COUNT = len(signals.SIGNALS)
 _NOTHING = 1e-6  # Square deviations: what was not measured has a variance of millions.
 _TELLING = 4.0  # Two standard deviations, squared.
+_LEAST_HARM = math.log1p(mechanisms.SLOWDOWNS[0])  # In logs: less is not worth a correction.
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Episode:
     culprits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     left: dict[str, float] = field(default_factory=dict)  # When those were first seen to be on the node no more.
     remaining: float = 1.0  # Of the shift: 1 as at the onset, 0 as before it.
+    well: bool = False  # The application itself says that it suffers no longer.
     observed: Floats | None = None
     samples: int = 0  # Since the onset,
     missing: Floats = field(default_factory=lambda: np.zeros(_COUNT))  # and of these without each signal.
@@ -72,10 +74,15 @@ class Episode:
         mean = np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1)
         self.observed = np.where(count > 0, mean, self.level + self.delta)
         self.remaining = float(weight @ (self.observed - self.level)) / full
-        return math.sqrt(float(weight**2 @ (long_run / np.maximum(count, 1)))) / full
+        variance = long_run / np.maximum(count, 1)
+        # Counters may stay shifted for another reason meanwhile: somebody outside Mesos keeps the CPU busy as well.
+        told = self.weight[signals.SLI] * self.delta[signals.SLI] >= _TELLING
+        noise = max(_LEAST_HARM, 2.0 * math.sqrt(variance[signals.SLI]))
+        self.well = bool(told and self.observed[signals.SLI] - self.level[signals.SLI] <= noise)
+        return math.sqrt(float(weight**2 @ variance)) / full
 
     def contention(self, t: float, detector: str, parameters: Parameters) -> Contention:
-        harm = 1.0 - 1.0 / (1.0 + self.slowdown)
+        harm = 0.0 if self.well else 1.0 - 1.0 / (1.0 + self.slowdown)
         return Contention(
             cause=mechanisms.MECHANISMS[self.mechanism].cause,
             protected=self.container,

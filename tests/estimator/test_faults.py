@@ -84,7 +84,8 @@ def test_what_makes_no_sense_gives_no_new_slack_and_accuses_nobody(
     agent.pages["/state"] = page
     seen = eventually(lambda: estimator.slack if not estimator.slack["fresh"] else {}, "no fresh estimate")
     assert any(says in each for each in seen["why"]), seen["why"]
-    assert seen["told"]["cpus"] <= 0.5 and seen["overcommitment"] == {"cpus": 0.0, "mem_bytes": 0}
+    assert seen["overcommitment"] == {"cpus": 0.0, "mem_bytes": 0}
+    eventually(lambda: told_cpus(estimator.slack) <= 0.5, "the agent told of no more than is held")
     assert estimator.get("/health")[0] == 503
     agent.pages["/state"] = state(web=WEB)
     eventually(lambda: told_cpus(estimator.slack) == 1.75, "slack again")

@@ -127,6 +127,17 @@ def test_who_burns_more_cpu_for_fewer_answers_has_no_more_load(made):
     assert found and found[-1].cause == "cpu"
 
 
+def test_a_service_that_says_it_is_well_loses_nothing_while_its_counters_still_tell_of_contention(made):
+    """Best-effort is held down and production is back, but somebody outside Mesos keeps the CPU busy."""
+    service = Service(made)
+    service.seconds(150, waits=0.1, throughput=1000.0, burning=0.05)
+    (*_, harmed) = service.seconds(6, waits=4.0, throughput=500.0, burning=3.0)
+    (*_, well) = service.seconds(6, waits=4.0, throughput=1000.0, burning=0.05)
+    (*_, silent) = service.seconds(6, waits=4.0, burning=0.05)
+    assert (harmed.cause, well.cause, silent.cause) == ("cpu", "cpu", "cpu")
+    assert harmed.severity > 0.3 and well.severity == 0.0 and silent.severity > 0.3
+
+
 def test_who_works_more_and_answers_more_waits_for_itself(made):
     service = Service(made)
     assert not service.seconds(150, counted=False, waits=0.1, throughput=1000.0)
