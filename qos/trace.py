@@ -52,8 +52,8 @@ _MEASURED: Any = msgspec.defstruct("_Measured", [(name, float | None, None) for 
 def frame_of(line: Mapping[str, Any]) -> Frame:
     """The frame of a line that is decoded already, with the columns that it has.
 
-    Several containers may have the same id here, which a trace may not have: executors name their tasks themselves,
-    and two that chose the same name must not cost the node's other executors their frames.
+    Several containers may have the same id here, which a trace may not have: an estimator of an earlier release passes
+    on what executors named alike, and that must not cost the node's other executors their frames.
 
     Raises:
         ValueError: no frame; the text says what is wrong.

@@ -158,19 +158,31 @@ class Sampler:
         if look is None:
             return []
         declared, before, self._made = dict(self._declared), self._made, {}
+        taken = {each.container_id for each in look.containers}
         rows = []
         for container in look.containers:
             container_id = container.container_id
             if _is_estimator(container):
                 continue
             if container.revocable and container_id in declared:
-                rows += [_task_row(container, task) for task in declared[container_id]]
+                rows += self._task_rows(container, declared[container_id], taken)
                 continue
             known = before.get(container_id)
             if known is None or (known[0] is not container and known[0] != container):
                 known = (container, _container_row(container))
             self._made[container_id] = known
             rows.append(known[1] if container.revocable else self._production(known[1], container, look))
+        return rows
+
+    def _task_rows(self, container: Container, tasks: Collection[TaskOnNode], taken: set[str]) -> list[Row]:
+        """Executors name their tasks as they like; a name that is a row's already must not hide that row."""
+        rows = []
+        for each in tasks:
+            if each.task_id in taken:
+                self._faults.count("task", each.task_id, f"executor {container.executor_id} gave it another's name")
+                continue
+            taken.add(each.task_id)
+            rows.append(_task_row(container, each))
         return rows
 
     def _production(self, row: Row, container: Container, look: Look) -> Row:

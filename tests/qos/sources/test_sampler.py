@@ -228,6 +228,30 @@ def test_a_best_effort_executor_is_replaced_by_the_tasks_that_it_declares(agent,
     assert [each.id for each in made.sample(3.0).containers] == ["container-executor"]
 
 
+def test_a_task_with_the_name_of_another_row_hides_none(agent, start, sampler, caplog):
+    """Executors name their tasks as they like, and one may be production's container."""
+    resting = start("import time; time.sleep(60)")
+    agent.run("one", resting, revocable=True)
+    agent.run("other", resting, revocable=True)
+    agent.run("web", resting)
+    made, _ = sampler()
+
+    def task(name):
+        return TaskOnNode(task_id=name, job="j", pid=resting, cpus=0.5, mem_bytes=MIB, started_at=0.0)
+
+    made.declare("container-one", [task("t1"), task("container-web"), task("t1")])
+    made.declare("container-other", [task("t1"), task("t2")])
+    for t in range(2):
+        rows = [(each.id, each.role, each.container) for each in made.sample(float(t)).containers]
+        assert rows == [
+            ("t1", BEST_EFFORT, "container-one"),
+            ("t2", BEST_EFFORT, "container-other"),
+            ("container-web", PRODUCTION, "container-web"),
+        ]
+    assert made.faults["task"] == 6
+    assert caplog.text.count("executor one gave it another's name") == 2  # Once for each name.
+
+
 def test_what_best_effort_has_of_regular_memory_is_not_held(agent, sampler):
     agent.run("be", os.getpid(), revocable=True, cpus=1.0)
     agent.executors[0]["resources"] = {"cpus_revocable": 1.0, "mem": 4096.0}
