@@ -1,4 +1,4 @@
-"""What detectors say and strategies rank: contentions and suspects."""
+"""Contentions, which detectors report, and suspects, which strategies rank."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Parameters = Mapping[str, float | int | str | bool]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen on the protected container.
+    """What the detector measured on the protected container.
 
     `deviation` is (observed - baseline) / baseline, signed; `threshold` is the deviation at
     which the detector fires.  The window is in seconds of the frames' time.
@@ -35,10 +35,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Contention:
-    """A production container suffers.  Said again at every frame for as long as it holds.
+    """A production container suffers.  Reported anew at every frame for as long as it holds.
 
-    `severity` is the share of its work that it loses, from 0, none, to 1, all; of a detector that goes by a
-    threshold, how far beyond that it is.
+    `severity` is the share of its work that the container loses, from 0, none, to 1, all; from a detector with a
+    threshold, how far the signal is beyond that.
     """
 
     cause: Cause

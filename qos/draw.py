@@ -13,7 +13,7 @@ from serenity.qos.pipeline import PipelineFile
 from serenity.qos.stages import Kind
 from serenity.qos.strategies import STRATEGIES
 
-# Fill colours by what a stage is; dark text is legible on all of them.
+# Fill colours by kind of stage; dark text is legible on all of them.
 _COLOURS = {
     "data": "#eeeeee",  # Not "end", which Mermaid keeps for itself.
     "filter": "#d6e8fa",
@@ -39,10 +39,10 @@ class Graph:
 
 
 def graph(file: PipelineFile, slack_stages: Mapping[str, tuple[str, type]]) -> Graph:
-    """The chains of a checked file: frames through filters to each detector, to the strategy; and the slack's.
+    """The chains of a checked file: frames through filters to each detector, to the strategy; and the slack chain.
 
-    With all parameters, those that the file leaves at their defaults, too.  `slack_stages`, in their order: the
-    key in ``[slack]``, what it is called in the picture, its parameter dataclass.
+    Shows all parameters, also those that the file leaves at their defaults.  `slack_stages`, in their order: key in
+    ``[slack]`` → title in the picture, parameter dataclass.
     """
     boxes = [_Box("frames", "data", "frames", ())]
     arrows: list[tuple[str, str]] = []

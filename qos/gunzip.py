@@ -1,7 +1,7 @@
 """Reading gzipped files: by isal where it is installed (the extra `replay`), which inflates three times as fast.
 
-Of a file that was cut off all is read that there is.  The standard library's reader, and isal's, give nothing of the
-last piece then, which is all of a short file.
+A file that was cut off is read up to where it was cut.  The standard library's reader, and isal's, then lose the last
+piece, which in a short file is all of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Any
 
-# What reading a damaged file raises beside OSError.
+# The errors, beside OSError, that reading a damaged file raises.
 BROKEN: tuple[Any, ...] = (EOFError, zlib.error)
 _PIECE_BYTES = 1 << 16
 _GZIPPED = 16 + zlib.MAX_WBITS
@@ -24,7 +24,7 @@ with contextlib.suppress(ImportError):
 
 
 def opened(path: Path, buffer_bytes: int) -> IO[bytes]:
-    """For reading.  Raises OSError."""
+    """The inflated file, opened for reading.  Raises OSError."""
     return io.BufferedReader(_Inflated(path.open("rb", buffering=0)), buffer_bytes)
 
 
@@ -40,7 +40,7 @@ class _Inflated(io.RawIOBase):
         return True
 
     def readinto(self, into: Any) -> int:
-        """Raises EOFError: the file was cut off, and what it has was read."""
+        """Raises EOFError: the file was cut off, and all that is left of it was read."""
         while not self._ready:
             packed = self._packed.read(_PIECE_BYTES)
             if not packed:
@@ -60,7 +60,7 @@ class _Inflated(io.RawIOBase):
         found = b""
         while packed:
             if self._member.eof:
-                packed = packed.lstrip(b"\0")  # What pads a tape is no member.
+                packed = packed.lstrip(b"\0")  # Zeros that pad a tape are no member.
                 if not packed:
                     break
                 self._member = _module.decompressobj(_GZIPPED)

@@ -1,4 +1,4 @@
-"""What is to be known of stages, for `serenity qos plugins`."""
+"""Descriptions of stages, for `serenity qos plugins`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serenity.qos.stages import Kind, as_toml
 
 class Parameter(msgspec.Struct, frozen=True):
     name: str
-    default: str  # As it is written in a pipeline file.
+    default: str  # As written in a pipeline file.
     unit: str
     range: str
     meaning: str
@@ -22,7 +22,7 @@ class Parameter(msgspec.Struct, frozen=True):
 class Plugin(msgspec.Struct, frozen=True):
     kind: str  # filter, detector, strategy, predictor, or slack for its other tables.
     name: str
-    text: str  # What it does, and when it fires.
+    text: str  # The docstring: what the stage does, and when it fires.
     parameters: list[Parameter]
 
 
@@ -31,7 +31,7 @@ def plugins(kind: str, stages: Mapping[str, Kind[Any]]) -> list[Plugin]:
 
 
 def plugin(kind: str, name: str, what: Any, parameters: type) -> Plugin:
-    """`what`: its docstring is told."""
+    """`what`: the object whose docstring is shown."""
     return Plugin(kind, name, what.__doc__ or "", list(_parameters(parameters)))
 
 

@@ -1,7 +1,7 @@
-"""What the live loop would decide over recorded frames.  Pure: depends on the frames alone.
+"""The decisions that the live loop would make on recorded frames.  Pure: depends on the frames alone.
 
-The recorded containers do not react, so an episode has a beginning, a few seconds in which
-more evidence may change cause and suspects, and an end.
+The recorded containers do not react to decisions, so an episode has a beginning, a few seconds in
+which more evidence may change cause and suspects, and an end.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from serenity.qos.contention import Finding
 from serenity.qos.frame import Frame
 from serenity.qos.pipeline import Pipeline
 
-# A correction takes the live loop a few seconds to show; by then it has chosen, and a change of mind is an
-# escalation.  Until then what it would do differently is told.
+# The live loop sees the effect of a correction after a few seconds.  Until then it may still choose otherwise, and
+# replay reports each new choice; after that it has chosen, and another choice would be an escalation.
 SETTLES_S = 10.0
 
 
@@ -25,11 +25,11 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     t: float
     protected: str
-    action: str  # throttle, evict or release: the first of the ladder.
+    action: str  # throttle, evict or release: the first step of the ladder.
     cause: str = ""
     suspects: list[str] = []
     scores: list[float] = []
-    parts: list[dict[str, float]] = []  # What each part gave to a suspect's score.
+    parts: list[dict[str, float]] = []  # What each part adds to a suspect's score.
     onset: float | None = None
     severity: float = 0.0
     signal: str = ""
@@ -46,7 +46,7 @@ class _Held:
 
 
 class Replay:
-    """Call `step` with every frame; it returns what is decided at it."""
+    """Call `step` with every frame; it returns the decisions at that frame."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline

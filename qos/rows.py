@@ -1,4 +1,4 @@
-"""State of containers in arrays: one place a container on the last axis, moved only when the set changes."""
+"""State of containers in arrays: each has one place on the last axis, which moves only when the set changes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Places = npt.NDArray[np.intp]
 
 
 class Rows:
-    """Who stands at which place of the last axis."""
+    """Which container stands at which place of the last axis."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.places: dict[str, int] = {}
 
     def moves(self, ids: Sequence[str]) -> Places | None:
-        """For each new place the old one of the same container, or -1; None when nothing has changed."""
+        """For each new place the container's old place, or -1 if it had none; None when nothing has changed."""
         if ids == self.ids:
             return None
         old, self.ids = self.places, list(ids)
@@ -48,7 +48,7 @@ class Ring:
         self._fresh = fresh
         self._values: Floats = np.full((2 * span, width, 0), fresh)
         self._times = np.full(2 * span, -np.inf)
-        self._head = -1  # Of the newest sample, below `span`.
+        self._head = -1  # Index of the newest sample, below `span`.
         self._filled = 0
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class Ring:
         return self._head == self.span - 1
 
     def subtract(self, values: Floats) -> None:
-        """From every sample."""
+        """Subtracts `values` from every sample."""
         self._values -= values
 
     def window(self, samples: int) -> Floats:

@@ -8,7 +8,7 @@ _MEDIAN_OF = 15
 
 
 class Sampling:
-    """How often a pipeline is given a frame: the median of the latest intervals, which a gap or two do not move."""
+    """The interval between a pipeline's frames: the median of the latest ones, which a gap or two do not move."""
 
     def __init__(self) -> None:
         self._t = math.nan
@@ -21,5 +21,5 @@ class Sampling:
 
     @property
     def interval_s(self) -> float:
-        """1.0 before there are two frames."""
+        """1.0 until there are two frames."""
         return statistics.median(self._intervals) if self._intervals else 1.0

@@ -26,7 +26,7 @@ _WORDS = {
 }
 
 
-# Whole numbers are counts of samples, which stages keep of every container: 160 KB of each with so many.
+# A whole-number parameter is a count of samples, which a stage keeps of every container: at this many, 160 KB of each.
 _MOST_SAMPLES = 10_000
 
 
@@ -36,7 +36,7 @@ class PipelineError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Of a number that makes sense.  NaN is in none."""
+    """The bounds of a parameter that is a number.  NaN is in no range."""
 
     above: float = -math.inf
     at_least: float = -math.inf
@@ -47,7 +47,7 @@ class Range:
         return self.above < value < self.below and self.at_least <= value <= self.at_most
 
     def __str__(self) -> str:
-        """``above 0, at most 1``; empty where all numbers are."""
+        """Such as ``above 0, at most 1``; empty for the range of all numbers."""
         ends = ((field.name.replace("_", " "), getattr(self, field.name)) for field in dataclasses.fields(self))
         return ", ".join(f"{name} {end:g}" for name, end in ends if math.isfinite(end))
 
@@ -58,9 +58,9 @@ SHARE = Range(at_least=0.0, at_most=1.0)
 
 
 def parameter(default: Any, unit: str, meaning: str, within: Range = Range(), *, column: bool = False) -> Any:
-    """A field of a parameter dataclass, with what `serenity qos plugins` tells about it.
+    """A field of a parameter dataclass, with what `serenity qos plugins` shows of it.
 
-    `column`: it names one or several columns, which must be filled before the stage.
+    `column`: the parameter names one or several columns, which must be filled before the stage.
     """
     told = {"unit": unit, "meaning": meaning, "within": within, "column": column}
     return dataclasses.field(default=default, metadata=told)
@@ -68,7 +68,7 @@ def parameter(default: Any, unit: str, meaning: str, within: Range = Range(), *,
 
 @dataclass(frozen=True)
 class Parameters:
-    """Of a stage."""
+    """The parameters of a stage."""
 
     def __post_init__(self) -> None:
         """Raises ValueError: a number is out of its range."""
@@ -85,7 +85,7 @@ class NoParameters(Parameters):
 
 @runtime_checkable
 class ReadsColumns(Protocol):
-    """A stage that says which columns it looks at.  Of any other all are filled."""
+    """A stage that says which columns it looks at.  For any other stage all columns are read."""
 
     reads: frozenset[str]
 
@@ -94,7 +94,7 @@ class ReadsColumns(Protocol):
 class Kind(Generic[S]):
     """A stage's class, the dataclass of its parameters, and the columns that it derives.
 
-    `of_production`: it leaves no best-effort, so that nobody could be suspected behind it.
+    `of_production`: it drops all best-effort rows, so that stages after it would find no suspects.
     """
 
     build: Callable[[Any], S]
@@ -106,8 +106,8 @@ class Kind(Generic[S]):
 def build(kinds: Mapping[str, Kind[S]], entry: Any, where: str, columns: set[str] | None = None) -> S:
     """Makes the stage that `entry`, a table with a ``name`` and parameters, asks for.
 
-    `where` names file and table in errors.  `columns`: those that are filled before the stage; what it derives
-    is added.  None: it is not looked at.
+    `where` names file and table in errors.  `columns`: those that are filled before the stage; the columns that it
+    derives are added.  None: the columns that its parameters name are not checked.
 
     Raises:
         PipelineError
@@ -159,7 +159,7 @@ def convert(parameters: type[S], given: Any, where: str) -> S:
             raise PipelineError(f"{where} has no key {key!r}; remove it, or use one of: {known}")
         try:
             values[key] = _bounded(msgspec.convert(value, types[key]))
-        except ValueError as error:  # msgspec's are, too.
+        except ValueError as error:  # msgspec's ValidationError is one, too.
             wanted = _WORDS.get(types[key], "a value")
             raise PipelineError(
                 f"{where}: {key} = {value!r}: {error}; write {wanted} such as {as_toml(fields[key].default)}"
@@ -176,7 +176,7 @@ def as_toml(value: Any) -> str:
 
 
 def _bounded(value: Any) -> Any:
-    """Raises ValueError: a number that no stage can reckon with, or a count that none has room for."""
+    """Raises ValueError: a number that is not finite, or a count of samples that no stage has room for."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("it is not finite")
     if isinstance(value, int) and value > _MOST_SAMPLES:

@@ -22,7 +22,7 @@ _BUFFER_BYTES = 1 << 22
 
 
 class TraceError(ValueError):
-    """No frame trace; the text names file and line."""
+    """The file is no frame trace; the text names file and line."""
 
 
 class _Header(msgspec.Struct):
@@ -38,25 +38,25 @@ def _line(row: Any) -> Any:
     return msgspec.defstruct("_Line", fields, gc=False)
 
 
-# A line is decoded for its columns, and for what tells whether the containers are still the same: all else of an id
-# never changes.  An indicator comes once it can be asked, and may go.  Undecoded it costs next to nothing.
-# The names of columns are part of the format, and none of them is a container's own.
+# Each line is decoded for its columns, and for the fields that tell whether the containers are still the same: ids,
+# allocations and indicators.  For one id no other field ever changes.  An indicator appears once it can be asked, and
+# may go; left undecoded (Raw) it costs next to nothing.  No column has the name of a field of containers.
 _ID: Any = ("id", str)
 _RAW_INDICATOR: Any = ("indicator", msgspec.Raw, None)
 _ALLOCATED: list[Any] = [("cpus", float | None, 0.0), ("mem_bytes", float | None, 0.0)]
-# Where they are not, it is decoded once more, for who they are.
+# If the containers are not the same, the line is decoded once more, for all fields of the containers.
 _WHO = _line(Container)
 _MEASURED: Any = msgspec.defstruct("_Measured", [(name, float | None, None) for name in COLUMNS], gc=False)
 
 
 def frame_of(line: Mapping[str, Any]) -> Frame:
-    """The frame of a line that is decoded already, with the columns that it has.
+    """The frame of a line that is decoded already, with the columns that the line has.
 
     Several containers may have the same id here, which a trace may not have: an estimator of an earlier release passes
     on what executors named alike, and that must not cost the node's other executors their frames.
 
     Raises:
-        ValueError: no frame; the text says what is wrong.
+        ValueError: the line is no frame; the text says what is wrong.
     """
     try:
         said = msgspec.convert(line, _WHO)
@@ -69,7 +69,7 @@ def frame_of(line: Mapping[str, Any]) -> Frame:
 
 
 class FrameDecoder:
-    """Lines of a trace to frames of some columns.  While the same containers are there, frames share their tuple."""
+    """Decodes lines of a trace to frames of some columns.  While the containers are the same, frames share a tuple."""
 
     def __init__(self, node: Node = Node(), columns: Collection[str] = COLUMNS) -> None:  # noqa: B008 - it is frozen
         self._node = node
@@ -78,12 +78,12 @@ class FrameDecoder:
         sample = msgspec.defstruct("_Sample", [_ID, _RAW_INDICATOR, *_ALLOCATED, *measured], gc=False)
         self._samples = msgspec.json.Decoder(_line(sample))
         self._who = msgspec.json.Decoder(_WHO)
-        self._same: tuple[list[Any], list[Any]] = [], []  # Their ids and indicators.
+        self._same: tuple[list[Any], list[Any]] = [], []  # Ids and indicators of the last line.
         self._allocated: Floats = np.zeros((len(_ALLOCATED), 0))
         self._containers: tuple[Container, ...] = ()
 
     def decode(self, line: bytes) -> Frame:
-        """Raises UNDECODABLE: no frame."""
+        """Raises UNDECODABLE: the line is no frame."""
         said: Any = self._samples.decode(line)
         values: list[Any] = list(itertools.chain.from_iterable(map(msgspec.structs.astuple, said.containers)))
         count = len(_ALLOCATED) + len(self._names)
@@ -101,7 +101,7 @@ class FrameDecoder:
 
 def _array(values: list[float | None]) -> Floats:
     try:
-        return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # Five times as fast as the other.
+        return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # Five times as fast as the way below.
     except struct.error:
         return np.array(values, dtype=np.float64)  # There are nulls, which become NaN.
 
@@ -110,7 +110,7 @@ def read_trace(path: Path, columns: Collection[str] = COLUMNS) -> Iterator[Frame
     """The frames of a trace, in order, with those of its `columns` that are asked for.
 
     Raises:
-        TraceError: no such file, no trace, or a line that is no frame.
+        TraceError: there is no such file, it is no trace, or a line is no frame.
     """
     try:
         with _opened(path) as file:
@@ -156,7 +156,7 @@ def _node(said: dict[str, float | None]) -> Node:
 
 
 def _distinct(containers: list[Container]) -> tuple[Container, ...]:
-    """Raises UNDECODABLE: two have the same id, and what is learnt of a container is kept by that."""
+    """Raises UNDECODABLE: two containers have the same id, by which stages keep what they learn of each."""
     twice = [name for name, count in Counter(each.id for each in containers).items() if count > 1]
     if twice:
         raise msgspec.ValidationError(f"several containers have the id {twice[0]!r}")

@@ -25,26 +25,26 @@ from serenity.wire.messages.statistics import Cpi
 
 class Detector(Protocol):
     def step(self, frame: Frame) -> list[Contention]:
-        """At most one contention a production row, said at every frame for as long as it holds."""
+        """At most one contention for each production row, reported at every frame for as long as it holds."""
 
     def relearn(self, protected_id: str) -> None:
-        """That container's contention was not best-effort's doing: what is now is its new baseline."""
+        """Best-effort did not cause that container's contention: its present state is its new baseline."""
 
 
 @runtime_checkable
 class ComparesJobs(Protocol):
-    """A detector that compares a container with others of its job."""
+    """A detector that compares a container with the other containers of its job."""
 
     def know(self, jobs: Mapping[str, Cpi]) -> None:
-        """What the cluster knows of jobs, by name, on this type of CPU."""
+        """Takes the cluster-wide CPI of jobs, by name, on this type of CPU."""
 
 
 @runtime_checkable
 class LooksAtPressure(Protocol):
-    """A detector that looks at what best-effort presses on."""
+    """A detector that uses the pressure of best-effort tasks on resources."""
 
     def share(self, pressure: Pressure) -> None:
-        """Before the first step: that one, which has observed a frame before each step."""
+        """To be called before the first step.  From then on `pressure` observes each frame before `step` gets it."""
 
 
 DETECTORS: Mapping[str, Kind[Detector]] = {

@@ -1,4 +1,4 @@
-"""What a signal was before: the median of its past, without the most recent seconds."""
+"""A signal's baseline: the median of its past, without the most recent seconds."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from serenity.qos.frame import Bools, Floats
 from serenity.qos.rows import Places, moved
 
 _ROOM = 16  # Samples a row, to begin with.
-_ROUNDING = 1e-9  # Relative: what is compared in another way than it is decided must not differ by less.
+# Relative.  The screening compares by another formula than the decision; rounding must not make it miss a row.
+_ROUNDING = 1e-9
 
 
 class LaggedBaselines:
-    """Of each row the median of the measured samples that are between `lag_s` and `lag_s + span_s` old.
+    """For each row, the median of the measured samples that are between `lag_s` and `lag_s + span_s` old.
 
     The lag keeps a change that has just begun out of the baseline; the median keeps single
-    outliers out.  While a row is frozen, nothing is learnt and its time does not pass: what was
-    learnt before a contention is as old after it as it was when the contention began.
+    outliers out.  While a row is frozen it learns nothing, and its samples do not age: after a
+    contention they are as old as they were when the contention began.
     """
 
     def __init__(self, lag_s: float, span_s: float, min_samples: int, rows: int = 0) -> None:
@@ -27,8 +28,8 @@ class LaggedBaselines:
         self._at = np.full((_ROOM, rows), np.nan)
         self._values = np.full((_ROOM, rows), np.nan)
         self._next = np.zeros(rows, dtype=np.intp)
-        self._last = np.full(rows, -np.inf)  # When it learnt last.
-        self._oldest = np.full(rows, -np.inf)  # What was learnt before is forgotten.
+        self._last = np.full(rows, -np.inf)  # Time of the latest sample learnt.
+        self._oldest = np.full(rows, -np.inf)  # Older samples do not count.
         self._frozen_at = np.full(rows, np.nan)
 
     def move(self, places: Places) -> None:
@@ -38,7 +39,7 @@ class LaggedBaselines:
         self._frozen_at = moved(self._frozen_at, places, np.nan)
 
     def learn(self, t: float, values: Floats) -> None:
-        """A value a row; NaN: not measured.  Where `t` lies before the last one it starts afresh: the clock was set."""
+        """One value a row; NaN: not measured.  A row whose last sample is after `t` starts anew: the clock was set."""
         rows = np.flatnonzero(np.isfinite(values) & np.isnan(self._frozen_at))
         if not len(rows):
             return
@@ -57,9 +58,9 @@ class LaggedBaselines:
         return float(np.median(old)) if len(old) >= self._min_samples else np.nan
 
     def may_be_beyond(self, t: float, limits: Floats, signs: Floats) -> Bools:
-        """Rows whose baseline may be at most (`signs` 1) or at least (-1) the limit: true of all where it is.
+        """Rows whose baseline may be at most (`signs` 1) or at least (-1) the limit; no such row is missed.
 
-        At least half of the samples are on that side of it then, which takes no sorting.
+        It is a cheap necessary condition, without sorting: at least half of the samples lie on that side of the limit.
         """
         old = self._old(t)
         count = np.count_nonzero(old, axis=0)
@@ -84,13 +85,13 @@ class LaggedBaselines:
         self._last[row] = self._oldest[row] = -np.inf
 
     def _old(self, t: float) -> Bools:
-        """The samples that count; shape (samples, rows)."""
+        """Mask of the samples that make the baseline; shape (samples, rows)."""
         now = np.where(np.isnan(self._frozen_at), t, self._frozen_at)
         old: Bools = (self._at >= self._oldest) & (self._at <= now - self._lag_s)
         return old
 
     def _make_room(self) -> None:
-        """Half as much again, with what there is in order of time."""
+        """Enlarges the arrays by half, with the present samples in order of time."""
         order = np.argsort(self._at, axis=0)
         room = np.full((len(self._at) // 2, self._at.shape[1]), np.nan)
         self._next[:] = len(self._at)

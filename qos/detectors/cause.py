@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from serenity.qos.contention import Cause
 
-# Who runs for less than a tenth of the time cannot make others wait for a tenth of theirs,
+# Best-effort tasks that run for less than a tenth of the time cannot make a container wait for a tenth of its time,
 # which is the least rise that counts here.
 BUSY_CPU = 0.1  # Cores.
 _RISE = 0.1  # Share of time.
@@ -15,7 +15,7 @@ _RISE = 0.1  # Share of time.
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """NaN: not measured.  The baselines are those of the same moment as the signal's."""
+    """NaN: not measured.  Each baseline is of the same moment as the signal's baseline."""
 
     signal: str
     best_effort_cpu: float  # Cores, all best-effort rows together.
@@ -28,9 +28,9 @@ class Surroundings:
 def cause_of(seen: Surroundings) -> Cause:
     """``cpu`` when the container waits for CPU more than before and best-effort is busy.
 
-    Whether it waits is its own run delay, where measured; else the node's CPU pressure,
-    which is weaker, as best-effort tasks' own waiting counts in it.  With no such sign, a
-    drop of the application's indicator is ``slo``, any other ``unknown``.
+    The container's own run delay tells whether it waits.  Where that was not measured the node's
+    CPU pressure does, a weaker sign, for it includes the waiting of best-effort tasks.  Without
+    such a sign a drop of the application's indicator is ``slo``, any other drop ``unknown``.
     """
     waits_more = seen.cpu_granted_baseline - seen.cpu_granted
     if math.isnan(waits_more):

@@ -14,8 +14,8 @@ from serenity.qos.sampling import Sampling
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, Range, parameter
 from serenity.wire.messages.statistics import Cpi
 
-_PERIOD_S = 60.0  # A sample of CPI a minute,
-_DURATION_S = 10.0  # over ten seconds of it.
+_PERIOD_S = 60.0  # One CPI sample a minute,
+_DURATION_S = 10.0  # taken over ten seconds of it.
 _MOST_JOBS = 1000
 
 
@@ -43,11 +43,11 @@ class CpiOutlierParameters(Parameters):
 
 @dataclass
 class _Job:
-    """Mean and variance of CPI over its last `memory` samples, of all its containers."""
+    """Mean and variance of the CPI of all its containers: over all samples at first, exponential after `memory`."""
 
     count: float = 0.0
     mean: float = 0.0
-    square: float = 0.0  # Mean square distance from the mean.
+    square: float = 0.0  # Variance: the mean squared distance from the mean.
 
     def learn(self, cpi: float, memory: int) -> None:
         self.count = min(self.count + 1.0, float(memory))
@@ -58,7 +58,7 @@ class _Job:
 
 @dataclass
 class _Outliers:
-    """The last ones of a container, and what they were compared with."""
+    """The recent outliers of a container, and the job's mean and limit that they were compared with."""
 
     job: str
     seen: deque[tuple[float, float]] = field(default_factory=deque)  # (when, CPI)
@@ -69,12 +69,12 @@ class _Outliers:
 class CpiOutlier:
     """A container's CPI is an outlier among those of its job, again and again (CPI²).
 
-    Of each minute one sample, Σ cycles / Σ instructions over 10 s from its first frame on (that frame alone, where
-    the next is later), where the mean CPU use was at least `min_cpu`.  It is an outlier above mean + `deviations` x σ
-    of its job's last `memory` samples, outliers included once they are older than `window_s`; where the framework
-    knows more of the job, from all agents with this type of CPU, that is taken instead.  Fires while `outliers` of
-    them lie within the last `window_s` and a best-effort row is there; judges nothing before the job has
-    `min_samples`.  The cause is ``unknown``.
+    One sample a minute: Σ cycles / Σ instructions over the 10 s that begin with the minute's first frame (over that
+    frame alone, if the next comes later), if the mean CPU use was at least `min_cpu`.  A sample is an outlier above
+    mean + `deviations` x σ of its job's last `memory` samples.  These include outliers once they are older than
+    `window_s`.  Where the framework has more samples of the job, from all agents with this type of CPU, its mean and σ
+    are taken instead.  Fires while `outliers` outliers lie within the last `window_s` and a best-effort row is there;
+    judges nothing before the job has `min_samples`.  The cause is ``unknown``.
 
     Source: Zhang et al., CPI²: CPU performance isolation for shared compute clusters, EuroSys 2013.
     """
@@ -85,13 +85,13 @@ class CpiOutlier:
         self._parameters = parameters
         self._rows = Rows()
         self._sampling = Sampling()
-        self._sums = np.zeros((4, 0))  # Of the sample under way: cycles, instructions, cpu, frames.
-        self._minute, self._until = math.nan, -math.inf  # Which it is of, and when it is whole.
+        self._sums = np.zeros((4, 0))  # Sums of the sample under way: cycles, instructions, cpu, frames.
+        self._minute, self._until = math.nan, -math.inf  # The sample's minute, and when the sample is complete.
         self._outliers: dict[str, _Outliers] = {}
         self._jobs: dict[str, _Job] = {}
 
     def know(self, jobs: Mapping[str, Cpi]) -> None:
-        """What the cluster knows of jobs, where it rests on more samples than our own."""
+        """Takes the cluster's figures for a job where they rest on more samples than our own."""
         for name, cpi in jobs.items():
             ours = self._jobs.pop(name, None) or _Job()
             if cpi.samples > ours.count:
@@ -117,7 +117,7 @@ class CpiOutlier:
         if frame.t < self._until:
             now = np.stack([*map(frame.column, ("cycles", "instructions", "cpu")), np.ones(len(frame))])
             self._sums += np.where(np.isfinite(now).all(axis=0) & frame.production, now, 0.0)
-        if frame.t + self._sampling.interval_s >= self._until:  # The next would be too late.
+        if frame.t + self._sampling.interval_s >= self._until:  # The next frame would be too late.
             self._take_samples(frame)
             self._until = -math.inf
         holding = self._holding(frame.t)
@@ -132,7 +132,7 @@ class CpiOutlier:
         self._sums[:] = 0.0
 
     def _holding(self, t: float) -> list[str]:
-        """Who has had outliers enough in the window; who has none there is forgotten."""
+        """The containers with enough outliers in the window; forgets containers that have none left in it."""
         for name, each in list(self._outliers.items()):
             while each.seen and each.seen[0][0] <= t - self._parameters.window_s:
                 self._learn(each.job, each.seen.popleft()[1])
@@ -149,7 +149,7 @@ class CpiOutlier:
         if job.count >= self._parameters.min_samples and (cpi > limit or container.id in self._outliers):
             found = self._outliers.setdefault(container.id, _Outliers(container.job))
             found.limit, found.mean = limit, job.mean
-            if cpi > limit:  # Learnt later: one contention must not make the next of its own samples look usual.
+            if cpi > limit:  # Learnt later: the first outliers of a contention must not make the next ones look usual.
                 found.seen.append((t, cpi))
                 return
         self._learn(container.job, cpi)
@@ -161,7 +161,7 @@ class CpiOutlier:
         self._bound()
 
     def _bound(self) -> None:
-        while len(self._jobs) > _MOST_JOBS:  # The one that was sampled the longest ago.
+        while len(self._jobs) > _MOST_JOBS:  # Drops the job that was updated the longest ago.
             del self._jobs[next(iter(self._jobs))]
 
     def _contention(self, container: Container, found: _Outliers) -> Contention:

@@ -14,9 +14,9 @@ from serenity.qos.frame import PRODUCTION, Container, Floats, Frame, Indicator
 from serenity.qos.rows import Ring, Rows, moved
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, Range, parameter
 
-# What is watched where the application says nothing itself, and what it means.
+# Columns to watch where the application declares no indicator, and what they mean.
 _SIGNALS = {"cpu_granted": Indicator("cpu_granted", "share of the CPU time wanted", "higher")}
-# Below this much CPU in all best-effort rows together nothing best-effort runs.
+# If all best-effort rows together use less CPU than this, no best-effort task counts as running.
 _RUNNING_CPU = 0.02
 
 
@@ -40,7 +40,7 @@ class DropParameters(Parameters):
 
     @property
     def min_samples(self) -> int:
-        """How many samples make a baseline: three windows' worth and one; fewer are no past to speak of."""
+        """The least number of samples in a baseline: three windows and one; fewer are too short a past."""
         return 3 * self.window + 1
 
 
@@ -54,34 +54,34 @@ class Drop:
         a sample votes when it is worse by at least `threshold`
 
     A contention begins when `votes` of the last `window` samples vote and some best-effort
-    row is running; for ``cpu_granted`` only if best-effort is busy enough to be the cause.
-    It holds, with the baseline frozen, until `votes` of the last `window` samples are worse
-    by less than half of `threshold`, no best-effort row is left, or nothing was measured for
-    `baseline_s`.  A missing sample takes its place in the window and votes for nothing.
+    row is running; for ``cpu_granted`` only if the cause is ``cpu``.  It holds, with the
+    baseline frozen, until `votes` of the last `window` samples are worse by less than half of
+    `threshold`, no best-effort row is left, or nothing was measured for `baseline_s`.  A missing
+    sample takes its place in the window, and does not vote.
 
-    ``cpu_granted`` is not complained of in a frame in which the container's own indicator was
-    measured: that one speaks then, and starving applications often do not answer.
+    For ``cpu_granted`` nothing is reported in a frame in which the container's own indicator was measured: then the
+    indicator decides.  Starving applications often do not answer, and ``cpu_granted`` is watched for these.
 
-    The cause is ``cpu`` where the container got less of the CPU that it wanted than before and best-effort
-    is busy, else ``slo`` (``unknown`` for ``cpu_granted``).
+    The cause is ``cpu`` if ``cpu_granted`` has fallen by at least 0.1 (where it is not measured, if the node's CPU
+    pressure has risen as much) and best-effort uses at least 0.1 cores; else ``slo`` (``unknown`` for ``cpu_granted``).
 
-    Source: Serenity's drop analyzer (2016), where samples of 1, 2, 4, … ago vote on the newest.  Here the newest
-    vote on the median of those before; that, the freezing and the hysteresis are ours.
+    Source: Serenity's drop analyzer (2016), in which the samples 1, 2, 4, … before the newest vote on the newest.
+    Here each of the newest is compared with the median of those before; that, the freezing and the hysteresis are ours.
     """
 
     name = "drop"
-    reads = frozenset({"sli", "cpu"})  # And cpu_granted, which is derived.
+    reads = frozenset({"sli", "cpu"})  # And cpu_granted, which a filter derives.
 
     def __init__(self, parameters: DropParameters) -> None:
         self._parameters = parameters
         self._containers: tuple[Container, ...] = ()
         self._watched: list[tuple[Container, Indicator]] = []
-        self._places = np.zeros(0, dtype=np.intp)  # Of the watched ones, in the frame.
+        self._places = np.zeros(0, dtype=np.intp)  # Of the watched containers, in the frame.
         self._hurts = np.zeros(0)  # 1 where the signal rises when the application suffers, else -1.
         self._rows = Rows()
         self._signal, self._granted = _baselines(parameters), _baselines(parameters)
         self._recent = Ring(parameters.window, 1, math.nan)
-        self._begun = np.zeros(0)  # Samples until then are of no window any more.
+        self._begun = np.zeros(0)  # Samples up to this time belong to no window.
         self._cases: dict[str, _Case] = {}
         self._psi_cpu = _baselines(parameters, rows=1)
         self._last_t = -math.inf
@@ -112,14 +112,14 @@ class Drop:
         self._recent.push(t, signal[None])
         self._signal.learn(t, signal)
         self._granted.learn(t, granted)
-        # What the application says of itself outranks what we conclude from outside.
+        # The application's own indicator outranks what is concluded from outside.
         proxy, own_word = self._parameters.signal != "sli", frame.column("sli")[self._places]
         contentions = []
         for name, case in cases:
             self._judge(name, case, node)
             if case.holds and not (proxy and math.isfinite(own_word[case.row])):
                 contentions.append(case.contention(*self._watched[case.row]))
-        # In a contention the node's pressure is the contention's, and no baseline.
+        # During a contention the node's pressure is due to the contention, and no baseline.
         if not contentions:
             self._psi_cpu.learn(t, np.array([psi_cpu]))
         self._last_t = t
@@ -146,7 +146,7 @@ class Drop:
             case.row = self._rows.places[name]
 
     def _open_cases(self, t: float, signal: Floats) -> None:
-        """Only who may vote now, or did a moment ago, is looked at closely."""
+        """Opens a case for each container whose newest sample may vote; only containers with a case are examined."""
         limits = signal / (1.0 + self._hurts * self._parameters.threshold)
         for row in np.flatnonzero(self._signal.may_be_beyond(t, limits, self._hurts)):
             name = self._rows.ids[row]
@@ -178,7 +178,7 @@ class _Node:
 
     @property
     def runs_best_effort(self) -> bool:
-        """What just came is not measured yet, and runs."""
+        """True also where best-effort was not measured yet: tasks that have just come are running."""
         return self.best_effort_cpu is not None and not self.best_effort_cpu < _RUNNING_CPU
 
 
@@ -194,7 +194,7 @@ class _Sample:
 
 @dataclass
 class _Seen:
-    """The samples of a contention, from the window that began it to now."""
+    """Counts the samples of a contention, from the window that began it to now."""
 
     start: float
     samples: int = 0
@@ -215,9 +215,9 @@ class _Case:
         self._parameters = parameters
         unseen = (_Sample(t, value, *[math.nan] * 4) for t, value in past)
         self.window: deque[_Sample] = deque(unseen, maxlen=parameters.window)
-        self._last: _Sample | None = None  # The last one that could be compared.
-        self._since: float | None = None  # When the contention that holds was noticed.
-        self._seen: _Seen | None = None  # What it rests on.
+        self._last: _Sample | None = None  # The latest sample that could be compared with a baseline.
+        self._since: float | None = None  # When the present contention was noticed; None: there is none.
+        self._seen: _Seen | None = None  # The samples of the present contention.
         self._cause: Cause = "unknown"
 
     @property
@@ -256,7 +256,7 @@ class _Case:
             self._since = self._seen = None
             self.window.clear()
         elif self._cause != "cpu":
-            # Once seen to be CPU it stays so: throttling the culprit hides the sign before the signal is back.
+            # A cause of ``cpu`` stays: throttling the culprit hides its sign before the signal has recovered.
             self._cause = self._cause_now(now, node, granted_baseline)
 
     def _cause_now(self, now: _Sample, node: _Node, granted_baseline: float) -> Cause:

@@ -1,4 +1,4 @@
-"""A contention while it holds: what has shifted, how much of that remains, and what to say of it."""
+"""A contention while it holds: which signals have shifted, how much of the shift remains, and how to report it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from serenity.qos.evidence import mechanisms, signals
 from serenity.qos.frame import Container, Floats
 
 _COUNT = len(signals.SIGNALS)
-_NOTHING = 1e-6  # Square deviations: what was not measured has a variance of millions.
+_NOTHING = 1e-6  # Squared deviations.  A signal that was not measured has a huge variance, and so next to no weight.
 _TELLING = 4.0  # Two standard deviations, squared.
 _LEAST_HARM = math.log1p(mechanisms.SLOWDOWNS[0])  # In logs: less is not worth a correction.
 
 
 @dataclass
 class Episode:
-    """`level` is the signals' before the onset, in logs, and stays."""
+    """`level`: the signals' levels before the onset, in logs; they stay as they were."""
 
     container: Container
     onset: float
@@ -30,14 +30,14 @@ class Episode:
     level: Floats
     delta: Floats = field(default_factory=lambda: np.zeros(_COUNT))
     weight: Floats = field(default_factory=lambda: np.zeros(_COUNT))
-    # Who rose at the onset: pressure before, and then.
+    # The best-effort rows whose pressure rose at the onset: their pressure before it, and at it.
     culprits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    left: dict[str, float] = field(default_factory=dict)  # When those were first seen to be on the node no more.
-    remaining: float = 1.0  # Of the shift: 1 as at the onset, 0 as before it.
-    well: bool = False  # The application itself says that it suffers no longer.
+    left: dict[str, float] = field(default_factory=dict)  # When a culprit was first missing from the node.
+    remaining: float = 1.0  # Share of the shift: 1 as at the onset, 0 as before it.
+    well: bool = False  # The application's own indicator says that it no longer suffers.
     observed: Floats | None = None
     samples: int = 0  # Since the onset,
-    missing: Floats = field(default_factory=lambda: np.zeros(_COUNT))  # and of these without each signal.
+    missing: Floats = field(default_factory=lambda: np.zeros(_COUNT))  # and how many of these lack each signal.
 
     def count(self, x: Floats) -> None:
         """More samples of the episode, shape (samples, signals)."""
@@ -45,14 +45,14 @@ class Episode:
         self.missing += np.isnan(x).sum(axis=0)
 
     def resume(self, onset: float, noticed: float) -> None:
-        """It had seemed to be over."""
+        """Goes on with an episode that had seemed to be over."""
         self.onset, self.noticed = onset, noticed
         self.samples, self.missing, self.left = 0, np.zeros(_COUNT), {}
 
     def weigh(self, takes_part: Floats, delta: Floats, variance: Floats) -> bool:
-        """The signals that tell of it, each by its evidence: a matched filter for the shift.
+        """Weighs each signal that takes part by its evidence: a matched filter for the shift.
 
-        False: none tells, and all stays.
+        False: no signal has evidence, and the weights stay as they were.
         """
         weight = takes_part * np.maximum(delta, 0.0) / variance
         if not weight @ delta > _NOTHING:
@@ -61,9 +61,10 @@ class Episode:
         return True
 
     def look(self, x: Floats, long_run: Floats) -> float:
-        """Takes the newest samples, shape (samples, signals); returns the deviation of `remaining`.
+        """Takes the newest samples, shape (samples, signals); returns the standard deviation of `remaining`.
 
-        `long_run`: variance of one sample's worth of a long mean.  Infinite: too little was measured.
+        `long_run`: variance of a long mean, times its number of samples.  Infinite is returned where too little was
+        measured.
         """
         known = np.isfinite(x)
         count = known.sum(axis=0)
@@ -93,7 +94,7 @@ class Episode:
         )
 
     def _evidence(self, t: float) -> Evidence:
-        """Of the signal that tells most; of the application's own word, where that tells enough."""
+        """From the signal with most evidence; from the application's own indicator, where its evidence is enough."""
         told, indicator = self.weight * self.delta, self.container.indicator
         lead = int(np.argmax(told))
         if indicator is not None and told[signals.SLI] >= _TELLING:

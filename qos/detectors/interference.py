@@ -21,34 +21,37 @@ from serenity.qos.stages import POSITIVE, Parameters, parameter
 
 _COUNT = len(signals.SIGNALS)
 _SPAN = 128  # Samples kept of every production row.
-# How many samples ago the change may have begun: finer where it is recent, an eighth to a quarter of the age.
+# How many samples ago the change may have begun: in finer steps where recent, an eighth to a quarter of the age.
 _AGES = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 60])
-_NOW = 3  # The first of them: what has begun with one of the newest samples.
-_OLDEST_S = 60.0  # What has not told by then is slower than any baseline is steady.
-_LEAST_OLDEST = 6  # Samples, however far apart: fewer could not tell a change from noise.
-_GAP = 2.0  # Intervals: the first sample after a gap is one sample, and no more is learnt from it than of two.
-_HICCUP_S = 1.5  # One sample of a second proves nothing: the mean of two must still be enough.
-_BESIDE = 3  # Samples by which noise makes a change seem older or younger: as often as not, hence the half below.
-_LEAST_BEFORE = 20  # Samples of the baseline, however far apart: its error is then a fifth of a sample's.
-_SETTLES_S = 10.0  # After it was noticed, more evidence may change cause and suspects.
-# After which a change that is no interference is the new normal; in samples too, so that it was judged often enough.
-# Not before a rise of best-effort over half a minute has been seen whole: who comes by and by is told only so.
+_NOW = 3  # The first of these ages: changes that began with one of the newest samples.
+_OLDEST_S = 60.0  # A change that has not shown by then is slower than any baseline is steady.
+_LEAST_OLDEST = 6  # Samples, however far apart: with fewer a change could not be told from noise.
+_GAP = 2.0  # Intervals: the first sample after a gap, however long, weighs in learning as two at most.
+_HICCUP_S = 1.5  # One sample of a second proves nothing: the mean of two must be enough still.
+_BESIDE = 3  # Samples by which noise shifts the apparent onset, as often as not: hence the half in `_about`.
+_LEAST_BEFORE = 20  # Samples of the baseline, however far apart: its standard error is then a fifth of a sample's.
+_SETTLES_S = 10.0  # For so long after a contention was noticed, more evidence may change its cause and suspects.
+# Age at which a change that is no interference becomes the new normal; in samples too, so that it was judged often
+# enough.  A slow rise of best-effort is found only over half a minute: that must have been seen whole by then.
 _DISMISS_S, _DISMISS_SAMPLES = 40.0, 8
-_GONE_S = 15.0  # Whoever has let go for so long has no part in what is left.
-# Who holds less than a tenth of a cache can displace at most a tenth of what others have there, and who takes less than
-# a tenth of the bandwidth lengthens queues by about as much: below it, harm is the less likely the less it is.
+_GONE_S = 15.0  # A culprit that has let go for so long has no part in the harm that is left.
+# A task with less than a tenth of a cache can displace at most a tenth of the others' data in it, and a task with less
+# than a tenth of the bandwidth lengthens queues by about as much.  Below that, the less a task has, the less likely is
+# harm by it.
 _CAN_HURT = 0.1
-# Culprits are those whose letting go may end it: who rose by no small part of what rose most, and has mostly that.
+# Culprits are the rows whose letting go may end the contention: their rise is more than _SHARED of the greatest rise,
+# and more than _NEW of their pressure since.
 _SHARED, _NEW = 0.3, 0.5
-_USES = 1e-4  # Share of a capacity that is use at all.
-# What the screening looks at is weaker than the analysis it stands for: so much of the limit is let through.
+_USES = 1e-4  # Share of a capacity above which it counts as used.
+# The screening's bound is weaker than the analysis it stands for: this share of the limit is enough to pass it.
 _SCREEN = 0.8
-_LATELY = 64  # Frames for which a rise helps the screening.
+_LATELY = 64  # Frames for which a rise of best-effort helps rows through the screening.
 _COINCIDENCE_S = 3600.0  # Over which the usual rises are learnt: jobs come and go within hours.
 _RECOVERY_SAMPLES = (3, 6, 12, 24)
-_BACK_SAMPLES = LEAST_BEFORE + _NOW + 1  # By then what comes back is seen against what was between.
-_TELLS_HALF = 0.2  # Standard deviation of what remains of the shift, at which half is 2.5 of them away.
-_SCALES_MEET_S = np.sqrt(np.maximum(SCALES_S[:-1], 1.0) * SCALES_S[1:])  # There the next is nearer, in logs.
+_BACK_SAMPLES = LEAST_BEFORE + _NOW + 1  # After these a shift that comes back has a new baseline, of the pause.
+_TELLS_HALF = 0.2  # Standard deviation of `remaining` that decides: a half is then 2.5 deviations from 0 and from 1.
+# Ages from which the next scale is nearer, in logs.
+_SCALES_MEET_S = np.sqrt(np.maximum(SCALES_S[:-1], 1.0) * SCALES_S[1:])
 _RESOURCE_OF = np.array([each.resource for each in MECHANISMS])
 _BY_CAPACITY = np.array([each.by_capacity for each in MECHANISMS])
 
@@ -72,31 +75,33 @@ class Interference:
 
     For each of 17 moments τ of the last minute (of 60 samples, where these are closer than a second), the shifts δ of
     log CPI, MPKI, cache occupancy, run delay a CPU second, io and memory pressure, and the indicator are estimated,
-    with their variances, by generalised least squares (AR(1) noise, learnt; `before_s` of baseline).  What own load
-    may explain is variance, too.  Then
+    with their variances, by generalised least squares (AR(1) noise, learnt; `before_s` of baseline).  What the
+    container's own load may explain is added to the variance.  Then
 
         odds = 1 / (7 N / E + 7 (`phase_odds` L'(phase) + S) / E')      E = L(mechanism) e(coincidence) a(ability)
 
-    L: likelihood ratios to "nothing has changed", Student's t with learnt tails; of a mechanism (llc,
-    memory_bandwidth, cpu, io, memory, slo, unknown) averaged over slowdowns of 5 to 160 %, each of which moves its
-    signals together; of a phase of the program, which moves counters freely, at its likeliest moment.  Tails are
-    heavy where a shift rests on few samples, which noise may be.  Between a phase and a mechanism, since whichever
-    moments, that must not decide: in E' and L' they are those of the most samples for all.
-    e: how unusual best-effort's rise on that resource was at τ, on this node; a: at most 1, less for who
-    holds less than a tenth of the cache or bandwidth.  S = max over mechanisms of r L' exp(-d / 2 s), d being how
-    long its shift has lasted: a stall of the container's own looks like its mechanism (cpu, io, memory, slo), but is
-    short; r: how many it has an hour, learnt over an hour.  N: samples in `false_alarm_days`.  Fires when the odds of
-    some mechanism and τ reach 1, with τ two samples or 1.5 s ago, and it is not over by then.  L is a martingale where
-    nothing changes, so that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a
-    neighbour is known to suffer by the same mechanism since τ, the odds are
-    L(mechanism) / (1000 + L(phase) + S / `phase_odds`); since a moment d seconds before or after τ, they are less by
-    (1 / d - 1 / 60) / (1 / 1.5 - 1 / 60), for what comes by and by may seem to begin anywhere within that time.
+    L: likelihood ratio to "nothing has changed", by Student's t with learnt tails.  For a mechanism (llc,
+    memory_bandwidth, cpu, io, memory, slo, unknown) it is averaged over slowdowns of 5 to 160 %, each of which moves
+    the mechanism's signals together.  For a phase of the program, which moves counters freely, it is that of the
+    likeliest moment.  A shift that rests on few samples may be noise, and has heavy tails.  The choice between a phase
+    and a mechanism must not depend on this: in E' and L' all moments have the tails of the one with most samples.
+    e: how unusual best-effort's rise on that resource was at τ, on this node.  a: at most 1; less if no best-effort
+    task holds a tenth of the cache or bandwidth.  S = max over mechanisms of r L' exp(-d / 2 s): a stall of the
+    container's own looks like a mechanism (cpu, io, memory, slo), but is short.  d: how long that shift has lasted;
+    r: the container's stalls an hour, learnt over an hour.  N: samples in `false_alarm_days`.
 
-    It holds, levels frozen, until the signals that told of it are half-way back; until who rose at its
-    onset has let go for 15 s; or for `give_up_s`, after which what is now is the baseline.  Counters of
-    rows that use less than `min_cpu` are not trusted.  What comes back within 10 samples, with somebody's pressure, is
-    the same contention, if not found by itself: there is no other baseline yet.  A change that is not interference
-    is the new baseline after 40 s and 8 samples, or the 6 samples there are of 60 s.
+    Fires when the odds of some mechanism and τ reach 1, τ is at least 1.5 s ago (two samples, at one a second), and the
+    signals have not recovered since.  L is a martingale where nothing changes, so that by Ville's inequality noise gets
+    there at most about once in `false_alarm_days`.  Where a neighbour is known to have suffered by the same mechanism
+    since τ, the odds are L(mechanism) / (1000 + L(phase) + S / `phase_odds`); since d seconds before or after τ, these
+    times (1 / d - 1 / 60) / (1 / 1.5 - 1 / 60): a contention that builds up may seem to begin at any time meanwhile.
+
+    The contention holds, levels frozen, until the signals that showed it are half-way back; until the tasks whose
+    pressure rose at its onset have let go for 15 s; or for `give_up_s`, after which the present state is the baseline.
+    Counters of rows that use less than `min_cpu` are not trusted.  A shift that comes back within 10 samples, with a
+    rise of some task's pressure, is the same contention, even if it would not be found by itself: there is no other
+    baseline yet.  A change that is not interference is the new baseline after 40 s and 8 samples (where 60 s hold fewer
+    than 8, after these; at least 6).
 
     Sources: Page, Continuous inspection schemes, 1954, and Lai, Sequential change-point detection by generalised
     likelihood ratios, 1998 (bank of moments and sizes); Robbins, 1970 (mixtures); Box and Tiao, 1975 (a step in
@@ -117,17 +122,17 @@ class Interference:
         self._ring = Ring(_SPAN, _COUNT + len(signals.OWN), np.nan)
         self._noise = Noise(_COUNT, parameters.memory_s, parameters.before_s / 2.0)
         self._stalls = Stalls(_COUNT)
-        self._usual = np.zeros((len(signals.OWN), 0))  # Its own doing: averages over half of `before_s`.
-        self._start = np.zeros(0)  # Of the segment that is judged: what was before is another normal.
-        self._near = np.zeros(0)  # 1: half-way to an alarm when last judged, in logs; and so judged again.
+        self._usual = np.zeros((len(signals.OWN), 0))  # The containers' own load: averages over half of `before_s`.
+        self._start = np.zeros(0)  # Start of the segment that is judged: samples before it are of another normal.
+        self._near = np.zeros(0)  # 1: came half-way to an alarm, in logs, when last judged; so it is judged again.
         self._pressure = Pressure()
         self._shares_pressure = False
         self._coincidence = Coincidence(_COINCIDENCE_S)
-        self._lately = np.zeros((_LATELY, len(RESOURCES)))  # The most that what had just begun was worth, in turn.
+        self._lately = np.zeros((_LATELY, len(RESOURCES)))  # Ring, by frame: greatest worth of rises just begun.
         self._frames = 0
         self._able = np.zeros(len(MECHANISMS))
         self._episodes: dict[str, Episode] = {}
-        self._over: dict[str, Episode] = {}  # Those that recovered a moment ago, while there is no other baseline.
+        self._over: dict[str, Episode] = {}  # Recovered a moment ago: there is no new baseline yet.
         self._sampling = Sampling()
         self._last_t = math.nan
 
@@ -190,7 +195,7 @@ class Interference:
         self._over = {name: each for name, each in self._over.items() if name in here}
 
     def _explained(self, own: Floats, dt_s: float) -> Floats:
-        """Variance of each signal for what is unusual in the container's own doing; as the signals."""
+        """Variance of each signal that the present deviation of the container's own load explains; shaped as those."""
         self._usual = np.where(np.isnan(self._usual), own, self._usual)
         grown = own - self._usual
         weight = -math.expm1(-2.0 * dt_s / self._parameters.before_s)
@@ -200,15 +205,15 @@ class Interference:
     # -- onset ---
 
     def _screen(self, t: float, held: Bools, last: Floats, worth_now: Floats, interval_s: float) -> Ints:
-        """Rows where the innovations' running means leave it possible that `_judge` finds something.
+        """Rows in which `_judge` may find something, going by the running means of their innovations.
 
-        `last`: the innovations of the sample before.
+        `last`: the innovations of the sample before the newest.
         """
         self._lately[self._frames % _LATELY] = worth_now.max(axis=0)
         self._frames += 1
         helps = np.log(self._lately.max(axis=0))[_RESOURCE_OF]
         z = np.maximum(self._noise.means, 0.0)
-        if interval_s < _HICCUP_S:  # One sample is not judged, and of two the first tells most (shifts.py).
+        if interval_s < _HICCUP_S:  # One sample is not judged; of two the first tells most (shifts.py).
             q = 1.0 - self._noise.phi
             two = q * self._noise.means[0]
             two += last
@@ -218,12 +223,12 @@ class Interference:
             np.maximum(two, 0.0, out=z[0])
         z *= z
         z /= np.maximum(self._noise.inflation, 1.0)
-        # What interferes moves its signals at one moment, so that one scale is the best for all of them.
+        # Interference moves all its signals at the same moment, so that one scale is the best for all of them.
         size = (SIGNALS_OF @ z).max(axis=0)
         size /= 2.0
         young = any(t - each.onset <= _OLDEST_S for each in self._episodes.values())
         limit = math.log(COMPANIONS) if young else self._threshold(interval_s)
-        if not young:  # Who suffers beside others needs nobody's rise.
+        if not young:  # Beside a neighbour that suffers, no task's ability to do harm is asked for.
             helps += self._able
         bound = (size + helps[:, None]).max(axis=0)
         possible = (bound >= _SCREEN * limit) | (self._near > 0.0)
@@ -255,23 +260,27 @@ class Interference:
         return min(_SPAN // 2, max(_LEAST_BEFORE, round(self._parameters.before_s / interval_s)))
 
     def _prior(self, ages: Ints, worth: Floats) -> Floats:
-        """Of each mechanism at each age, in logs; (mechanisms, ages, 1).  `worth`: of the rises at these ages."""
+        """Prior odds of each mechanism at each age, in logs; (mechanisms, ages, 1).
+
+        `worth`: of best-effort's rises at these ages.
+        """
         coincident = _about(ages, worth).max(axis=1)
         prior: Floats = np.log(coincident)[:, _RESOURCE_OF].T + self._able[:, None] - math.log(len(MECHANISMS))
         return prior[:, :, None]
 
     def _who_is_able(self) -> Floats:
-        """Of each mechanism, in logs: whether anybody has enough of its resource to do harm; (mechanisms,)."""
+        """For each mechanism, in logs: has any best-effort row enough of its resource to do harm?  (mechanisms,)."""
         share = self._pressure.held.max(axis=1, initial=0.0)[_RESOURCE_OF]
         with np.errstate(divide="ignore"):
             by_capacity = np.minimum(0.0, np.log(share / _CAN_HURT))
         return np.where(_BY_CAPACITY, by_capacity, np.where(share > _USES, 0.0, -np.inf))
 
     def _together(self, ages: Ints, interval_s: float) -> Floats:
-        """Whether a neighbour is known to suffer by each mechanism since about each moment, in logs; as `_prior`.
+        """Weight, in logs, of a neighbour that suffers by each mechanism since about each moment; shaped as `_prior`.
 
-        0 at the neighbour's own onset, less the farther away, -inf without one.  A contention that takes L seconds to
-        come seems to begin anywhere within them; with each octave of L alike, d seconds off weigh 1 / d - 1 / longest.
+        It is 0 at the neighbour's own onset, falls with the distance from it, and is -inf without such a neighbour.
+        A contention that takes L seconds to build up seems to begin anywhere within them.  If each octave of L is
+        equally likely, a distance of d seconds weighs 1 / d - 1 / longest.
         """
         together = np.full((len(MECHANISMS), len(ages), 1), -np.inf)
         if not self._episodes:
@@ -297,7 +306,7 @@ class Interference:
         return odds(seen, x, interval_s, Beforehand(prior, together, stalls, noise, phase))
 
     def _judge(self, frame: Frame, rows: Ints, worth: Floats, interval_s: float) -> None:
-        """`worth`: of the rises at _AGES."""
+        """`worth`: of best-effort's rises at _AGES."""
         usable = (_oldest(interval_s) >= _AGES) & (len(self._ring) > _AGES) & (_AGES * interval_s >= _HICCUP_S)
         ages, worth = _AGES[usable], worth[usable]
         if not len(ages):
@@ -318,20 +327,20 @@ class Interference:
         for i in np.flatnonzero(best >= 0.0):
             m, a = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
             container, age = self._protected[rows[i]], int(ages[a])
-            # It began with what it coincides with, be that some samples before or after it shows.
+            # The onset is that of the coinciding rise, even if the shift shows some samples before or after it.
             began = int(ages[_about(ages, worth)[a, :, _RESOURCE_OF[m]].argmax()])
             onset = float(self._ring.times(began)[0])
             episode = Episode(container, onset, frame.t, int(m), float(slowdown[m, a, i]), seen.level[a, :, i])
             episode.count(self._ring.window(age)[:, :_COUNT, rows[i]])
             episode.weigh(SIGNALS_OF[m], seen.delta[a, :, i], seen.variance[a, :, i])
             if self._recovered(episode, int(rows[i]), age, (1, *_RECOVERY_SAMPLES)):
-                continue  # It was a moment; what it did to the means is not gone yet.
+                continue  # A moment's disturbance: it is over, and only still in the means.
             self._accuse(episode, began, interval_s)
             self._episodes[container.id] = episode
         self._dismiss(rows, best < 0.0, mechanisms.change(seen.of_one_kind()), ages, interval_s)
 
     def _dismiss(self, rows: Ints, innocent: Bools, anything: Floats, ages: Ints, interval_s: float) -> None:
-        """What has changed long ago, and was not found to be interference, is how the container is now."""
+        """Makes a change that is long ago, and was not found to be interference, the container's new normal."""
         changed = anything.argmax(axis=0)
         long_ago = (ages >= min(_DISMISS_SAMPLES, _oldest(interval_s))) & (ages * interval_s >= _DISMISS_S)
         told = anything.max(axis=0, initial=-np.inf) > self._threshold(interval_s)
@@ -364,8 +373,8 @@ class Interference:
                 self._settle(episode, place, age, interval_s)
             if self._recovered(episode, place, age):
                 self._over[name] = self._episodes.pop(name)
-                self._start[place] = frame.t  # Of the samples that told of it, the oldest may still have been harmed.
-                # What is left of the shift would look like innovations, and as if these had the heaviest of tails.
+                self._start[place] = frame.t  # Of the samples that show the recovery, the oldest may be harmed still.
+                # Else the rest of the shift would pass for innovations, and give these the heaviest of tails.
                 self._noise.settle(place, self._ring.window(_RECOVERY_SAMPLES[0])[:, :_COUNT, place])
             elif (
                 self._gone(episode, frame.t, age, interval_s) or frame.t - episode.noticed > self._parameters.give_up_s
@@ -374,7 +383,7 @@ class Interference:
                 self._renew(place, frame.t - _GONE_S)
 
     def _resume(self, t: float, interval_s: float) -> None:
-        """What comes back before there is a new baseline is the contention that was, and was not over."""
+        """A shift that comes back before there is a new baseline is the earlier contention, which was not over."""
         for name, episode in list(self._over.items()):
             place = self._rows.places[name]
             since = int((self._ring.times(_BACK_SAMPLES + 1) > self._start[place]).sum())
@@ -387,7 +396,7 @@ class Interference:
                 episode.count(self._ring.window(samples - 1)[:, :_COUNT, place])  # The newest is counted with all.
 
     def _is_back(self, episode: Episode, place: int, samples: int, pause_s: float, interval_s: float) -> bool:
-        """Surely more than half of the shift, and somebody presses more than in the pause, if not who did before."""
+        """Surely more than half of the shift is back, and some task, old or new, presses more than in the pause."""
         deviation = self._look(episode, place, samples)
         if episode.remaining - 0.5 * deviation / _TELLS_HALF < 0.5:
             return False
@@ -398,20 +407,20 @@ class Interference:
     def _settle(self, episode: Episode, place: int, age: int, interval_s: float) -> None:
         ages = np.array([age])
         seen = shifts(self._past(np.array([place]), ages, interval_s), ages, self._before(interval_s))
-        # Neighbours have no say in the cause: it would be one of theirs, and that one of ours.
+        # Neighbours have no say in the cause: theirs would rest on ours, and ours on theirs.
         prior = self._prior(ages, self._coincidence.evidence(ages, interval_s))
         alone = np.full_like(prior, -np.inf)
         score, slowdown = self._odds(seen, np.array([place]), prior, alone, interval_s)
         m = int(np.argmax(score[:, 0, 0]))
         if score[m, 0, 0] <= score[episode.mechanism, 0, 0] + 1.0:
             m = episode.mechanism
-        # Without a signal that tells of it nothing could tell of its end.
+        # With no signal that shows the contention, its end could not be seen either.
         if episode.weigh(SIGNALS_OF[m], seen.delta[0, :, 0], seen.variance[0, :, 0]):
             episode.mechanism, episode.slowdown = m, float(slowdown[m, 0, 0])
         self._accuse(episode, age, interval_s)
 
     def _recovered(self, episode: Episode, place: int, age: int, counts: tuple[int, ...] = _RECOVERY_SAMPLES) -> bool:
-        """Over as few of the newest samples as tell half-way from not."""
+        """Less than half of the shift remains, by the fewest of the newest samples that can decide this."""
         for samples in counts:
             if samples >= age:
                 return False
@@ -420,7 +429,7 @@ class Interference:
         return False
 
     def _look(self, episode: Episode, place: int, samples: int) -> float:
-        """At so many of the newest samples; the deviation of what they say remains."""
+        """Updates the episode by so many of the newest samples; returns the standard deviation of `remaining`."""
         long_run = (self._noise.sigma[:, place] / (1.0 - self._noise.phi[:, place])) ** 2
         return episode.look(self._ring.window(samples)[:, :_COUNT, place], long_run)
 
@@ -441,12 +450,12 @@ class Interference:
 
 
 def _oldest(interval_s: float) -> int:
-    """Samples back to where a change may have begun."""
+    """The greatest age, in samples, at which a change may have begun."""
     return max(_LEAST_OLDEST, round(_OLDEST_S / interval_s))
 
 
 def _about(ages: Ints, worth: Floats) -> Floats:
-    """Worth of the rises at each age for a change at each other; (ages of changes, ages of rises, resources)."""
+    """Worth of a rise at each age for a change at each age; (ages of changes, ages of rises, resources)."""
     apart = np.abs(ages[:, None] - ages)
     weight = np.where(apart == 0, 1.0, np.where(apart <= _BESIDE, 0.5, 0.0))
     about: Floats = weight[:, :, None] * worth

@@ -1,4 +1,4 @@
-"""What detectors and strategies weigh: how production fares, what best-effort presses on, and how likely each cause is.
+"""Evidence for detectors and strategies: production's signals, best-effort's pressure, the likelihood of each cause.
 
 signals → noise, shifts → mechanisms, pressure, stalls → odds
 """

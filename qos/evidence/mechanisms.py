@@ -1,4 +1,4 @@
-"""How interference of each kind shows in the signals, and the likelihood of what was seen.  Pure.
+"""How interference of each kind shows in the signals, and the likelihood of the observed shifts.  Pure.
 
 A slowdown h by one mechanism moves the signals that belong to it, together and by amounts
 that physics bounds; a phase of the program moves counters freely; noise moves nothing for
@@ -17,16 +17,16 @@ from serenity.qos.evidence import pressure, signals
 from serenity.qos.evidence.shifts import Shifts
 from serenity.qos.frame import Floats
 
-# Sizes of slowdown that are looked for: from what is barely worth a correction to what more
-# than doubles the time, each twice the last; what lies between is met by the responses' spread.
+# The bank: sizes of slowdown that are looked for, each twice the last, from one that is barely worth a
+# correction to one that more than doubles the time.  The responses' spread covers the sizes between.
 SLOWDOWNS = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A signal moves by `mean` ± `spread` (standard deviation) times what the slowdown alone would be.
+    """A signal moves by `mean` ± `spread` (standard deviation), in units of the slowdown h itself.
 
-    For a ratio that is log(1 + h); for a share of time, which grows by h itself,
+    For a ratio the unit is log(1 + h); for a share of time, which grows by h itself, it is
     log((base + h) / base).
     """
 
@@ -36,7 +36,7 @@ class Size:
 
 
 class Response:
-    """A signal moves by one of some sizes, or, as far as their chances leave it, not at all."""
+    """A signal moves by one of some sizes; with the chance that these leave, not at all."""
 
     def __init__(self, signal: int, *sizes: Size) -> None:
         self.signal = signal
@@ -44,24 +44,26 @@ class Response:
         self.still = 1.0 - sum(each.chance for each in sizes)
 
 
-# Chances are judgements, not measurements: usual, or now and then.  To be wrong by half of one costs ln 2 of evidence.
+# Chances are judgements, not measurements: usual, or now and then.  A chance wrong by a factor two costs ln 2 of
+# evidence.
 # CPI is the slowdown itself, and spreads by half an octave of the bank.
 _SLOWS = Response(signals.CPI, Size(1.0, 0.25))
-# Misses are a part of CPI, so they grow at least as much as what they cause.
+# Misses are a part of CPI, so they grow at least as much as the slowdown that they cause.
 _MISSES = Response(signals.MPKI, Size(2.0, 1.0))
-# Bandwidth makes each miss dearer; where prefetches come too late, some more of them.
+# Contention for bandwidth makes each miss dearer; where prefetches come too late, there are some more misses.
 _SOME_MISSES = Response(signals.MPKI, Size(0.5, 0.5, 0.8))
-# Whoever needs what it has in the cache slows down as it loses it.  But how much that hurts is each program's own, and
-# what is taken may be won back at once.
+# A program that needs its cached data slows down as it loses them.  But how much the loss hurts differs by program, and
+# a program may win lost cache back at once.
 _EVICTED = Response(signals.LLC, Size(1.0, 0.5, 0.6), Size(2.0, 2.0, 0.3))
 _WAITS = Response(signals.DELAY, Size(1.0, 0.4))
 _WAITS_IO = Response(signals.PSI_IO, Size(1.0, 0.4))
 _WAITS_MEMORY = Response(signals.PSI_MEMORY, Size(1.0, 0.4))
 # Latency is the time of service and queueing: in proportion, some more or less.
 _SUFFERS = Response(signals.SLI, Size(1.0, 0.5))
-# But what is asked for is answered, if later, until there is no time left; and most of a latency may be others'.
+# But a throughput need not fall: requests are answered, if later, until there is no time left.  And most of a latency
+# may arise in other services.
 _MAY_SUFFER = Response(signals.SLI, Size(1.0, 0.5, 0.8))
-# Who takes cache or bandwidth computes as well: now and then there is waiting for CPU beside it, much or little.
+# A task that takes cache or bandwidth computes as well: now and then the victim also waits for CPU, much or little.
 _MAY_WAIT = Response(signals.DELAY, Size(1.0, 1.0, 0.1))
 RESPONSES = (
     _SLOWS,
@@ -75,7 +77,7 @@ RESPONSES = (
     _MAY_SUFFER,
     _MAY_WAIT,
 )
-# All sizes of all responses in one array, so that they are judged at once; and where each response's begin.
+# All sizes of all responses in one array, so that they are judged at once; _FIRST is where each response's sizes begin.
 _SIGNAL = np.array([each.signal for each in RESPONSES for _ in each.sizes])
 _MEAN, _SPREAD, _CHANCE = (
     np.array(each)[:, None, None, None]
@@ -90,10 +92,10 @@ _STILL = np.array([RESPONSES[place].still for place in _MAY])[:, None, None, Non
 @dataclass(frozen=True, slots=True)
 class Mechanism:
     cause: Cause
-    resource: int  # Who presses on it is suspected.
+    resource: int  # The tasks that press on it are suspected.
     responses: tuple[Response, ...]
-    by_capacity: bool  # Whether only who holds a good part of the resource can hurt.
-    stalls: int | None = None  # The signal in which the container's own stalls look the same.
+    by_capacity: bool  # Whether only a task with a good part of the resource can do harm.
+    stalls: int | None = None  # The signal in which the container's own stalls look like the mechanism.
 
 
 MECHANISMS = (
@@ -107,15 +109,15 @@ MECHANISMS = (
 )
 SIGNALS_OF = np.array(
     [[float(s in {r.signal for r in each.responses}) for s in range(len(signals.SIGNALS))] for each in MECHANISMS]
-)  # (mechanisms, signals): 1 where it takes part.
+)  # (mechanisms, signals): 1 where the signal takes part.
 _TAKES_PART = np.array([[float(each in mechanism.responses) for each in RESPONSES] for mechanism in MECHANISMS])
 
-# What a phase of the program itself moves, how far in logs, and how likely: other code touches
+# The signals that a phase of the program itself moves, how far in logs, and how likely.  Other code touches
 # other data, so that CPI and cache change by tens of percent and in unison (Sherwood, Sair and
 # Calder, Phase tracking and prediction, ISCA 2003); whether users notice is anybody's guess.  Now
-# and then it waits for itself, too, and for longer than a stall: near saturation a queue is long or
-# short by chance.  Or its code is what it was, and counters stand still: others that it waits for,
-# a service or a host, are slower or faster.
+# and then the program also waits for itself, for longer than a stall: near saturation a queue is long or
+# short by chance.  Or the same code runs, and the counters stand still, but a service or host that the
+# program waits for has become slower or faster.
 _PHASE = (
     (signals.CPI, 0.3, 0.9),
     (signals.MPKI, 0.5, 0.9),
@@ -129,7 +131,7 @@ _PHASE_SPREAD, _PHASE_ODDS = (np.array(each)[:, None] for each in zip(*(each[1:]
 
 
 def at_most(seen: Shifts) -> Floats:
-    """What no mechanism's log likelihood ratio exceeds: every signal as it would be likeliest.  Shaped as those."""
+    """An upper bound of each mechanism's log likelihood ratio: each signal moves as is likeliest.  The same shape."""
     worse = np.maximum(seen.delta, 0.0)
     each: Floats = np.log1p(worse * worse / (seen.variance * seen.tails)) * (seen.tails + 1.0) / 2.0
     bound = SIGNALS_OF @ each.swapaxes(0, 1).reshape(len(signals.SIGNALS), -1)
@@ -150,9 +152,9 @@ def interference(seen: Shifts) -> tuple[Floats, Floats]:
 
 
 def phase(seen: Shifts) -> Floats:
-    """The same of a phase, of the code or of what it waits for: each of its signals has moved freely, or not.
+    """Log likelihood ratio of a phase to "nothing has changed": each of its signals has moved freely, or not.
 
-    Both are as likely.  Shape (ages, containers).
+    A phase of the code and one of the services that it waits for are equally likely.  Shape (ages, containers).
     """
     delta, variance, tails = (each[:, _PHASE_SIGNAL] for each in (seen.delta, seen.variance, seen.tails))
     moved = _log_t(delta, variance + _PHASE_SPREAD**2, tails) - _log_t(delta, variance, tails)
@@ -163,7 +165,7 @@ def phase(seen: Shifts) -> Floats:
 
 
 def change(seen: Shifts) -> Floats:
-    """The same of any change at all, in any signal.  (ages, containers)."""
+    """Log likelihood ratio of any change at all, in any signal.  Shape (ages, containers)."""
     moved = _log_t(seen.delta, seen.variance + 0.5**2, seen.tails) - _log_t(seen.delta, seen.variance, seen.tails)
     total: Floats = (np.logaddexp(0.0, moved) - np.log(2.0)).sum(axis=1)
     return total
@@ -177,7 +179,7 @@ def _responses(seen: Shifts) -> Floats:
     base = np.maximum(np.exp(seen.level[:, _SIGNAL].swapaxes(0, 1)[:, None]), signals.LEAST_SHARE)
     size = np.log1p(SLOWDOWNS[:, None, None] / np.where(_WAIT, base, 1.0))
     expected = _MEAN * size
-    # What has become better, or worse by less than is looked for, is judged by noise alone.
+    # A signal that is better, or worse by less than the smallest slowdown makes it, gets the spread of noise alone.
     spread = np.where(delta > expected[:, :1], _SPREAD * size, 0.0)
     with_harm = _log_t(delta - expected, variance + spread * spread, tails)
     ratio = np.log(_CHANCE) + with_harm - _log_t(delta, variance, tails)

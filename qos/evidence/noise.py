@@ -1,9 +1,9 @@
 """How noisy each signal of each container is, learnt as it goes.
 
-A signal's samples depend on those before.  Taken for independent, an ordinary wander of
-the signal would look like a change, and any false-alarm rate computed from it would be
+A signal's samples depend on the samples before.  If they were taken for independent, ordinary
+wander of the signal would look like a change, and any false-alarm rate computed from it would be
 fiction.  So each signal is modelled as a first-order autoregressive process around a level
-that may jump; what is judged are its innovations, which are independent.
+that may jump; its innovations, which are independent, are judged.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ import numpy as np
 from serenity.qos.frame import Bools, Floats
 from serenity.qos.rows import Places, Ring, moved
 
-# The averages that the screening looks at: a change that is large is seen in the newest sample,
-# a small one needs more of them, four times as many for half the size.
+# Time scales of the running means that the screening looks at: a large change shows in the newest sample,
+# a change of half the size needs four times as many samples.
 SCALES_S = np.array([0.0, 4.0, 16.0])
-# Innovations beyond this many standard deviations are taken for it where they are averaged.
+# Innovations are clipped at this many standard deviations before they are averaged.
 CLIP = 5.0
-# Before so many samples a variance is not known to better than a third, and nothing is said.
+# With fewer samples a variance is not known to better than a third, and innovations are not judged.
 LEAST_SAMPLES = 20
-_LEAST_DIFFERENCES = 6  # From which a size is known to a half.
-# Squares count at most as that of two deviations, and their mean is then so much of a Gaussian's variance (Huber's
-# proposal 2).  What is looked for must not become part of what it is compared with: each start and end of a contention
-# is a difference or two of many deviations.  How often noise itself goes farther shows in `tails`.
+_LEAST_DIFFERENCES = 6  # So many tell a size to a half.
+# Squares are clipped at the square of two deviations; their mean is then _HUBER_MEAN of a Gaussian's variance (Huber's
+# proposal 2).  A contention must not become part of the noise that it is compared with: each start and end of one is a
+# difference or two of many deviations.  How often noise itself goes farther shows in `tails`.
 _HUBER, _HUBER_MEAN = 4.0, 0.92
-_MEDIAN = 0.455  # Of the square of a standard Gaussian.
+_MEDIAN = 0.455  # Median of the square of a standard Gaussian.
 _FLOOR = 1e-8  # Variance, in square logs: a signal that never moves is measured to 1e-4 at best.
-# Of a step every later sample tells (1 - φ)² of what its first one does: here a dozen of them as much as that.  With a
-# greater φ all would rest on the first, and what comes by and by would be taken for wander.  What φ lacks shows in
-# `inflation`.
+# Each later sample of a step has (1 - φ)² of the evidence of its first: here a dozen of them have as much as the first.
+# With a greater φ all would rest on the first sample, and a slow change would pass for wander.  If the true φ is
+# greater, that shows in `inflation`.
 _MAX_PHI = 0.7
-_FAR = 0.0455  # Of a Gaussian lies beyond two standard deviations,
-_T_EXCESS = 0.146  # and so much more of Student's t, times its degrees of freedom.
-# A sample beyond has its say of the tails when so many have followed: with which a contention began is known by then.
+_FAR = 0.0455  # The share of a Gaussian beyond two standard deviations,
+_T_EXCESS = 0.146  # and the excess of Student's t over it, times its degrees of freedom.
+# A sample beyond counts for the tails once so many have followed: it is known by then if a contention began with it.
 KNOWN_AFTER = 8
 _MOST_FREEDOM = 50.0
-_BEYOND = 0.317  # Of a Gaussian lies beyond one standard deviation,
-_DENSITY = 0.484  # and so much a unit is there, on both sides together.
+_BEYOND = 0.317  # The share of a Gaussian beyond one standard deviation,
+_DENSITY = 0.484  # and its density there, both sides together.
 
 
 class Noise:
@@ -49,19 +49,19 @@ class Noise:
 
         E d2² = 2 σ²   (σ²: the innovations' variance)      E d2² / E d1² = 1 + φ
 
-    Unlike the sample autocovariance, both are blind to the level, and a jump of it disturbs
-    two of them only; those are clipped at two deviations.  How far the innovations are from
-    independent, or from constant in size, shows in their running means at SCALES_S: `inflation`
-    is the variance of each, in units of what independence predicts.  It comes from the 68 %
-    quantile of their sizes, followed by stochastic approximation, which changes of the program
-    hardly disturb.  Nothing is learnt from rows that are held: those suffer.
+    Unlike the sample autocovariance, both are blind to the level.  A jump of the level disturbs
+    two differences at most, and these are clipped at two deviations.  How far the innovations are
+    from independent, or from constant in size, shows in their running means at SCALES_S:
+    `inflation` is the variance of each mean, in units of what independence predicts.  It comes
+    from the 68 % quantile of the means' sizes, followed by stochastic approximation, which changes
+    of the program hardly disturb.  Nothing is learnt from `held` rows, which are in a contention.
     """
 
     def __init__(self, width: int, memory_s: float, level_s: float) -> None:
         self._memory_s = memory_s
         self._level_s = level_s
         self._state = {name: np.full((width, 0), fresh) for name, fresh in _FRESH.items()}
-        # Of the newest innovations 1 for one that is far above, else 0; NaN where none was judged.
+        # Of each of the newest innovations: 1 if it is far above, else 0; NaN if it was not judged.
         self._newest_far = Ring(KNOWN_AFTER + 1, width, np.nan)
         self._newest = Ring(2 * LEAST_SAMPLES, width, np.nan)
         self.means = np.zeros((len(SCALES_S), width, 0))  # Running means of innovations, standardised.
@@ -93,32 +93,32 @@ class Noise:
         """Degrees of freedom of the Student's t that has as many innovations more than two deviations above.
 
         For t with its 68 % quantile scaled to 1, P(|t| > 2) - 0.0455 is 0.146 / ν within a tenth, for ν from 3 on
-        (simulated); half of them are above.  Unlike a fourth moment, a count is not ruled by the few innovations that
-        are real changes.  Those below tell nothing of those above: waiting cannot be less than none, so that its noise
-        leans upwards.  A deviation includes what own load explains, as where shifts are judged: else whoever works in
-        bursts would seem to have such tails that nothing could ever be told of it.
+        (simulated); half of these lie above.  Unlike a fourth moment, a count is not ruled by the few innovations that
+        are real changes.  The lower tail says nothing of the upper one: waiting cannot be less than none, so that its
+        noise is skewed upwards.  A deviation includes what own load explains, as in the judgement of shifts: else a
+        container that works in bursts would seem to have such heavy tails that no shift of it could ever be found.
         """
         return np.minimum(_T_EXCESS / np.maximum(self._state["far"] - _FAR, 1e-9), _MOST_FREEDOM)
 
     def learn(self, x: Floats, dt_s: float, held: Bools, explained: Floats) -> None:
-        """`x` of shape (width, rows); NaN leaves its state as it was.  Levels of `held` rows stay.
+        """`x` of shape (width, rows); a signal that is NaN keeps its state.  Levels of `held` rows stay.
 
-        `explained`: variance of each for what its own doing may explain, as `x`.
+        `explained`: variance of each signal that the container's own load may explain; shaped as `x`.
         """
         state = self._state
         count, last = state["count"], state["last"]
         measured = np.isfinite(x)
         self._come_of_age(measured & (count == LEAST_SAMPLES))
         self._newest.push(0.0, x)
-        x = np.where(measured, x, last)  # Any number will do: what was not measured has no weight.
+        x = np.where(measured, x, last)  # Any number will do: a sample that was not measured has no weight.
         free = (measured & ~held).astype(np.float64)
-        first = 1.0 / (count + 1.0)  # The weight that makes a mean of the first samples.
+        first = 1.0 / (count + 1.0)  # The weight that makes a plain mean of the first samples.
         young = count < LEAST_SAMPLES
         self._learn_size(x, measured, free * np.maximum(_rate(dt_s, self._memory_s), first), young)
         self._innovate(x, dt_s, measured & ~young, free, explained)
         level, slow = state["level"], state["slow"]
-        moves = measured & (~held | (count == 0.0))  # The first sample is a level for all.
-        # A moment that is over soon has no say: the level would be off for minutes, and all innovations with it.
+        moves = measured & (~held | (count == 0.0))  # The first sample makes a level in `held` rows, too.
+        # A short excursion must not move the level: it would be off for minutes, and all innovations with it.
         moves &= (self.wild_for == 0.0) | (self.wild_for > KNOWN_AFTER)
         _approach(level, x, moves * np.maximum(_rate(dt_s, self._level_s), first))
         rate = 2.0 * _rate(dt_s, 2.0 * self._memory_s) / _DENSITY
@@ -130,10 +130,10 @@ class Noise:
         count += measured
 
     def _come_of_age(self, ready: Bools) -> None:
-        """The size of what has its first samples now, as most of them tell it.
+        """Sets the noise size of signals that now have their first LEAST_SAMPLES, by most of their differences.
 
-        A contention that began among them moved few of the differences, but by so much that a mean would take it for
-        noise and wander, and hide it and all that follow for minutes.
+        A contention that began among these moved few of the differences, but by so much that their mean would take it
+        for noise and wander, and would hide it and all later contentions for minutes.
         """
         rows = np.flatnonzero(ready.any(axis=0))
         if not len(rows):
@@ -154,7 +154,7 @@ class Noise:
             square *= square
             np.minimum(square, any_size + _HUBER * mean, out=square)
             np.divide(square, _HUBER_MEAN, out=square, where=~young)
-            if begins:  # The first difference is the mean, and before it there is none.
+            if begins:  # The first difference is the first mean.
                 _approach(mean, square, np.where(count > lag, weight, measured & (count == lag)))
             else:
                 _approach(mean, square, weight)
@@ -197,16 +197,16 @@ class Noise:
         _approach(self._state["far"], np.where(is_far > 0.0, 2.0, 0.0), weight)
 
     def renew(self, place: int, x: Floats) -> None:
-        """What that row is like from now on: as `x` was, of shape (samples, width), where that tells.
+        """Resets level and size of that row to those of `x`, shape (samples, width), where `x` has samples enough.
 
-        Level and size: of a signal that was none before a contention both were learnt when it stood still.
+        The size, too: if a signal was zero before a contention, both were learnt while it stood still.
         """
         self.settle(place, x)
         for lag, name in ((1, "square1"), (2, "square2")):
             self._replace(place, name, _mean(np.square(x[lag:] - x[:-lag]), _LEAST_DIFFERENCES))
 
     def settle(self, place: int, x: Floats) -> None:
-        """The same of its level alone."""
+        """Resets the level to that of `x`, and the running means to none; the size stays."""
         self._replace(place, "level", _mean(x, 1))
         self._running[:, :, place] = 0.0
 
@@ -229,16 +229,16 @@ def _rate(dt_s: float, memory_s: float) -> float:
 
 
 def _mean(x: Floats, least: int) -> Floats:
-    """Of what was measured, over the first axis; NaN where that is less than `least` samples."""
+    """Mean of the measured samples over the first axis; NaN where these are fewer than `least`."""
     known = np.isfinite(x)
     count = known.sum(axis=0)
     return np.where(count >= least, np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _usual(squares: Floats) -> Floats:
-    """The mean over the first axis of those within three deviations, of which the median tells; NaN where unknown.
+    """The mean, over the first axis, of the squares within three deviations, as estimated from the median.
 
-    Where most are nothing, of all.
+    The mean of all, where these are fewer than _LEAST_DIFFERENCES or most of them are zero; NaN where there are none.
     """
     some = np.isfinite(squares).sum(axis=0) >= _LEAST_DIFFERENCES
     median = np.full(squares.shape[1:], np.nan)
@@ -255,7 +255,7 @@ def _approach(mean: Floats, sample: Floats, weight: Floats) -> None:
 
 
 def _approach_quantile(quantile: Floats, sample: Floats, rate: float, known: Floats) -> None:
-    """Moves the 68 % quantile in place, where `known` is 1: up for a sample beyond it, else down by half as much."""
+    """Moves the 68 % quantile in place, where `known` is 1: up if the sample is beyond it, else down half as far."""
     step = (sample > quantile).astype(np.float64)
     step -= _BEYOND
     step *= min(rate, 1.0)  # It stays positive.
@@ -264,7 +264,7 @@ def _approach_quantile(quantile: Floats, sample: Floats, rate: float, known: Flo
     quantile *= step
 
 
-# What is zero is not known before `count` says so.
+# Zeros mean "not known" until `count` says otherwise.
 _FRESH = {
     "level": 0.0,
     "slow": 0.0,

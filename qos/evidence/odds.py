@@ -1,4 +1,4 @@
-"""The odds of interference against all that is innocent: likelihoods, and what is known beforehand.  Pure."""
+"""The odds of interference against all innocent explanations, from likelihoods and prior odds.  Pure."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from serenity.qos.evidence import mechanisms
 from serenity.qos.evidence.shifts import Shifts
 from serenity.qos.frame import Floats
 
-# What harms one harms others that use the same: where a neighbour is known to suffer by some mechanism since some
-# moment, the same is expected here.  By noise alone it is believed in at most one contention out of so many (Ville).
+# A task that harms one container harms others that use the same resource: where a neighbour is known to suffer by some
+# mechanism since some moment, the same is expected here.  Noise passes for it in at most one of so many contentions
+# (Ville).
 COMPANIONS = 1000.0
 
 
-# What a program waits for by itself, or by its host, mostly takes tenths of a second to some seconds.
+# A stall that a program causes itself, or its host does, mostly lasts for tenths of a second to some seconds.
 _STALL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Beforehand:
-    """In logs."""
+    """Prior odds, all in logs."""
 
-    interference: Floats  # By that mechanism, since that moment, of any container; (mechanisms, ages, 1).
-    together: Floats  # 0 where a neighbour is known to suffer by it since then, else -inf; the same shape.
-    stalls: Floats  # That the container waits for itself as it would by that mechanism; (mechanisms, containers).
-    noise: float  # Samples in which noise may be believed once.
-    phase: float  # That a phase of the program began, to interference.
+    interference: Floats  # Of each mechanism since each moment, for any container; (mechanisms, ages, 1).
+    together: Floats  # 0 at a suffering neighbour's onset, less away from it, -inf without one; the same shape.
+    stalls: Floats  # Of a stall of the container's own that looks like the mechanism; (mechanisms, containers).
+    noise: float  # Number of samples in which noise may pass for interference once.
+    phase: float  # Of the beginning of a phase of the program, against interference.
 
 
 def odds(seen: Shifts, x: Floats, interval_s: float, before: Beforehand) -> tuple[Floats, Floats]:
-    """Of each mechanism, moment and container, in logs; and the likeliest slowdown.  (mechanisms, ages, containers).
+    """Odds of each mechanism, moment and container, in logs; the likeliest slowdown.  (mechanisms, ages, containers).
 
     `x`: the newest samples of the signals, oldest first; (samples, signals, containers).
     """
-    # Two tests, and both must be passed.  Against noise, whose tails are heavy where it is of few samples;
+    # Two tests, and both must be passed.  The first is against noise, whose tails are heavy over few samples;
     likely, slowdown = mechanisms.interference(seen)
     to_noise = np.maximum(before.interference - before.noise, before.together - math.log(COMPANIONS)) + likely
-    # against what began at some other moment, maybe, than the interference that it is mistaken for.
+    # the second against innocent changes, which may begin at another moment than the interference that they look like.
     alike = seen.of_one_kind()
     likely = mechanisms.interference(alike)[0]
     phase = before.phase + mechanisms.phase(alike).max(axis=0)
@@ -49,22 +50,24 @@ def odds(seen: Shifts, x: Floats, interval_s: float, before: Beforehand) -> tupl
 
 
 def _stall(seen: Shifts, x: Floats, interval_s: float, beforehand: Floats, likely: Floats) -> Floats:
-    """A stall of the container's own looks like its mechanism, but is short; (containers,)."""
+    """Odds, in logs, of a stall of the container's own: it looks like its mechanism, but is short; (containers,)."""
     best = np.full(x.shape[-1], -np.inf)
     rows = np.arange(x.shape[-1])
     for place, mechanism in enumerate(mechanisms.MECHANISMS):
         if (signal := mechanism.stalls) is not None:
             age = likely[place].argmax(axis=0)
             samples = lasted(x[:, signal], seen.level[age, signal, rows], seen.delta[age, signal, rows])
-            still = beforehand[place] - (samples - 1) * interval_s / _STALL_S  # Of its first sample it may be a part.
+            # The stall may fill only part of its first sample, which therefore does not count.
+            still = beforehand[place] - (samples - 1) * interval_s / _STALL_S
             np.maximum(best, still + likely[place].max(axis=0), out=best)
     return best
 
 
 def lasted(x: Floats, level: Floats, delta: Floats) -> Floats:
-    """For how many of the newest samples a shift by `delta` from `level` has, likeliest, lasted; at least one.
+    """For how many of the newest samples a shift by `delta` from `level` has most likely lasted; at least one.
 
-    Each tells for or against it, and none by more than the shift itself (Page's cumulative sum, backwards).
+    Each sample is evidence for or against the shift, by no more than one right at the shifted level or at `level`
+    would be (Page's cumulative sum, backwards).
     `x` of shape (samples, containers), oldest first, NaN where not measured; the others (containers,).
     """
     shifted = (x - level) / np.maximum(delta, 1e-9) - 0.5

@@ -1,4 +1,4 @@
-"""What best-effort tasks press on, how it rises, and how unusual such a rise is on this node."""
+"""The pressure of best-effort tasks on resources, how it rises, and how unusual such a rise is on this node."""
 
 from __future__ import annotations
 
@@ -16,37 +16,36 @@ from serenity.qos.rows import Ring, Rows, moved
 # The columns that stand for the resources that can be contended for.
 RESOURCES = ("cpu", "llc_bytes", "mem_bw", "io_bytes", "rss_bytes")
 CPU, LLC, MEM_BW, IO, RSS = range(len(RESOURCES))
-# Capacities where none is known, which only set the scale of rises: by the most that was seen, whoever uses more than
-# anybody before would seem to have used all of it before.
+# Capacities where none is known; they only set the scale of rises.  The most that was seen would be a wrong scale: a
+# task that uses more than any before would seem to have used all of the resource before.
 _SCALE = np.array([64.0, 64e6, 100e9, 1e9, 1e12])
 _RESOURCE = np.arange(len(RESOURCES))
 _ALL = slice(None)
 _SPAN = 128  # Samples kept.
-# A rise is the mean over so long after a moment, less the mean over as long before.
+# A rise is the mean over this time after a moment, less the mean over the same time before.
 _MEAN_S = 10.0
-_BIN = np.arange(96)  # Of rises: a quarter octave each.
-_NOBODY = 1e-9  # The worth where no best-effort task is that could do harm.
+_BIN = np.arange(96)  # Of the histogram of rises: a quarter octave each.
+_NOBODY = 1e-9  # Worth of a rise where there is no best-effort task to do harm.
 
 
 class Pressure:
     """The last samples of every best-effort row's use of RESOURCES, in shares of the node's capacity.
 
-    Where a capacity is not known, of the usual one of a large machine; `held` is of the most that all rows together
-    were seen to use then.
-    A row that is not there presses on nothing; a sample that is missing is as the last one.  What is
-    measured of no row on this machine may be used by any, as far as it runs: its share of the CPU stands in.
+    Where a capacity is not known, shares are of that of a large machine; `held` is then of the most that all rows of
+    the frame together were seen to use.  A row that is not there presses on nothing; a missing sample repeats the last.
+    A resource that is measured of no best-effort row may be used by any row that runs: its share of the CPU stands in.
     """
 
     def __init__(self) -> None:
         self.rows = Rows()
-        self.containers: list[Container] = []  # Whose the rows are.
+        self.containers: list[Container] = []  # The containers of the rows.
         self._containers: tuple[Container, ...] = ()
         self._places: Ints = np.zeros(0, dtype=np.intp)
         self._ring = Ring(_SPAN, len(RESOURCES), 0.0)
         self._last = np.zeros((len(RESOURCES), 0))
-        self._sum = np.zeros((len(RESOURCES), 0))  # Of all samples; the ring keeps the sums, so that means are cheap.
+        self._sum = np.zeros((len(RESOURCES), 0))  # Of all samples; the ring keeps these sums: means are then cheap.
         self._most = np.full(len(RESOURCES), 1e-9)
-        self._held_of = np.ones(len(RESOURCES))  # A share, in those of what is held.
+        self._held_of = np.ones(len(RESOURCES))  # Factor that makes a share one of `held`.
 
     def observe(self, frame: Frame) -> None:
         if frame.containers is not self._containers:
@@ -86,7 +85,7 @@ class Pressure:
 
     @property
     def held(self) -> Floats:
-        """What each row has now, of all that there is as far as anybody knows; (resources, rows)."""
+        """What each row uses now, as a share of the capacity or else of the most seen in use; (resources, rows)."""
         return self._last * self._held_of[:, None]
 
     def since(self, t: float) -> int:
@@ -95,7 +94,7 @@ class Pressure:
         return len(times) - int(np.searchsorted(times, t))
 
     def mean(self, newest: int, oldest: int, resource: int | slice = _ALL) -> Floats:
-        """Over the samples from the `oldest`-th newest to before the `newest`-th; (resources, rows), of one (rows,)."""
+        """Mean over the `oldest` newest samples without the `newest` newest; (resources, rows), or (rows,) of one."""
         sums = self._ring.window(oldest + 1)[:, resource]
         last = len(sums) - 1 - newest
         first = max(0, last - (oldest - newest))
@@ -118,9 +117,10 @@ class Pressure:
         return rise
 
     def greatest_rises(self, spans: Sequence[int]) -> Floats:
-        """Of any row, over the newest samples of each span less those of as many before, as beginnings.
+        """For each span, the greatest rise of any row, as a beginning (`_begun`), to the newest samples of that span.
 
-        Shape (spans, resources).  Twice the span, and one sample more, must be there.
+        A rise is from the mean over as many samples before.  Shape (spans, resources).  There must be twice the span,
+        and one sample more.
         """
         if not spans:
             return np.zeros((0, len(RESOURCES)))
@@ -137,7 +137,7 @@ class Pressure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rises:
-    """The greatest on each resource, as places in the histogram."""
+    """The greatest rise on each resource, as places in the histogram."""
 
     seen_at: float
     moment: float
@@ -147,41 +147,41 @@ class _Rises:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lookup:
-    """Where the worth of rises so many samples ago stands in what is known; shape (ages, widths)."""
+    """Where the worth of rises of each age stands in the window of known worths; shape (ages, widths)."""
 
     ages: Ints
     widths: tuple[int, ...]
     samples: int
     at: Ints
-    usable: Floats  # 1 where the width had passed, else 0,
-    count: Ints  # and how many had; (ages, 1).
+    usable: Floats  # 1 where the width had passed since, else 0,
+    count: Ints  # and for how many widths it had; (ages, 1).
 
 
 class Coincidence:
     """How unusual a rise of best-effort pressure is on this node: the worth of its coinciding with a change.
 
-    Harmless tasks start, pause and go on all the time.  That one of them does so when a
-    production container changes proves nothing where that is usual, and much where it is not.
+    Harmless tasks start, pause and go on all the time.  A rise at the moment when a production
+    container changes proves nothing where such rises are usual, and much where they are rare.
     Over each of WIDTHS_S, the greatest rise on each resource is ranked among those of the past
     (a histogram in steps of a quarter octave, forgotten over `memory_s`), which is its p-value.
     """
 
-    WIDTHS_S = (2.0, 10.0, 30.0)  # Of the means before and after the moment: what begins at once, or by and by.
+    WIDTHS_S = (2.0, 10.0, 30.0)  # Of the means before and after the moment: for sudden and for slow beginnings.
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
-        # For each bin, how many rises were there or above.
+        # For each bin, how many rises fell into it or above.
         self._reached = np.zeros((len(self.WIDTHS_S), len(RESOURCES), len(_BIN)))
         self._recent: deque[_Rises] = deque(maxlen=len(self.WIDTHS_S) * _SPAN)
-        self._known = Ring(_SPAN, len(RESOURCES), 1.0)  # By width; the moment is as many samples before.
+        self._known = Ring(_SPAN, len(RESOURCES), 1.0)  # By width; a rise's moment is one width before it is known.
         self._known.move(np.full(len(self.WIDTHS_S), -1, dtype=np.intp))
-        self._begun = np.ones(len(RESOURCES))  # The worth of what has begun with the newest sample.
-        self._lookup: _Lookup | None = None  # The latest: it is mostly the same.
+        self._begun = np.ones(len(RESOURCES))  # The worth of rises that began with the newest sample.
+        self._lookup: _Lookup | None = None  # The latest one: mostly it fits again.
 
     def observe(self, pressure: Pressure, t: float, dt_s: float, onsets: Sequence[float]) -> None:
-        """After every `pressure.observe`.  `onsets`: of the contentions that hold.
+        """To be called after every `pressure.observe`.  `onsets`: of the contentions that hold.
 
-        A rise shortly before one or during it did not come by chance; that shows later, and it is unlearnt then.
+        A rise during a contention, or shortly before it, did not come by chance: it is unlearnt once that is known.
         """
         self._reached *= np.exp(-dt_s / self._memory_s)
         worth = np.full((len(RESOURCES), len(self.WIDTHS_S)), _NOBODY)
@@ -190,7 +190,7 @@ class Coincidence:
             self._begun = np.full(len(RESOURCES), _NOBODY)
             return
         widths = self._widths(dt_s)
-        seen = sum(len(pressure) > 2 * width for width in widths)  # So many of them, the shortest first, whole.
+        seen = sum(len(pressure) > 2 * width for width in widths)  # Of so many, shortest first, all samples are there.
         bins = self._bins(pressure.greatest_rises(widths[:seen]))
         worth[:, :seen] = self._worth(bins).T
         if onsets:
@@ -204,11 +204,11 @@ class Coincidence:
         self._begun = self._worth(self._bins(begun[None]))[0]
 
     def evidence(self, ages: Ints, dt_s: float) -> Floats:
-        """Likelihood ratio of the rises `ages` samples ago given that one did harm, to chance; (ages, resources).
+        """Likelihood ratio of the rises `ages` samples ago, if one of them did harm, to chance; (ages, resources).
 
-        For each width ½ + ½ / (p ln(1 / p_min)): harm is done as likely without a rise, by who
-        was busy all along, as with one whose p-value is anywhere between 1 and the least
-        there can be, each octave of it alike.  The widths that have passed since are as likely.
+        For each width it is ½ + ½ / (p ln(1 / p_min)): half of all harm is taken to come without a rise, from
+        tasks that were busy all along; the other half with a rise of any p-value from 1 down to the least
+        possible, each octave equally likely.  All widths that have passed since count equally.
         """
         known = self._known.window(_SPAN)
         found = self._look_up(ages, self._widths(dt_s), len(known))
@@ -228,14 +228,14 @@ class Coincidence:
         return known
 
     def _unlearn(self, t: float, since: float) -> None:
-        """What began after `since` has turned out to be no chance."""
+        """Takes rises after `since` out of the histogram: they turned out to be no chance."""
         for each in [each for each in self._recent if each.moment >= since]:
             weight = math.exp((each.seen_at - t) / self._memory_s)
             self._reached[each.width] -= weight * (each.bins[:, None] >= _BIN)
             self._recent.remove(each)
 
     def _worth(self, bins: Ints) -> Floats:
-        """Of rises over each of the first widths; (widths, resources), as `bins`."""
+        """Worth of rises over each of the first widths; (widths, resources), as `bins`."""
         width = np.arange(len(bins))
         seen = self._reached[: len(bins), :, 0]
         p = (self._reached[width[:, None], _RESOURCE, bins] + 1.0) / (seen + 2.0)
@@ -243,7 +243,7 @@ class Coincidence:
         return worth
 
     def _widths(self, dt_s: float) -> tuple[int, ...]:
-        """In samples."""
+        """WIDTHS_S, in samples."""
         return tuple(max(1, round(width_s / dt_s)) for width_s in self.WIDTHS_S)
 
     @staticmethod
@@ -253,9 +253,10 @@ class Coincidence:
 
 
 def _begun(rise: Floats, now: Floats) -> Floats:
-    """What of a rise to `now` is a beginning: all, where it has at least doubled; less, the more was there before.
+    """The part of a rise to `now` that is a beginning: all, where use has at least doubled; less, the more was there.
 
-    Else whoever holds half of a cache would seem to begin with each of its wiggles, as large as others' starts.
+    Else a task that holds half of a cache would seem to begin with each wiggle, for these are as large as other tasks'
+    starts.
     """
     begun: Floats = np.maximum(rise, 0.0)
     begun *= np.minimum(1.0, 2.0 * begun / np.maximum(now, 1e-12))

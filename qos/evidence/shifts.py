@@ -5,7 +5,7 @@ For a moment τ, with y[t] = x[t] - φ x[t-1] of an AR(1) process that steps by 
     y[τ] = (1 - φ) μ + δ + e        y[t > τ] = (1 - φ) μ + (1 - φ) δ + e        e ~ (0, σ²)
 
 Generalised least squares over the samples since τ, with μ the mean of the samples before,
-gives δ and its variance; that of μ is part of it.  (E.g. Box and Tiao, Intervention
+gives δ and its variance, which includes that of μ.  (E.g. Box and Tiao, Intervention
 analysis, JASA 1975: a step is seen best in its first innovation.)
 """
 
@@ -20,10 +20,10 @@ from serenity.qos.evidence import signals
 from serenity.qos.frame import Floats
 
 Ints = npt.NDArray[np.intp]
-# A level from fewer samples is none.
+# Samples that a level needs at least.
 LEAST_BEFORE = 6
-_COUNTED = 0.9  # Of the samples in which CPU was measured; a few are always missing.
-_UNKNOWN = 1e12  # Variance of what was not measured: no evidence for anything.
+_COUNTED = 0.9  # Share of the samples with CPU that must have work, too; a few are always missing.
+_UNKNOWN = 1e12  # Variance of a shift that was not measured: no evidence for anything.
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Past:
     x: Floats
     phi: Floats
     sigma: Floats
-    freedom: Floats  # Degrees of freedom, the tails of a single innovation.
+    freedom: Floats  # Degrees of freedom: the tails of a single innovation.
     inflation: Floats
     wander: Floats
     falls: Floats  # 1 where the indicator falls when the application suffers, else 0.
@@ -51,13 +51,13 @@ class Shifts:
     delta: Floats  # In logs.
     variance: Floats
     tails: Floats  # Degrees of freedom: the tails of a mean thin out with its samples.
-    level: Floats  # Of the signal before.
+    level: Floats  # Of the signal before the moment.
 
     def of(self, containers: npt.NDArray[np.bool_]) -> Shifts:
         return Shifts(*(each[..., containers] for each in (self.delta, self.variance, self.tails, self.level)))
 
     def of_one_kind(self) -> Shifts:
-        """With the same tails at every age: else a moment long ago, with a smaller deviation, may seem to tell more."""
+        """With the same tails at every age: else a moment long ago may get more evidence from a smaller deviation."""
         return replace(self, tails=np.broadcast_to(self.tails.max(axis=0), self.tails.shape))
 
 
@@ -71,7 +71,7 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     values = np.concatenate([y, past.x[:, count:]], axis=1)
     known = np.isfinite(values)
     values[~known] = 0.0
-    # Sums and counts of the first 0, 1, 2, … samples; at τ, before it, and after τ's first sample.
+    # Sums and counts of the first 0, 1, 2, … samples; from them those up to τ, before it, and after τ's first sample.
     running = np.zeros((2, n + 1, *values.shape[1:]))
     np.cumsum(values, axis=0, out=running[0, 1:])
     np.cumsum(known, axis=0, dtype=np.float64, out=running[1, 1:])
@@ -106,10 +106,10 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
 
 
 def _innovations(x: Floats, phi: Floats) -> tuple[Floats, Floats]:
-    """x[t] - φ x[the last measured before t], less a value of each signal so that sums stay small; and that value."""
+    """x[t] - φ x[last measured before t], and a reference of each signal, which is taken off x to keep sums small."""
     measured = np.isfinite(x)
     at = np.arange(x.size).reshape(x.shape)
-    # Before the first measured value stands the first sample, which is NaN then.
+    # Before the first measured value `last` points to the first sample, which is NaN then.
     last = np.maximum.accumulate(np.where(measured, at, at[0]), axis=0)
     reference = np.ascontiguousarray(x).take(np.where(measured, at, x.size).min(axis=0), mode="clip")
     reference[~measured.any(axis=0)] = 0.0
@@ -120,10 +120,10 @@ def _innovations(x: Floats, phi: Floats) -> tuple[Floats, Floats]:
 
 
 def _explained(earlier: Floats, since: Floats, falls: Floats, level: Floats) -> Floats:
-    """Variance for what the container's own doing may explain, as it has grown from the mean before to that since."""
+    """Variance that the container's own load may explain, by its growth from the mean before to the mean since."""
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = since[0] / since[1] - earlier[0] / earlier[1]
-    # CPU is nearly always measured.  Work that was not counted in a lull would seem never to have been less, while
-    # signals that are measured all along were lower then.
+    # CPU is nearly always measured, and tells whether work was counted all along.  Where it was not counted in a lull,
+    # work would seem never to have been less, while the signals, which were measured then, were lower.
     counted = np.isfinite(grown[:, 0]) & (earlier[1, :, 0] >= _COUNTED * earlier[1, :, 1])
     return signals.explained(grown, counted, falls, level)

@@ -1,4 +1,4 @@
-"""The signals that tell how a production container fares, each a logarithm that grows when it suffers.
+"""The signals that tell how a production container fares: logarithms that grow when it suffers.
 
 In logarithms a slowdown by a factor is the same step for a fast and a slow program, noise
 that is proportional to its signal has one size, and signals can be compared.
@@ -16,14 +16,14 @@ from serenity.qos.frame import Bools, Floats, Frame
 
 Ints = npt.NDArray[np.intp]
 
-# A share of time below this is not worth a correction, whoever caused it: 1 % of waiting
-# slows by 1 %.  It is added before the logarithm, so that the noise of next to nothing is nothing.
+# A share of time below this is not worth a correction, whatever caused it: 1 % of waiting is a slowdown
+# of 1 %.  It is added before the logarithm, so that noise in a share near zero moves the signal little.
 LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """`load_response`: by how many logs it may grow, by itself, when the container's own work grows by one log.
+    """`load_response`: by how many logs it may grow without interference when the container's work grows by one log.
 
     It is a standard deviation: what load may explain, not what it must.  Waiting grows with
     1 / (1 - utilisation), so at high load it can be many times as steep as the load; CPI and
@@ -34,8 +34,8 @@ class Signal:
     unit: str
     load_response: float
     wait: bool  # A share of time, offset by LEAST_SHARE; else a positive quantity.
-    explained_by: str = "work"  # The container's own doing that explains it: work, io_bytes or rss_bytes.
-    scale: float = 1.0  # In which `unit` it is told, and not looked at.
+    explained_by: str = "work"  # The own load that explains it: work, io_bytes or rss_bytes.
+    scale: float = 1.0  # Factor for reports in `unit`; the analysis works without it.
 
 
 SIGNALS = (
@@ -48,18 +48,18 @@ SIGNALS = (
     Signal("sli", "its own", 2.0, wait=False),
 )
 CPI, MPKI, LLC, DELAY, PSI_IO, PSI_MEMORY, SLI = range(len(SIGNALS))
-# What is kept beside the signals, as logarithms.  Work is instructions; where they are not counted, CPU stands in, the
-# worse measure, for a container that is slowed burns more CPU for the same work.  Its throughput, where it declares an
-# indicator that falls when it suffers, tells of that.
+# The container's own load, kept beside the signals, as logarithms.  Work is instructions.  Where these are not counted,
+# CPU stands in, a worse measure: a container that is slowed down burns more CPU for the same work.  Its throughput (an
+# indicator that falls when the application suffers), where it declares one, shows this.
 OWN = ("work", "cpu", "io_bytes", "rss_bytes", "throughput")
 _WORK, _CPU, _THROUGHPUT = (OWN.index(each) for each in ("work", "cpu", "throughput"))
 WAITS = np.array([each.wait for each in SIGNALS])
 _OFFSET = np.where(WAITS, LEAST_SHARE, 0.0)[:, None]
 LOAD_RESPONSE = np.array([each.load_response for each in SIGNALS])
 EXPLAINED_BY = np.array([OWN.index(each.explained_by) for each in SIGNALS])
-# A throughput of none has no logarithm, and is worse than any: it counts as a hundredth of what it was.
+# A throughput of zero has no logarithm, and is worse than any other: it counts as a hundredth of the usual level.
 _NOTHING = math.log(0.01)
-_WAIT_FREEDOM = 4.0  # Of no share at all, in the mean over a second.
+_WAIT_FREEDOM = 4.0  # Degrees of freedom of a share of zero, averaged over a second.
 # The columns that `look` looks at.
 READS = frozenset(("cpu", "cycles", "instructions", "llc_misses", "llc_bytes", "run_delay", "rss_bytes", "io_bytes"))
 READS |= {"psi_io", "psi_memory", "sli"}
@@ -68,9 +68,9 @@ READS |= {"psi_io", "psi_memory", "sli"}
 def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, usual: Floats) -> Floats:
     """Signals, then OWN, of the rows at `places`; shape (signals + own, places); NaN: not measured.
 
-    Counters below `min_cpu` cores count too few events to be trusted, and are left out.
+    Below `min_cpu` cores counters count too few events to be trusted, and are left out.
     `higher_is_better`: -1 where the indicator falls when the application suffers, else 1.  `usual`: the level of each
-    container's, as a signal.
+    container's indicator, as a signal.
     """
 
     def column(name: str) -> Floats:
@@ -85,7 +85,7 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
         np.divide(column("cycles"), own[0], out=out[CPI])
         np.divide(column("llc_misses"), own[0], out=out[MPKI])
         out[LLC] = column("llc_bytes")
-        # Who gets next to nothing waits for all of the time; who asks for no more than that tells nothing.
+        # A container that gets next to no CPU waits all the time; one that wants next to none tells nothing.
         waited = column("run_delay")
         np.divide(np.where(cpu + waited >= LEAST_SHARE, waited, np.nan), np.maximum(cpu, LEAST_SHARE), out=out[DELAY])
         out[PSI_IO], out[PSI_MEMORY], out[SLI] = column("psi_io"), column("psi_memory"), column("sli")
@@ -100,14 +100,14 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
 
 
 def explained(grown: Floats, counted: Bools, falls: Floats, level: Floats) -> Floats:
-    """Variance of each signal, in square logs, for what the container's own doing may explain.
+    """Variance of each signal, in square logs, that the container's own load may explain.
 
-    `grown`: by how many logs each of OWN has, NaN where not known; shape (…, own, containers), the result (…, signals,
-    containers).  `counted`: where work was; elsewhere it is CPU, less what a throughput has lost: more CPU for fewer
-    answers is no load.  `falls`: 1 where the indicator falls when the application suffers, else 0.  Such a one, a
-    throughput mostly, falls as well when there is less to do: then less CPU is used, too, which is not so where each
-    instruction takes longer.  `level`: of each signal before, as the result; of a share of time it is the share that
-    responds, and not LEAST_SHARE, which is added to it: else four times nothing would explain any waiting.
+    `grown`: by how many logs each of OWN has grown, NaN where not known; shape (…, own, containers), the result (…,
+    signals, containers).  `counted`: where work was counted; elsewhere CPU stands in, less what a throughput has lost,
+    for more CPU for fewer answers is no load.  `falls`: 1 where the indicator falls when the application suffers, else
+    0.  Such an indicator, mostly a throughput, falls also when there is less to do.  Then less CPU is used, too; not so
+    where each instruction takes longer.  `level`: of each signal before, shaped as the result.  Of a share of time only
+    the share responds, not the LEAST_SHARE added to it: else four times nothing would explain any waiting.
     """
     known = np.where(np.isfinite(grown), grown, 0.0)
     work, cpu = known[..., _WORK, :], known[..., _CPU, :]
@@ -120,18 +120,19 @@ def explained(grown: Floats, counted: Bools, falls: Floats, level: Floats) -> Fl
 
 
 def most_freedom(level: Floats, interval_s: float) -> Floats:
-    """Degrees of freedom beyond which no signal's tails are believed to be thinner, where it is at `level`, in logs.
+    """Upper bound of the degrees of freedom of each signal's tails, where it is at `level`, in logs.
 
-    Lognormal noise leans upwards once LEAST_SHARE is added.  Of a share of that size, and three times it, which varies
-    by half a log from second to second, log(share + LEAST_SHARE) is as often beyond four and five deviations as t with
-    8 and 16 (simulated); that is proportional to what is added up.  What own load may explain can hide it from the
-    tails that are learnt.  The mean over a longer interval leans less.  Shapes (…, signals, containers).
+    Lognormal noise is skewed upwards once LEAST_SHARE is added.  Take a share that varies by half a log from second to
+    second: if it is LEAST_SHARE, or three times that, log(share + LEAST_SHARE) is beyond four and five deviations as
+    often as t with 8, or 16, degrees of freedom (simulated); these are proportional to the sum.  Own load may explain
+    the skew, and so hide it from the learnt tails.  Over a longer interval the mean is skewed less.  Shapes (…,
+    signals, containers).
     """
     thinnest = _WAIT_FREEDOM * np.exp(level) / LEAST_SHARE * max(1.0, interval_s)
     return np.where(WAITS[:, None], thinnest, np.inf)
 
 
 def value(signal: int, logs: float) -> float:
-    """The signal in its unit."""
+    """The signal in its unit, from its logarithm."""
     told = SIGNALS[signal]
     return max(0.0, math.exp(logs) - LEAST_SHARE) if told.wait else told.scale * math.exp(logs)

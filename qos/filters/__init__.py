@@ -1,6 +1,6 @@
 """Filters: ``Frame -> Frame``, by name.  They drop rows, smooth, and derive columns.
 
-Those that Serenity had (2016) have its names: docs/qos.md says what is different, and what is not here.
+Filters that Serenity (2016) had keep their names: docs/qos.md says which differ, and which are not here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serenity.qos.stages import Kind, NoParameters
 
 class Filter(Protocol):
     def step(self, frame: Frame) -> Frame:
-        """The frame as the next stage sees it.  What it remembers of a container dies with the container."""
+        """The frame as the next stage sees it.  When a container goes, the filter's state of it goes too."""
 
 
 @runtime_checkable

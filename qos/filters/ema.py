@@ -32,8 +32,8 @@ class Ema:
         y += w * (x - y),   y = x at the first sample
         w = 1 - exp(-dt / time_constant_s)   where `sampling` is irregular;   w = alpha   where it is regular
 
-    `dt` is the time since the row's last measured sample, so a pause weighs the next sample
-    the more.  That is exact for what is a mean since then, as rates are.  A missing sample
+    `dt` is the time since the row's last measured sample, so that a sample after a pause weighs
+    more.  That is exact for columns that are means over `dt`, as rates are.  A missing sample
     stays missing, and leaves y as it was.
 
     Source: Serenity's EMA filter (2016), whose irregular form draws straight lines between the samples;

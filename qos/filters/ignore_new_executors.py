@@ -17,9 +17,9 @@ class IgnoreNewExecutorsParameters(Parameters):
 
 
 class IgnoreNewExecutors:
-    """Drops production rows first seen less than `age_s` ago: what starts up is no baseline.
+    """Drops production rows first seen less than `age_s` ago: a container that starts up is no baseline.
 
-    Best-effort rows stay: the one that just came is the first suspect.
+    Best-effort rows stay: a task that has just come is the first suspect.
 
     Source: Serenity's filter for new executors (2016), whose default was five minutes.
     """

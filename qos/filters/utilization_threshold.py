@@ -18,9 +18,9 @@ class UtilizationThresholdParameters(Parameters):
 class UtilizationThreshold:
     """Stops the chain while the node is full: all rows are dropped.
 
-    While sum(cpu) >= `threshold` x the node's cpus; a row that was not measured counts at its
-    allocation, and where the node's cpus are not known all pass.  What later stages remember of containers
-    dies meanwhile.  In ``[slack]`` it would take away what best-effort holds already, too: ``limits`` does not.
+    The node is full while sum(cpu) >= `threshold` x the node's cpus.  A row that was not measured counts at its
+    allocation; if the node's cpus are not known all rows pass.  Later stages forget the dropped containers.  In
+    ``[slack]`` it would also take away what best-effort holds already: ``limits`` does not.
 
     Source: Serenity's utilization threshold filter (2016).
     """

@@ -19,9 +19,9 @@ class ValveParameters(Parameters):
 class Valve:
     """Stops the chain while a reading of the node says so: all rows are dropped while it is greater than 0.
 
-    A reading that is missing leaves the valve open.  What later stages remember of containers
-    dies meanwhile, and is learnt anew.  For chains that only watch: during a contention that is acted on the
-    executor keeps ``valve_closed`` at 1, and the chain would not see what it has just found.  To
+    A missing reading leaves the valve open.  Later stages forget the dropped containers, and learn
+    them anew.  For chains that only watch: while the executor acts on a contention it keeps ``valve_closed``
+    at 1, so that a chain that acts would no longer see the contention that it has just found.  To
     stop corrections, and nothing else, there is ``qos-off``.
 
     Source: Serenity's valve filter (2016), which an HTTP endpoint opened and closed.

@@ -1,1 +1,1 @@
-"""Sources: what fills a frame.  `sampler.Sampler` puts them together."""
+"""Sources fill the columns and readings of a frame.  `sampler.Sampler` puts them together."""

@@ -1,4 +1,4 @@
-"""Hardware counters that the agent itself has sampled (``statistics.perf``), where we cannot."""
+"""Hardware counters sampled by the agent itself (``statistics.perf``), for machines where we cannot count."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from serenity.daemon.clock import Clock
 from serenity.qos.sources.draft import Draft
 
-# Column → fields of Mesos' ``PerfStatistics``, of which the first that is there counts.
+# Column → fields of Mesos' ``PerfStatistics``; the first that is present counts.
 _FIELDS = {
     "cycles": ("cycles",),
     "instructions": ("instructions",),
@@ -19,7 +19,7 @@ _MOST_AGE_S = 30.0
 
 
 class AgentPerf:
-    """Fills ``cycles``, ``instructions``, ``llc_misses`` and ``stalls``, each sample of the agent's into one frame.
+    """Fills ``cycles``, ``instructions``, ``llc_misses`` and ``stalls``; each of the agent's samples fills one frame.
 
     Source: isolator ``cgroups/perf_event`` with ``--perf_events``.  Rates are over the sample's
     own duration.
@@ -27,7 +27,7 @@ class AgentPerf:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._taken: dict[str, float] = {}  # Row → when the sample began that was taken last.
+        self._taken: dict[str, float] = {}  # Row → when the last sample taken began.
 
     def read(self, draft: Draft) -> None:
         for i, row in enumerate(draft.rows):
@@ -46,4 +46,4 @@ class AgentPerf:
             del self._taken[gone]
 
     def close(self) -> None:
-        """It has changed nothing."""
+        """Nothing to undo."""

@@ -17,7 +17,7 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """Where each v1 controller, or v2, is mounted, and which folder of the hierarchy that shows."""
+    """For each v1 controller and v2: where it is mounted, and which folder of the hierarchy the mount shows."""
 
     points: Mapping[str, tuple[Path, str]]
 
@@ -28,7 +28,7 @@ class Mounts:
 
     @classmethod
     def parse(cls, mountinfo: bytes) -> Mounts:
-        """Reads proc(5) ``/proc/PID/mountinfo``; of several mounts of one hierarchy the first counts."""
+        """Reads proc(5) ``/proc/PID/mountinfo``; if a hierarchy is mounted several times the first mount counts."""
         points: dict[str, tuple[Path, str]] = {}
         for line in filter(None, mountinfo.split(b"\n")):
             before, _, after = line.partition(b" - ")
@@ -58,12 +58,12 @@ class Cgroup:
     folders: Mapping[str, Path] = field(default_factory=dict)
 
     def folder(self, *controllers: str) -> Path | None:
-        """The first of these that the container has."""
+        """The container's folder of the first of these controllers that has one."""
         return next((self.folders[each] for each in controllers if each in self.folders), None)
 
     @property
     def any_folder(self) -> tuple[str, Path]:
-        """One of them, and its hierarchy: who is in the container is in all."""
+        """One folder, and its hierarchy: a process of the container is in each of them."""
         return next(iter(self.folders.items()))
 
     def __bool__(self) -> bool:
@@ -83,8 +83,8 @@ def memberships(proc_cgroup: bytes) -> dict[str, str]:
 def own_path(path: str, container_id: str) -> str | None:
     """The part of `path` down to the folder named for the container.
 
-    None when none is: the process then sits in a group that it shares with others (the root,
-    a login session, the agent's service), whose counters say nothing about it.
+    None when no folder is: the process is then in a cgroup that it shares with others (the root,
+    a login session, the agent's service), whose counters say nothing about the container.
     """
     parts = path.split("/")
     if container_id not in parts:
@@ -97,11 +97,11 @@ def of_process(
 ) -> Cgroup:
     """The cgroups of the container that process `pid` is in.
 
-    `whole`: those that the process is in are the container's, whatever they are called, as
+    `whole`: all cgroups of the process but the root are the container's, whatever their names, as
     Docker makes them.
 
     Raises:
-        OSError: it is gone.
+        OSError: the process is gone.
     """
     folders = {}
     for controller, path in memberships((proc / str(pid) / "cgroup").read_bytes()).items():
@@ -113,14 +113,14 @@ def of_process(
 
 
 def declared(mounts: Mounts, path: str, pid: int | None, proc: Path = Path("/proc")) -> Cgroup:
-    """The cgroup at `path` in every hierarchy that has it there; elsewhere the one of its name that `pid` is in.
+    """The cgroup at `path` in each hierarchy that has it; in others, the cgroup of the same name that `pid` is in.
 
-    On v1 a container need not be in the same place of each hierarchy: those that Mesos was not told to use
-    have it in the root.
+    On v1 a container need not be at the same path in each hierarchy: it is in the root of hierarchies that Mesos was
+    not told to use.
     """
     found: Mapping[str, Path] = {}
     if pid is not None:
-        with contextlib.suppress(OSError):  # It is gone; others may be in there.
+        with contextlib.suppress(OSError):  # The process is gone; the cgroup may have others.
             found = of_process(mounts, pid, posixpath.basename(path), proc).folders
     folders = {controller: mounts.folder(controller, path) for controller in mounts.points}
     there = {each: folder for each, folder in folders.items() if folder is not None and folder.is_dir()}

@@ -1,4 +1,4 @@
-"""Hardware counters of each container: one group of events a cgroup and CPU."""
+"""Hardware counters of each container: one group of events for each cgroup and CPU."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from serenity.qos.sources.perf_probe import HARDWARE, Pmu, Wanted, probe
 from serenity.qos.sources.places import Places
 
 ONLINE_CPUS = Path("/sys/devices/system/cpu/online")
-# Some 2.5 us each, by what bench and docs/footprint.md say.
+# Groups a sample; each takes some 2.5 us (docs/footprint.md).
 _MAX_READINGS = 10_000
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
-# The kernel had no files left although we had room: others hold them, and it is not asked again in each sample.
+# If the kernel has no files left although our limit has room, others hold them: nothing is opened for so many samples.
 _PAUSE_SAMPLES = 10
 
 
 @dataclass(slots=True)
 class _Counted:
-    """One container's groups by CPU, and what they said last, at `at_s`."""
+    """One container's groups by CPU, and their last counts, read at `at_s`."""
 
     groups: dict[int, Group] = field(default_factory=dict)
     before: _Counts | None = None
@@ -40,9 +40,9 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """A row a CPU: ns enabled, ns running, the counts since the groups were opened.
+    """A row for each CPU: ns enabled, ns running, the counts since the groups were opened.
 
-    All CPUs are in one array: where there are many, arithmetic on each would cost several times the reading.
+    All CPUs are in one array: with many CPUs, arithmetic on each one would cost several times as much as the reading.
     """
 
     cpus: tuple[int, ...]
@@ -50,12 +50,12 @@ class _Counts:
 
     @classmethod
     def read(cls, groups: Mapping[int, Group]) -> _Counts:
-        """Of one group at least.  Raises OSError as `Group.read` does."""
+        """Reads the groups, one at least.  Raises OSError as `Group.read` does."""
         packed = b"".join([each.read_packed() for each in groups.values()])
         return cls(tuple(groups), np.frombuffer(packed, np.uint64).reshape(len(groups), -1)[:, 1:])
 
     def since(self, before: _Counts) -> Floats:
-        """What has been counted meanwhile, on the CPUs that were there before."""
+        """The growth since `before`, on the CPUs that are in both."""
         now, then = self.rows, before.rows
         if self.cpus != before.cpus:
             both = [cpu for cpu in self.cpus if cpu in before.cpus]
@@ -70,8 +70,8 @@ class Counters:
     are scaled up by it), and ``perf_left_out``, how many containers are not counted because
     each takes events x CPUs open files and the limit is reached: production goes first.
 
-    At most `max_readings` groups are read a sample, each container's as a whole: who had to wait
-    comes first the next time, with a rate over the longer time.
+    A sample reads at most `max_readings` groups, for each container all or none.  Containers that
+    had to wait come first the next time, with a rate over the longer time.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class Counters:
         self._encode = encode
         self._online = online
         self._max_readings = max_readings
-        self._waiting: set[str] = set()  # For their turn to be read.
-        self._pause_samples = 0  # In which nothing is opened.
+        self._waiting: set[str] = set()  # Rows that wait for their turn to be read.
+        self._pause_samples = 0  # Samples left in which nothing is opened.
         self._pmu: Pmu | None = None
         self._counted: dict[str, _Counted] = {}
 
@@ -148,18 +148,18 @@ class Counters:
         self.keep(())
 
     def _order(self, draft: Draft) -> list[int]:
-        """Whose turn it is, then production."""
+        """Containers that had to wait, then production, then best-effort."""
         rows = draft.rows
         return sorted(
             range(len(rows)), key=lambda i: (rows[i].id not in self._waiting, rows[i].container.role != PRODUCTION)
         )
 
     def _folder(self, row: Row, draft: Draft) -> Path | None:
-        """Where it is counted: on v1 in a hierarchy of its own, which Mesos uses only when it is told to."""
+        """The cgroup to count: on v1 in the hierarchy of perf_event, which Mesos uses only if it is told to."""
         try:
             place = self._places.of(row, draft)
         except (OSError, ValueError):
-            return None  # Its process is gone, which is counted where its CPU use is read.
+            return None  # Its process is gone: that fault is counted where its CPU use is read.
         v1 = "perf_event" in self._places.mounts.points
         folder = place.cgroup.folder("perf_event" if v1 else V2)
         if folder is None and place.settled and place.cgroup and v1 and row.container.role == PRODUCTION:
@@ -170,7 +170,7 @@ class Counters:
         return folder
 
     def _open(self, row: Row, folder: Path, cpus: Sequence[int], events: Sequence[Encoding]) -> bool:
-        """Follows CPUs that come and go.  False where there are not files enough; nothing is open then."""
+        """Opens what is missing, as CPUs come and go.  False if there are too few files; the row then has none open."""
         counted = self._counted.setdefault(row.id, _Counted())
         for offline in counted.groups.keys() - set(cpus):
             self._close(counted, offline)
@@ -187,7 +187,7 @@ class Counters:
                     counted.groups[cpu] = Group.of_cgroup(self._kernel, events, folder, cpu)
                     opened += 1
                 except OSError as error:
-                    if error.errno != errno.ENODEV:  # It went offline since we looked.
+                    if error.errno != errno.ENODEV:  # Else the CPU went offline since we looked.
                         raise
         except OSError as error:
             if error.errno not in _OUT_OF_FILES:
@@ -200,7 +200,7 @@ class Counters:
         return True
 
     def _take(self, counted: _Counted) -> tuple[float, Floats]:
-        """The seconds since it was last read, and what has been counted since on each CPU (see `scaled`)."""
+        """The seconds since the last reading, and what was counted since then on each CPU (see `scaled`)."""
         now_s, before, now = self._clock.monotonic_s(), counted.before, None
         if counted.groups:
             now = _Counts.read(counted.groups)
@@ -237,13 +237,13 @@ class Counters:
 
 
 def scaled(grown: Floats) -> Floats | None:
-    """Counts of one container over all CPUs, scaled to all of the time in which it ran.
+    """Counts of one container over all CPUs, scaled to the whole time in which it ran.
 
         Σ count · enabled / running,   over the CPUs where its group got onto the PMU,
 
-    times Σ enabled / Σ enabled there.  Zeros if it did not run at all; None if it ran and was
-    nowhere counted, or if there is nothing.  `grown` has a row a CPU: the time enabled, the time
-    running, the counts.
+    times Σ enabled / Σ enabled on these CPUs.  Zeros if the container did not run at all; None if it
+    ran and was counted on no CPU, or if `grown` is empty.  `grown` has a row for each CPU: the time
+    enabled, the time running, the counts.
 
     Source: Linux ``tools/perf/design.txt``, time_enabled and time_running.
     """

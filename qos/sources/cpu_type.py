@@ -1,4 +1,4 @@
-"""Which CPU this is: cycles per instruction of one type say nothing of another."""
+"""The type of this CPU: cycles per instruction on one type say nothing about another type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import re
 from pathlib import Path
 
-# x86 and ARM with a name; else implementer and part, which name an ARM core.
+# x86, and ARM where it has a name; else implementer and part, which identify an ARM core.
 _NAMED = re.compile(r"^(?:model name|Model|cpu model|cpu)\s*:\s*(.+)$", re.MULTILINE)
 _PART = re.compile(r"^CPU (?:implementer|part)\s*:\s*(\S+)$", re.MULTILINE)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Of what is told of one error: it may quote what a stranger has answered.
+# Most characters logged of one error: it may quote an untrusted service's answer.
 _TOLD_CHARACTERS = 500
 
 
@@ -30,8 +30,8 @@ _TOLD_CHARACTERS = 500
 class Row:
     """What sources must know of a row beyond `Container`.
 
-    `pid` leads the row's process tree; None while it starts.  `cgroup` is the path that its
-    executor declared, below each v1 hierarchy or the v2 mount.
+    `pid` is the root of the row's process tree; None while it starts.  `cgroup` is the path that
+    the executor declared, below each v1 hierarchy or the v2 mount.
     """
 
     container: Container
@@ -39,7 +39,7 @@ class Row:
     cgroup: str | None = None
     docker: bool = False  # The cgroups of `pid` are the container's, whatever they are called.
     declaration: Declaration | None = None
-    perf: PerfSample | None = None  # The agent's own.
+    perf: PerfSample | None = None  # Sampled by the agent.
 
     @property
     def id(self) -> str:
@@ -61,11 +61,11 @@ class Draft:
 
     @cached_property
     def processes(self) -> ProcessTable:
-        """All processes of the machine; read at most once a sample, and only where it is needed."""
+        """All processes of the machine; read at most once a sample, and only if a source needs them."""
         return self._look()
 
     def fill(self, column: str, row: int, value: float | None) -> None:
-        """None: not measured."""
+        """`value` None: not measured."""
         if value is None:
             return
         values = self._columns.get(column)
@@ -78,15 +78,15 @@ class Draft:
 
 
 class Faults:
-    """What could not be read: counted always, told once a container, or once a machine."""
+    """Failed readings: each is counted, and logged once for each container, or once for the machine."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()  # By source.
-        self._told: dict[str, set[str]] = {}  # Per row, the sources that have complained of it.
+        self._told: dict[str, set[str]] = {}  # Per row, the sources whose failure was logged.
         self._lacking: set[str] = set()
 
     def count(self, source: str, row_id: str, error: Exception | str) -> None:
-        """One container's reading failed; the others go on."""
+        """One container's reading failed; the other containers are read all the same."""
         self.counts[source] += 1
         told = self._told.setdefault(row_id, set())
         if source not in told:
@@ -94,7 +94,7 @@ class Faults:
             logger.warning("%s of %s cannot be read, and is left out: %.*s", source, row_id, _TOLD_CHARACTERS, error)
 
     def lacks(self, what: str) -> None:
-        """The machine does not have it; said once."""
+        """The machine lacks something; logged once."""
         if what not in self._lacking:
             self._lacking.add(what)
             logger.info("%s", what)

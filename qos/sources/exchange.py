@@ -1,8 +1,8 @@
 """Short questions to services on this node, asked all at once, that never hold up the sampling.
 
-Each service is asked once a sample, on a kept connection where its protocol has such.
-`collect` waits for a moment; an answer that takes longer is taken at the next sample, with
-the time of its arrival.  The services are strangers: an answer has a bound in time, from
+Each service is asked once a sample, on a kept connection if its protocol allows it.
+`collect` waits for a moment; an answer that takes longer is taken at a later sample, with
+the time of its arrival.  The services are not trusted: an answer is bounded in time, from
 question to last byte, in size, and in the number of pieces, each of which costs us a turn.
 """
 
@@ -23,19 +23,19 @@ from serenity.qos.sources.indicator import Address
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_PIECES = 1024
 _PIECE_BYTES = 64 * 1024
-# Long, for a late answer of a starved service is worth more than none; nobody waits for it.
+# Long: a late answer of a starved service is worth more than none, and the sampling does not wait for it.
 TIMEOUT_S = 5.0
 
 
 class ExchangeError(OSError):
-    """The service did not answer, or not in bounds; the text says which."""
+    """The service did not answer, or not within the bounds; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """`complete` says whether an answer is whole, and raises ValueError when it never will be.
 
-    `closes`: the service closes the connection after its answer, which that completes, too.
+    `closes`: the service closes the connection after its answer; this completes the answer, too.
     `network_of`: a process in whose network namespace the address is, if it is not in ours.
     """
 
@@ -48,12 +48,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    at_s: float  # When its end arrived; monotonic.
+    at_s: float  # When the end of the answer arrived; monotonic.
     content: bytes | ExchangeError
 
 
 class _Exchange:
-    """One connection.  It is idle, or the question is under way since `asked_at_s`."""
+    """One connection.  `asked_at_s`: since when the question is under way; None: the connection is idle."""
 
     def __init__(self, question: Question) -> None:
         self.question = question
@@ -98,7 +98,7 @@ class Exchanges:
         self._selector.register(exchange.socket, selectors.EVENT_WRITE, row_id)
 
     def collect(self, wait_s: float) -> dict[str, Answer]:
-        """What has come since the last time, by row id; waits for at most `wait_s` for what is under way."""
+        """The answers since the last call, by row id; waits for at most `wait_s` for those under way."""
         deadline_s = self._clock.monotonic_s() + wait_s
         while self._selector.get_map():
             ready = self._selector.select(max(0.0, deadline_s - self._clock.monotonic_s()))
@@ -134,7 +134,7 @@ class Exchanges:
             raise OSError(code, os.strerror(code))
 
     def _go_on(self, row_id: str) -> None:
-        """One step further with a connection that is ready."""
+        """The next step of an exchange whose connection is ready."""
         exchange = self._exchanges[row_id]
         assert exchange.socket is not None  # It was registered.
         try:
@@ -158,7 +158,7 @@ class Exchanges:
             self._selector.modify(connection, selectors.EVENT_READ, row_id)
 
     def _receive(self, row_id: str, exchange: _Exchange, piece: bytes) -> None:
-        """Raises ValueError when the answer will never be one."""
+        """Raises ValueError when the answer will never be whole and within the bounds."""
         question = exchange.question
         exchange.received += piece
         exchange.pieces += 1
@@ -173,7 +173,7 @@ class Exchanges:
             raise ValueError(f"an answer in more than {MAX_PIECES} pieces")
 
     def _rest(self, exchange: _Exchange) -> None:
-        """Its answer is there.  The connection is kept for the next question, unless the service closes it."""
+        """After an answer: keeps the connection for the next question, unless the service closes it."""
         if exchange.question.closes:
             self._close(exchange)
             return

@@ -6,12 +6,12 @@ import os
 import resource
 from collections.abc import Collection, Iterable
 
-NODE = "node"  # The row of files that are not of any container, and stay.
-# For sockets, logs, children: all that is not ours to count.
+NODE = "node"  # The row of files that belong to no container, and stay.
+# Files left for sockets, logs, children: for all that the budget does not count.
 _RESERVE = 256
-# The kernel hands out files of many lines by the page: what is a good deal shorter was the whole.
+# The kernel hands out long files by the page: a piece that is a good deal shorter was the whole file.
 _PIECE_BYTES = 4096
-# Counters need open files, these are only faster with them.
+# Share of the limit for kept files: counters need open files, while these are only faster with them.
 _SHARE = 0.5
 _SURELY_WHOLE_BYTES = 3072
 
@@ -29,7 +29,7 @@ class FileBudget:
         return int(soft)
 
     def take(self, count: int, share: float = 1.0) -> bool:
-        """Whether there was room for so many, below `share` of the limit; they are taken then, until given back."""
+        """Takes room for so many files, until given back; False if that would exceed `share` of the limit."""
         if not self._fits(count, share):
             return False
         self._taken += count
@@ -44,7 +44,7 @@ class FileBudget:
 
 
 class KeptFile:
-    """Where half of the budget is used up it is opened for each reading: slower, and nothing is lost."""
+    """Stays open while the budget is less than half used; else it is opened for each reading, which is only slower."""
 
     __slots__ = ("_budget", "_descriptor", "_path")
 
@@ -54,13 +54,13 @@ class KeptFile:
         self._descriptor: int | None = None
 
     def read(self) -> bytes:
-        """Raises OSError: it is not there, or what it tells of is gone."""
+        """Raises OSError: the file is not there, or the process or cgroup that it describes is gone."""
         if self._descriptor is not None:
             try:
                 piece = os.pread(self._descriptor, _PIECE_BYTES, 0)
                 return piece if len(piece) < _SURELY_WHOLE_BYTES else _whole(self._descriptor)
             except OSError:
-                # What it told of is gone; another of the same name may be there by now, so look once more.
+                # What the file described is gone; a new file may have the same name by now, so open it once more.
                 self.close()
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         if self._budget.take(1, _SHARE):
@@ -79,14 +79,14 @@ class KeptFile:
 
 
 class KeptFiles:
-    """Small files of /proc and cgroups, by the row that they are read for, and die with."""
+    """Small files of /proc and cgroups, by the row that they are read for; they are closed with their row."""
 
     def __init__(self, budget: FileBudget) -> None:
         self._budget = budget
         self._of: dict[str, dict[str, KeptFile]] = {}  # Row → path.
 
     def of(self, row_id: str, path: str) -> KeptFile:
-        """Not opened before it is read.  To be read for as long as the row is kept, not longer."""
+        """The file, not opened before it is read.  Must not be read any more once the row is gone."""
         files = self._of.setdefault(row_id, {})
         found = files.get(path)
         if found is None:
@@ -102,7 +102,7 @@ class KeptFiles:
             raise
 
     def forget(self, row_id: str, paths: Iterable[str]) -> None:
-        """Closes what is no longer read of that row."""
+        """Closes files of that row that are no longer read."""
         files = self._of.get(row_id, {})
         for path in files.keys() & set(paths):
             files.pop(path).close()

@@ -1,8 +1,8 @@
-"""How much of the machine's memory a best-effort process tree holds, and never more than that.
+"""How much of the machine's memory a best-effort process tree holds; it must not be overestimated.
 
-The estimator takes it off the machine's used memory (MemTotal less MemAvailable): what is
-too much here is slack that is not there.  Resident sets are too much: they hold mapped
-files, which the machine can drop, and what a fork shares with its parent once for each.
+The estimator subtracts it from the machine's used memory (MemTotal less MemAvailable): each byte
+too many here would be slack that does not exist.  Resident sets are too large: they include mapped
+files, which the machine can drop, and count memory that a fork shares with its parent once for each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from serenity.qos.sources.draft import Faults
 from serenity.qos.sources.processes import PAGE_BYTES, Process
 from serenity.qos.sources.turns import Turns
 
-# The kernel looks at every page for it, some 6 ms a GiB: so much of a CPU at most for each tree.
+# Share of a CPU that the readings of one tree may take: for each the kernel looks at every page, some 6 ms a GiB.
 _SHARE = 0.01
 
 
@@ -27,10 +27,10 @@ class _Reading:
 
 
 class HeldMemory:
-    """Anonymous and shared memory, each page divided by how many map it, without what was given back (MADV_FREE).
+    """Anonymous and shared memory, each page divided by how many processes map it, without freed pages (MADV_FREE).
 
-    Where a reading is not due, as after a long one, it is the last one's, or the resident sets
-    now if these are smaller: growth comes late, and what was given back does not stay.
+    While no reading is due, for a while after a long one, the last result stands, or the present
+    resident sets if these are smaller: growth shows late, and memory given back is not counted on.
 
     Source: Linux ``Documentation/filesystems/proc.rst``, ``/proc/PID/smaps_rollup``.
     """
@@ -62,12 +62,12 @@ class HeldMemory:
             found = {name: int(amount.split()[0]) for name, _, amount in map(_parted, text.splitlines()[1:])}
             return max(0.0, 1024.0 * (found[b"Pss_Anon"] + found[b"Pss_Shmem"] - found[b"LazyFree"]))
         except ProcessLookupError:
-            return 0.0  # It has ended.
-        except (PermissionError, FileNotFoundError, KeyError):  # Of other users; before Linux 5.3.
+            return 0.0  # The process has ended.
+        except (PermissionError, FileNotFoundError, KeyError):  # Processes of other users; kernels before Linux 5.3.
             return self._private(pid)
 
     def _private(self, pid: int) -> float:
-        """What it does not share with a file or by shmem; what it shares by fork is in here."""
+        """Resident memory without mapped files and shared memory; memory shared by fork is included."""
         try:
             _size, resident, shared, *_others = (self._proc / str(pid) / "statm").read_bytes().split()
         except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""One GET over a connection that is closed afterwards, bounded; nothing is followed."""
+"""One GET over a connection that is closed afterwards, with a bounded answer; redirects are not followed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
 
 def request(address: Address, path: str, accept: str) -> bytes:
-    """`accept`: the kind of content that is understood, as in the header of that name."""
+    """The bytes of a GET.  `accept`: the content type that is understood, for the header of that name."""
     host, port = address
     host = f"[{host}]" if ":" in host else host
     lines = (
@@ -29,7 +29,7 @@ def request(address: Address, path: str, accept: str) -> bytes:
 
 
 def complete(received: bytearray) -> bool:
-    """Whether the answer is whole before the server closes.  Raises ValueError when its head is too long."""
+    """Whether the answer is known to be whole before the server closes.  Raises ValueError if its head is too long."""
     end = received.find(_END_OF_HEAD)
     if end < 0 or end > MAX_HEAD_BYTES:
         if len(received) > MAX_HEAD_BYTES:
@@ -39,12 +39,12 @@ def complete(received: bytearray) -> bool:
     length = _header(received[:end], b"content-length")
     if length is not None:
         return body_bytes >= _number(length)
-    # With the line before: the text of a chunk may end with a 0, and a line's end.
+    # The line end before the 0 belongs to the pattern: the text of a chunk may also end with a 0 and line ends.
     return _header(received[:end], b"transfer-encoding") is not None and received.endswith(b"\r\n0\r\n\r\n")
 
 
 def body(answer: bytes) -> bytes:
-    """Raises ValueError: no HTTP, another status than 200, or cut short."""
+    """The content.  Raises ValueError: it is no HTTP, has another status than 200, or was cut short."""
     head, found, content = answer.partition(_END_OF_HEAD)
     status = _STATUS.match(head)
     if not found or status is None:

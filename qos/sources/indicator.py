@@ -1,4 +1,4 @@
-"""The application's own indicator (`sli`): what a production task declares of it in its labels.
+"""The application's own indicator (`sli`), as a production task declares it in its labels.
 
     serenity.sli.kind       prometheus | json | memcached
     serenity.sli.address    127.0.0.1:31005             IP:PORT of the task itself
@@ -7,12 +7,12 @@
     serenity.sli.as         value | rate | p99          pNN: a quantile of a Prometheus histogram
     serenity.sli.better     higher | lower
     serenity.sli.unit       ms
-    serenity.sli.objective  50                          at least it where higher is better, else at most
+    serenity.sli.objective  50                          a minimum where higher is better, else a maximum
 
 The agent's configuration declares indicators by the same keys, and may also run a command.
 
-Labels are any framework's word, and the reader may be root.  `reach` says which addresses
-they may name; answers are bounded in size and time, and nothing is ever run.
+Any framework may write labels, and this process, which follows them, may be root.  `reach` says
+which addresses they may name; answers are bounded in size and time, and labels never run anything.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from serenity.wire.mesos.state import RunningTask
 _PREFIX = "serenity.sli."
 _KEYS = ("kind", "address", "path", "metric", "as", "better", "unit", "objective")
 _PATHS = {"prometheus": "/metrics", "json": "/"}
-# Each raises ValueError for a metric that it could never find.
+# By kind.  Each raises ValueError for a metric that no answer could ever have.
 _CHECKS: Mapping[str, Callable[[str], object]] = {
     "memcached": memcached.names,
     "prometheus": prometheus.Selector.parse,
@@ -54,7 +54,7 @@ class IndicatorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """`address` is None of a command.  `network_of`: the process in whose network it is, where that is not ours."""
+    """`address`: None for a command.  `network_of`: the process whose network the address is in, if not ours."""
 
     kind: str
     indicator: Indicator
@@ -73,7 +73,7 @@ class Declaration:
 
 
 def declaration(labels: Mapping[str, str]) -> Declaration | None:
-    """What a task's labels declare; None when they declare nothing.  Whether it may be asked is for `reach` to say.
+    """What a task's labels declare; None when they declare nothing.  `reach` says whether it may be asked.
 
     Raises:
         IndicatorError
@@ -118,15 +118,15 @@ class Rule:
 
 
 def reach(declared: Declaration, task: RunningTask, node_ip: str, pid: int, own_network: bool) -> Declaration:
-    """`declared` by `task`'s labels, if it names the task itself.
+    """`declared`, which is from `task`'s labels, if its address is the task's own.
 
     A task in a network namespace of its own (`own_network`) may name loopback and its own
-    addresses: it is asked from inside that namespace, where it reaches nothing that the task
-    could not reach itself.  So it does not matter that executors report these addresses.
+    addresses: it is asked from inside that namespace, where a request reaches nothing that the task
+    could not reach itself.  So it does no harm that executors report these addresses.
 
     On the node's addresses, loopback among them, a port must be one that Mesos has allocated
-    to the task (resource `ports`).  Anything else would let a framework send root's requests
-    to whatever listens on the node, the agent first.
+    to the task (resource `ports`).  Otherwise a framework could send root's requests to any
+    service that listens on the node, first of all the agent.
 
     Raises:
         IndicatorError
@@ -202,7 +202,7 @@ def _address(text: str, where: str) -> Address:
     host, _, port = text.rpartition(":")
     host = "127.0.0.1" if host == "localhost" else host.strip("[]")
     try:
-        ip = ipaddress.ip_address(host)  # Names are not looked up: who answers the look-up would choose the address.
+        ip = ipaddress.ip_address(host)  # Names are not resolved: the name server would choose the address.
         number = int(port)
     except ValueError:
         raise IndicatorError(f"{where}address = {text!r}; write IP:PORT") from None

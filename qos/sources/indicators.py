@@ -15,7 +15,7 @@ from serenity.qos.sources.prometheus import Buckets, Selector
 from serenity.qos.sources.rates import Rates
 
 # How long a sample waits for indicators.  A service in good health answers within a few
-# milliseconds; whose answer takes longer is in the next frame.
+# milliseconds; an answer that takes longer is in a later frame.
 _INDICATOR_WAIT_S = 0.1
 
 _VALUES: Mapping[str, Callable[[bytes, str], float]] = {
@@ -25,7 +25,7 @@ _VALUES: Mapping[str, Callable[[bytes, str], float]] = {
     COMMAND: lambda answer, _metric: command_indicator.value(answer),
 }
 
-_CONTENT = {"prometheus": "text/plain;version=0.0.4", "json": "application/json"}  # By kind, as it is asked for.
+_CONTENT = {"prometheus": "text/plain;version=0.0.4", "json": "application/json"}  # By kind: what to accept.
 
 
 class Indicators:
@@ -35,14 +35,14 @@ class Indicators:
         self._faults = faults
         self._exchanges = Exchanges(clock)
         self._commands = Commands(clock)
-        self._declared: dict[str, Declaration] = {}  # By row, at the last sample.
+        self._declared: dict[str, Declaration] = {}  # By row, as of the last sample.
         self._rates = Rates()
-        self._buckets: dict[str, Buckets] = {}  # Of each row's histogram, when it was read last.
+        self._buckets: dict[str, Buckets] = {}  # By row: its histogram at the last reading.
 
     def ask(self, rows: Collection[Row]) -> None:
         declared = {row.id: row.declaration for row in rows if row.declaration is not None}
         if declared != self._declared:
-            # Of one that was withdrawn or is another now: no question stays open, and no count is compared with its.
+            # If a declaration was withdrawn or has changed, drop its open question, and the counts to compare with.
             self.keep([row_id for row_id, each in declared.items() if each == self._declared.get(row_id)])
             self._declared = declared
         for row in rows:
@@ -76,7 +76,7 @@ class Indicators:
         self._commands.close()
 
     def _value(self, row_id: str, declared: Declaration, answer: Answer) -> float | None:
-        """Raises ExchangeError or ValueError: there was no answer, or none that makes sense."""
+        """The indicator's value.  Raises ExchangeError or ValueError: there was no answer, or none that makes sense."""
         if isinstance(answer.content, ExchangeError):
             raise answer.content
         if declared.quantile is not None:
@@ -98,7 +98,7 @@ def question(declared: Declaration) -> Question:
 
 
 def _finite(declared: Declaration, value: float | None) -> float | None:
-    """Raises ValueError: also where two numbers that are finite are too far apart for their difference to be."""
+    """`value`.  Raises ValueError if it is not finite, such as the difference of two numbers that are too far apart."""
     if value is not None and not math.isfinite(value):
         raise ValueError(f"{declared.indicator.name} is {value}, which is no measurement")
     return value

@@ -21,7 +21,7 @@ def value(document: bytes, metric: str) -> float:
     """The sum of the numbers at the paths.
 
     Raises:
-        ValueError: it is no JSON, or has no number there.
+        ValueError: the document is no JSON, or has no number at a path.
     """
     try:
         root = msgspec.json.decode(document)

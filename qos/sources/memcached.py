@@ -22,7 +22,7 @@ def value(answer: bytes, metric: str) -> float:
     """The sum of the named statistics.
 
     Raises:
-        ValueError: one is missing or no number, or it is no answer to ``stats``.
+        ValueError: a statistic is missing or no number, or `answer` is none to ``stats``.
     """
     if not answer.endswith(_END[0]):
         raise ValueError(f"it did not answer to stats: {answer[:80]!r}")

@@ -1,4 +1,4 @@
-"""What can be read of a container in its cgroups: which column, in which files, and how."""
+"""What a container's cgroups tell: which column is in which files, and how to read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serenity.qos.sources import pressure
 from serenity.qos.sources.cgroups import V2, Cgroup
 from serenity.qos.sources.pressure import number
 
-# From the text of each file; None where it does not tell.  Raises ValueError.
+# Takes the text of each file; returns None where they do not tell the value.  Raises ValueError.
 Parse = Callable[..., float | None]
 
 
@@ -18,8 +18,8 @@ Parse = Callable[..., float | None]
 class Meter:
     """One column of one container.
 
-    `cumulative`: its files hold a counter, and the column is that one's rate.  `may_rest`: while
-    that counter stands still it is read now and then only, for it is in a file of its own.
+    `cumulative`: its files hold a counter, and the column is the counter's rate.  `may_rest`: the counter
+    has a file of its own, which is read only now and then while the counter stands still.
     """
 
     column: str
@@ -44,16 +44,16 @@ def field(name: bytes, unit: float) -> Parse:
 
 
 def working_set(inactive_file: bytes) -> Parse:
-    """What is charged, without the page cache that the kernel would drop first."""
+    """Memory that is charged to the cgroup, without the page cache that the kernel would drop first."""
     reclaimable = field(inactive_file, 1.0)
     return lambda stat, usage: max(0.0, int(usage) - (reclaimable(stat) or 0.0))
 
 
 def available(active_file: bytes, slab: bytes = b"") -> Parse:
-    """What is charged and MemAvailable counts nevertheless: page cache in use, and what caches of the kernel hold.
+    """Memory charged to the cgroup that MemAvailable counts nevertheless: page cache in use, and kernel caches.
 
-    Of `slab` there is a line on v2.  On v1 a second file has all of the kernel's memory, a little
-    too much; without that there is the page cache alone.
+    For the kernel caches v2 has a line, `slab`.  On v1 a second file has all of the kernel's memory, a little
+    too much; without this file the page cache alone is counted.
     """
     in_use, reclaimable = field(active_file, 1.0), field(slab, 1.0)
 
@@ -68,17 +68,17 @@ _READ_AND_WRITTEN = re.compile(rb"\b[rw]bytes=(\d+)")
 
 
 def blkio_bytes(text: bytes) -> float | None:
-    """Of ``blkio.throttle.io_service_bytes``, whose last line sums all devices up."""
+    """From ``blkio.throttle.io_service_bytes``, whose last line is the sum over all devices."""
     at = text.rfind(b"Total ")
     return None if at < 0 else number(text, at + 6)
 
 
 def io_stat_bytes(text: bytes) -> float:
-    """Of v2's ``io.stat``, which has a line a device, and none before the first I/O."""
+    """From v2's ``io.stat``, which has a line for each device, and none before the first I/O."""
     return float(sum(map(int, _READ_AND_WRITTEN.findall(text))))
 
 
-# Of several meters of one column the first whose files are there counts.  Neighbours share the reading of a file.
+# If a column has several meters, the first whose files exist counts.  Meters side by side share the reading of a file.
 METERS = (
     Meter("cpu", "cpuacct", ("cpuacct.usage",), lambda text: int(text) / 1e9),
     Meter("cpu", V2, ("cpu.stat",), field(b"usage_usec", 1e-6)),
@@ -100,14 +100,14 @@ METERS = (
 )
 
 
-# How long best-effort waits is of no use to anybody, and these are a third of all that would be read of it.
+# How long best-effort tasks wait is used nowhere, and these are a third of all files that would be read for them.
 _OF_PRODUCTION_ONLY = ("psi_cpu", "psi_memory", "psi_io")
 
 
 def of_cgroup(cgroup: Cgroup, of_production: bool) -> list[tuple[Meter, tuple[str, ...]]]:
-    """The meters that one container has, one a column, and the paths of their files.
+    """The meters that one container has, one for each column, and the paths of their files.
 
-    With v1 and v2 mounted at once, each where it is.
+    If v1 and v2 are both mounted, each meter is read in the hierarchy that has its files.
     """
     found: dict[str, tuple[Meter, tuple[str, ...]]] = {}
     for meter in METERS:

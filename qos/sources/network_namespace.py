@@ -14,19 +14,18 @@ def has_own(pid: int) -> bool:
     """Whether the process is in a network that is neither ours nor the machine's.
 
     Raises:
-        OSError: it is gone.
+        OSError: the process is gone.
     """
     return _network(str(pid)) not in _shared()
 
 
 def socket_of(pid: int, family: socket.AddressFamily) -> socket.socket:
-    """A TCP socket in the network of `pid`, which must be its own as `has_own` says.  Needs CAP_SYS_ADMIN.
+    """A TCP socket in the network of `pid`, which must be the process's own (see `has_own`).  Needs CAP_SYS_ADMIN.
 
-    This thread is there only for as long as it takes to make the socket, and does not give up
-    the CPU to a greenlet meanwhile.
+    This thread is in that network only while it makes the socket, and yields to no greenlet meanwhile.
 
     Raises:
-        OSError: it is gone, it has no network of its own (another process has got the pid), or we may not.
+        OSError: the process is gone; it has no network of its own (the pid is another process's now); or we may not.
     """
     shared = _shared()
     ours = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -41,18 +40,18 @@ def socket_of(pid: int, family: socket.AddressFamily) -> socket.socket:
                 raise ProcessLookupError(f"process {pid} is not in a network of its own any more")
             return socket.socket(family, socket.SOCK_STREAM)
         finally:
-            _enter(ours)  # Cannot fail: we hold it, and had the right a moment ago.
+            _enter(ours)  # Cannot fail: the file is open, and we had the right a moment ago.
     finally:
         os.close(ours)
 
 
 def _shared() -> set[int]:
-    """Ours, and the one that the machine's services are in: they differ where we run in a container."""
+    """Our network, and that of the machine's services: they differ if we run in a container."""
     return {_network("thread-self"), _network("1")}
 
 
 def _network(process: str) -> int:
-    """What tells networks apart: each has files of its own below /proc/PID/net, for anyone to see."""
+    """An inode that identifies the network: each has its own files below /proc/PID/net, which anyone may see."""
     return os.stat(f"/proc/{process}/net/dev").st_ino
 
 

@@ -1,4 +1,4 @@
-"""What the machine as a whole tells: pressure, memory, disks, network."""
+"""Readings of the machine as a whole: pressure, memory, disks, network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serenity.qos.sources.files import NODE, KeptFiles
 from serenity.qos.sources.rates import Rates
 
 _MEMINFO = re.compile(rb"^(MemTotal|MemAvailable): +(\d+) kB$", re.MULTILINE)
-# Devices made of others, whose I/O is counted there already, or of memory.
+# Not disks: devices made of other disks, where their I/O is counted already, or of memory; and optical and floppy.
 _NO_DISK = re.compile(r"loop|ram|zram|dm-|md|sr|fd")
 
 
@@ -23,10 +23,10 @@ class NodeUsage:
     """Fills the readings of the node.
 
     ``psi_cpu``, ``psi_memory``, ``psi_io``: shares of time.  ``mem_total_bytes``, ``mem_used_bytes``.
-    ``disk_latency_ms``: how long an I/O took on the average of those completed since the last
-    sample, on the disk where that was longest.  ``disk_busy``: the share of time in which the
-    busiest disk had work.  ``net_bytes``, ``net_dropped``: received and sent, and packets dropped or
-    broken, a second, over the interfaces that are devices.
+    ``disk_latency_ms``: the mean time of the I/Os completed since the last sample, on the disk
+    where it was longest.  ``disk_busy``: the share of time in which the busiest disk had work.
+    ``net_bytes``, ``net_dropped``: bytes received and sent, and packets dropped or broken, a
+    second, over the interfaces that are devices.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class NodeUsage:
         self._read_network(draft)
 
     def keep(self, row_ids: Collection[str]) -> None:
-        """The node stays."""
+        """Nothing to forget: the node stays."""
 
     def close(self) -> None:
-        """It has changed nothing."""
+        """Nothing to undo."""
 
     def _read_pressure(self, draft: Draft) -> None:
         for resource in pressure.RESOURCES:
@@ -102,7 +102,7 @@ class NodeUsage:
             return
         rates = []
         for name, counters in found.items():
-            if os.path.exists(f"{self._net}/{name}/device"):  # Others are made of these, or stay inside the machine.
+            if os.path.exists(f"{self._net}/{name}/device"):  # Others are made of these, or stay inside the host.
                 now_s = self._clock.monotonic_s()
                 rates.append([self._rates.rate(NODE, f"{name} {i}", now_s, each) for i, each in enumerate(counters)])
         for reading, of_each in zip(("net_bytes", "net_dropped"), zip(*rates, strict=True), strict=False):
@@ -115,10 +115,10 @@ class NodeUsage:
 
 
 def disks(diskstats: bytes) -> list[tuple[str, int, int, int]]:
-    """Of each whole disk: its name, I/Os completed, the ms that they took together, the ms in which it had any.
+    """For each whole disk: its name, I/Os completed, the ms that these took together, the ms in which it had work.
 
-    Source: Linux ``Documentation/admin-guide/iostats.rst``.  Partitions are left out: they
-    follow their disk, and are called after it.
+    Source: Linux ``Documentation/admin-guide/iostats.rst``.  Partitions, which follow their disk and
+    are named after it, are left out.
     """
     found: list[tuple[str, int, int, int]] = []
     for line in diskstats.decode("ascii", "replace").splitlines():
@@ -133,13 +133,13 @@ def disks(diskstats: bytes) -> list[tuple[str, int, int, int]]:
 
 
 def _is_partition(name: str, disk: str) -> bool:
-    """sda1 of sda; where the disk's own name ends with a digit, a p stands between: nvme0n1p1, and not nvme0n10."""
+    """sda1 is one of sda.  If the disk's name ends with a digit, a p stands between: nvme0n1p1, and not nvme0n10."""
     joint = "p" if disk[-1].isdecimal() else ""
     return name.startswith(disk + joint) and name.removeprefix(disk + joint).isdecimal()
 
 
 def interfaces(net_dev: bytes) -> dict[str, tuple[float, float]]:
-    """Of each network interface in proc(5) ``/proc/net/dev``: bytes in and out, packets dropped or broken."""
+    """For each network interface in proc(5) ``/proc/net/dev``: bytes in and out, packets dropped or broken."""
     found = {}
     for line in net_dev.decode("ascii", "replace").splitlines()[2:]:
         name, _, numbers = line.partition(":")
@@ -149,7 +149,7 @@ def interfaces(net_dev: bytes) -> dict[str, tuple[float, float]]:
 
 
 def llc_bytes(cpus: Path = Path("/sys/devices/system/cpu")) -> float:
-    """The last-level caches of this machine together, each counted once; NaN where it does not tell."""
+    """The size of all last-level caches of this machine, each counted once; NaN where the machine does not tell."""
     sizes: dict[str, float] = {}
     try:
         for cpu in cpus.glob("cpu[0-9]*"):
@@ -157,6 +157,6 @@ def llc_bytes(cpus: Path = Path("/sys/devices/system/cpu")) -> float:
             if levels:
                 size = (levels[-1] / "size").read_text().strip()
                 sizes[(levels[-1] / "shared_cpu_list").read_text()] = float(size.removesuffix("K")) * 1024
-    except (OSError, ValueError):  # Firmware need not say all of it; a part would be taken for the whole.
+    except (OSError, ValueError):  # Firmware may tell only a part, which would pass for the whole.
         return math.nan
     return sum(sizes.values()) if sizes else math.nan

@@ -1,7 +1,7 @@
-"""Names of hardware events as the numbers that perf_event_open(2) takes.
+"""Encodes names of hardware events as the numbers that perf_event_open(2) takes.
 
 The names are libpfm4's.  They are encoded by its own Python binding, else by its C library,
-else by a table of the generic events, which the kernel maps to the processor's own.
+else by a table of generic events, which the kernel maps to the processor's own events.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Encoder = Callable[[str], Encoding | None]
 # struct perf_event_attr, as of its second version (config2), in native byte order:
 # type, size, config, sample_period, sample_type, read_format, bit field, wakeup, bp_type, config1, config2
 ATTR = struct.Struct("=IIQQQQQIIQQ")
-# A library newer than this knows a longer one.
+# Room for the longer struct of a newer library.
 _ATTR_ROOM = 512
-# Of the bit field only what an event's own modifiers say: exclude_user and exclude_kernel.
+# The bits of the bit field that an event's own modifiers set: exclude_user and exclude_kernel.
 _MODIFIERS = 0b11_0000
 _USER_AND_KERNEL = 0b1001  # PFM_PLM3 | PFM_PLM0
 _LIBRARY = "libpfm.so.4"
@@ -57,13 +57,13 @@ def generic(name: str) -> Encoding | None:
 
 
 def encoder(binding: str = "perfmon", library: str = _LIBRARY) -> Encoder:
-    """The best there is on this machine.  What it does not know the table may."""
+    """The best encoder on this machine; for names that it does not know, the table of generic events."""
     best = _by_binding(binding) or _by_library(library) or generic
     return lambda name: best(name) or generic(name)
 
 
 def _by_binding(module: str) -> Encoder | None:
-    """libpfm4's `perfmon`.  PyPI's module of that name is another one, and encodes nothing."""
+    """Encodes by libpfm4's module `perfmon`.  PyPI's `perfmon` is another module, and encodes nothing."""
     try:
         perfmon: Any = importlib.import_module(module)
     except ImportError:
@@ -86,7 +86,7 @@ def _by_library(name: str) -> Encoder | None:
     try:
         pfm = ctypes.CDLL(name)
     except OSError:
-        return None  # It is not installed.
+        return None  # The library is not installed.
     if pfm.pfm_initialize() != 0:
         return None
 

@@ -63,10 +63,10 @@ class LinuxKernel:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A group's counters since it was opened.  Times in seconds, of the cgroup's time on the CPU.
+    """A group's counters since it was opened.  Times are seconds in which the cgroup was on the CPU.
 
-    `running_s` is less than `enabled_s` where the PMU was shared out among more events than it
-    holds: the counts are then of that part of the time.
+    `running_s` is less than `enabled_s` where more events shared the PMU than it can hold: the
+    counts are then of `running_s` only.
     """
 
     enabled_s: float
@@ -100,14 +100,14 @@ class Group:
 
     @classmethod
     def of_cpu(cls, kernel: Kernel, events: Sequence[Encoding], cpu: int) -> Group:
-        """All that runs on that CPU."""
+        """Counts all that runs on that CPU."""
         return cls(kernel, events, -1, cpu)
 
     def __len__(self) -> int:
         return len(self._counters)
 
     def read(self) -> Counts:
-        """Raises OSError, also when the kernel has given the group up: it then reads as empty."""
+        """Raises OSError, also when the kernel has given up the group, which then reads as empty."""
         _number, enabled_ns, running_ns, *values = self._layout.unpack(self.read_packed())
         return Counts(enabled_ns / 1e9, running_ns / 1e9, tuple(values))
 

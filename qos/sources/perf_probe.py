@@ -1,4 +1,4 @@
-"""What this machine's PMU counts, and how much of it at once."""
+"""Which events this machine's PMU counts, and how many of them at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from serenity.qos.sources.perf_encoding import Encoder, Encoding
 from serenity.qos.sources.perf_event import Group, Kernel
 
-Wanted = Mapping[str, Sequence[str]]  # Column → names of events, of which the first that is there is taken.
+Wanted = Mapping[str, Sequence[str]]  # Column → names of events; the first that is present is taken.
 
-# What `cache-misses` is, differs: on x86 misses of the last level, on Arm refills of the first.
+# `cache-misses` depends on the processor: on x86 it is misses of the last level, on Arm refills of the first.
 _LLC_MISSES = ("cache-misses", "LLC-load-misses") if platform.machine() in ("x86_64", "i686") else ("LLC-load-misses",)
 HARDWARE: Wanted = {
     "cycles": ("cycles",),
@@ -22,17 +22,17 @@ HARDWARE: Wanted = {
     "stalls": ("stalled-cycles-backend", "CYCLE_ACTIVITY:STALLS_TOTAL"),
 }
 
-# What the kernel answers where the event, or the whole PMU, is not there.
+# The kernel's errors where the event, or the whole PMU, does not exist.
 _NOT_THERE = {errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV}
 _TOO_MANY = {errno.EINVAL, errno.ENOSPC}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
-# A group waits for its turn on the PMU for some milliseconds when others count, too.
+# When other programs count, too, a group waits for some milliseconds for its turn on the PMU.
 _TURNS, _TURN_S = 20, 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Pmu:
-    """`events` by column, in the order of the group; `lacks` says in words what is not there, and why."""
+    """`events` by column, in the order of the group; `lacks` says in words what cannot be counted, and why."""
 
     events: Mapping[str, Encoding]
     lacks: tuple[str, ...]
@@ -41,7 +41,7 @@ class Pmu:
 def probe(
     kernel: Kernel, wanted: Wanted, encode: Encoder, cpu: int, pause: Callable[[float], object] = time.sleep
 ) -> Pmu:
-    """Tries each event, then all together, on all that runs on `cpu`: it needs the rights that counting needs."""
+    """Tries each event, then all together, on all that runs on `cpu`: this needs the same rights as counting."""
     events: dict[str, Encoding] = {}
     missing = []
     for column, names in wanted.items():
@@ -80,7 +80,10 @@ def _first_there(kernel: Kernel, names: Sequence[str], encode: Encoder, cpu: int
 
 
 def _fits(kernel: Kernel, events: Sequence[Encoding], cpu: int, pause: Callable[[float], object]) -> bool:
-    """Whether the group gets onto the PMU.  The kernel refuses one that never could, not one that others keep off."""
+    """Whether the group gets onto the PMU.
+
+    The kernel refuses a group that never could, but not one that other programs' events keep off.
+    """
     try:
         group = Group.of_cpu(kernel, events, cpu)
     except OSError as error:

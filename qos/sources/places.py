@@ -1,4 +1,4 @@
-"""Where each container's counters are to be read: its own cgroups, and its process tree."""
+"""Where each container is measured: its own cgroups, and its process tree."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from serenity.qos.sources.cgroups import Cgroup, Mounts
 from serenity.qos.sources.draft import Draft, Row
 from serenity.qos.sources.processes import Process, ProcessTable, ProcessTree
 
-# A container's process is told as soon as it is forked, and put into one hierarchy after the other: what the first
-# look finds may be a part.  After so many samples it has what it will have: none, with the posix launcher.
+# The agent tells a container's process as soon as it is forked, and puts it into one hierarchy after the other: the
+# first look may find only some of its cgroups.  After so many samples it has all it will get (posix launcher: none).
 _LOOKS = 5
 
 
@@ -22,7 +22,7 @@ class Place:
 
     cgroup: Cgroup = field(default_factory=Cgroup)
     tree: ProcessTree | None = None
-    looks_left: int = _LOOKS  # One a sample.
+    looks_left: int = _LOOKS  # One look a sample.
     looked_in: Draft | None = None
     _looked: tuple[ProcessTable, list[Process]] | None = None
 
@@ -35,12 +35,12 @@ class Place:
 
     @property
     def settled(self) -> bool:
-        """Whether its cgroups will not be looked for again."""
+        """Whether the search for its cgroups is over."""
         return self.looks_left == 0
 
 
 class Places:
-    """Finds the place of each row, in its first samples, and forgets it with the row."""
+    """Finds the place of each row in the row's first samples, and forgets it with the row."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
@@ -48,7 +48,7 @@ class Places:
         self._places: dict[str, Place] = {}
 
     def of(self, row: Row, draft: Draft) -> Place:
-        """Raises OSError when the container's process is gone, and nothing of it was found before."""
+        """Raises OSError when the container's process is gone, and none of its cgroups was found before."""
         row_id = row.container.id
         place = self._places.get(row_id)
         if place is None:
@@ -72,7 +72,7 @@ class Places:
         except OSError:
             if not before:
                 raise
-            return before  # Its first process is gone; others may live on.
+            return before  # Its first process is gone; others may live.
 
     def keep(self, row_ids: Collection[str]) -> None:
         for gone in self._places.keys() - set(row_ids):

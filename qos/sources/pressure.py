@@ -1,4 +1,4 @@
-"""Pressure stall information (PSI): the share of time in which somebody waited.
+"""Pressure stall information (PSI): the share of time in which some task waited.
 
 Source: Linux ``Documentation/accounting/psi.rst``; the line ``some`` and its running total.
 """
@@ -10,7 +10,7 @@ _TOTAL = b" total="
 
 
 def stalled_s(text: bytes) -> float:
-    """Seconds, since boot, in which some task waited, by a pressure file.  Raises ValueError when it is none."""
+    """Seconds in which some task waited, by a pressure file's running total.  Raises ValueError: it is no such file."""
     at = text.find(_TOTAL)
     if at < 0 or not text.startswith(b"some "):
         raise ValueError("it is no pressure file")
@@ -18,6 +18,6 @@ def stalled_s(text: bytes) -> float:
 
 
 def number(text: bytes, at: int) -> int:
-    """The number that begins there and ends its line.  Raises ValueError."""
+    """The number from position `at` to the end of the line.  Raises ValueError."""
     end = text.find(b"\n", at)
     return int(text[at:] if end < 0 else text[at:end])

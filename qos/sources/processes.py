@@ -1,4 +1,4 @@
-"""Processes by /proc: who belongs to a container that has no cgroup of its own, and what they used."""
+"""Processes by /proc: those of a container that has no cgroup of its own, and what they used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Process:
     parent: int
     session: int
     own_cpu_s: float  # utime + stime.
-    children_cpu_s: float  # cutime + cstime: of children that it has waited for, and theirs.
+    children_cpu_s: float  # cutime + cstime: of children it has waited for, and their children.
     started: int  # Ticks since boot; with the pid it names a process for good.
     rss_bytes: int
 
@@ -57,9 +57,9 @@ class ProcessTable:
                     with open(f"{proc}/{name}/stat", "rb") as file:
                         found.append(Process.parse(file.read()))
                 except (FileNotFoundError, ProcessLookupError):
-                    continue  # It ended between the two.
+                    continue  # The process ended after listdir.
                 except PermissionError:
-                    continue  # Somebody else's, where /proc is mounted with hidepid=1.
+                    continue  # Another user's, where /proc is mounted with hidepid=1.
         return cls(found)
 
     @cached_property
@@ -78,9 +78,9 @@ class ProcessTable:
 
 
 class ProcessTree:
-    """The processes of one container: the descendants of its first, and all of the sessions they led.
+    """The processes of one container: the descendants of its first process, and all members of the sessions they led.
 
-    A daemon that is orphaned is init's child, and still of its session; sessions are
+    An orphaned daemon becomes init's child, but stays in its session; sessions are
     remembered for as long as they have a member.
     """
 
@@ -91,7 +91,7 @@ class ProcessTree:
         self._usage = TreeCpu()
 
     def members(self, table: ProcessTable) -> list[Process]:
-        """Empty when all have ended, and when another process has got the pid."""
+        """Empty when all processes have ended, even if another process has got the first one's pid."""
         pending = [member for session in self._sessions for member in table.sessions.get(session, [])]
         root = table.by_pid.get(self._pid)
         if root is not None and self._started in (None, root.started):
@@ -119,13 +119,13 @@ class TreeCpu:
     """CPU time of a changing set of processes, as one counter that never falls.
 
     A child's time appears in its parent's children's time once the parent has waited for it.
-    Where nobody of the tree does (SIGCHLD ignored, an orphan reaped by init), what was last
-    seen of it is kept:
+    Where no process of the tree does (SIGCHLD ignored, an orphan reaped by init), the child's
+    last known time is kept:
 
-        counter = kept + Σ (own + children) over those alive
-        kept   += max(0, Σ (own + children) of those that vanished - Σ growth of children over those alive)
+        counter = kept + Σ (own + children) over living processes
+        kept   += max(0, Σ (own + children) of vanished processes - Σ growth of children over living processes)
 
-    What a process uses between the last look and its end is lost in that case only.
+    Only in that case the time that a process uses between the last look and its end is lost.
     """
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-# Not from within a name: the text is a stranger's, and a long name without a value would be tried from each letter.
+# No match begins inside a name: the text is not trusted, and a long name without a value would be tried at each letter.
 _LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
-# Up to the brace that ends them: one in a value, or in an exemplar behind the number, is none.
+# Labels up to their closing brace: braces inside a value, or in an exemplar behind the number, do not count.
 _BRACES = re.compile(r'\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\}')
 _SELECTOR = re.compile(rf"({_NAME})(?:\{{(.*)\}})?", re.DOTALL)
 
@@ -20,7 +20,7 @@ Buckets = Mapping[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A metric's name and the labels that a series must have, whatever others it has."""
+    """A metric's name and the labels that a series must have; it may have more."""
 
     name: str
     labels: Mapping[str, str]
@@ -34,10 +34,10 @@ class Selector:
         return cls(match[1], _labels(match[2] or ""))
 
     def series(self, text: str, suffix: str = "") -> Iterator[tuple[Mapping[str, str], float]]:
-        """Labels and value of each series that it selects.
+        """Labels and value of each selected series.
 
-        Raises ValueError at one that is malformed, and where the last line does not end, as the format demands:
-        the number in it may have been cut short.
+        Raises ValueError at a malformed series, and if the last line has no end, which the format demands: its number
+        may have been cut short.
         """
         if not text.endswith("\n"):
             raise ValueError("its last line has no end: it may have been cut short")
@@ -74,8 +74,8 @@ def buckets(text: str, selector: Selector) -> Buckets:
 def quantile(before: Buckets, now: Buckets, q: float) -> float | None:
     """The q-quantile of what was observed between two readings, interpolated within its bucket.
 
-    None when nothing was, or after a restart.  In the last bucket, whose bound is infinite,
-    it is that bucket's lower bound.  Source: Prometheus' ``histogram_quantile``.
+    None when nothing was observed, or after a restart.  A quantile in the last bucket, whose bound
+    is infinite, is that bucket's lower bound.  Source: Prometheus' ``histogram_quantile``.
     """
     bounds = sorted(now)
     grown = [now[bound] - before.get(bound, 0.0) for bound in bounds]

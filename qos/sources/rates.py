@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 
 class Rate:
-    """Of one cumulative counter."""
+    """The rate of one cumulative counter."""
 
     __slots__ = ("_at_s", "_value")
 
@@ -28,13 +28,13 @@ class Rate:
 
 
 class Rates:
-    """One a (row, counter), which dies with its row."""
+    """One `Rate` for each row and counter, which is forgotten with its row."""
 
     def __init__(self) -> None:
         self._of: dict[str, dict[str, Rate]] = {}  # row → counter
 
     def of(self, row_id: str, counter: str) -> Rate:
-        """The same one for as long as the row is kept."""
+        """The same object for as long as the row is kept."""
         counters = self._of.setdefault(row_id, {})
         found = counters.get(counter)
         if found is None:
@@ -54,8 +54,8 @@ class Rates:
 class Members:
     """Counters of a changing set of processes or threads, as one counter that never falls.
 
-    A member that is new brings all that it has counted: it began since the last look.  One
-    whose counter has fallen is another that got its id.
+    A new member adds all that it has counted: it began after the last look.  A member whose
+    counter has fallen is a new one that got the same id.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Members:
         self._counter = 0.0
 
     def take(self, now: Mapping[int, float], most_new: float = math.inf) -> float:
-        """The counter.  `most_new`: what a new member can have counted at most since it is one."""
+        """The counter.  `most_new`: the most that a new member can have counted since it became a member."""
         if self._before is not None:
             for member, value in now.items():
                 before = self._before.get(member)
@@ -72,5 +72,5 @@ class Members:
         return self._counter
 
     def gone(self, now: Mapping[int, float]) -> Collection[int]:
-        """Who was there the last time, and is not `now`."""
+        """The members of the last time that are not there `now`."""
         return self._before.keys() - now.keys() if self._before else ()

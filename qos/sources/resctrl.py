@@ -2,7 +2,7 @@
 
 Source: Linux ``Documentation/filesystems/resctrl.rst``.  A container gets a monitoring group
 ``serenity-…`` of its own, below the control group that its processes are in already, so that
-nobody's allocation changes.  Groups of others, and processes in them, are left alone.
+no container's allocation changes.  Groups made by other programs, and the processes in them, are left alone.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from serenity.qos.sources.turns import Turns
 
 ROOT = Path("/sys/fs/resctrl")
 _PREFIX = "serenity-"
-# Children inherit their parent's group; who joins the container otherwise is put into it this often.
+# Children inherit their parent's group; threads that join the container otherwise are put into it this often.
 _ASSIGN_EVERY_S = 10.0
 _OCCUPANCY = "llc_occupancy"
-# The first counts the memory of other sockets, too.
+# The first that the processor has is used: it counts the memory of other sockets, too.
 _BANDWIDTH = ("mbm_total_bytes", "mbm_local_bytes")
 
 
@@ -41,7 +41,7 @@ class _Group:
 
 
 class _Elsewhere(Exception):  # noqa: N818 - no error: somebody else has it
-    """The container is in a monitoring group of somebody else."""
+    """The container is in a monitoring group that another program made."""
 
 
 class Resctrl:
@@ -72,7 +72,7 @@ class Resctrl:
         self._remove = remove
         self._rates = Rates()
         self._groups: dict[str, _Group] = {}
-        self._features: tuple[str, ...] | None = None  # None: not looked for yet.
+        self._features: tuple[str, ...] | None = None  # None: not looked up yet.
 
     def read(self, draft: Draft) -> None:
         if self._features is None:
@@ -110,7 +110,7 @@ class Resctrl:
         self.keep(())
 
     def _begin(self) -> tuple[str, ...]:
-        """What the processor measures; removes what a predecessor that was killed has left."""
+        """The features that the processor measures.  Removes groups that a killed predecessor has left."""
         try:
             features = (self._root / "info/L3_MON/mon_features").read_text().split()
         except OSError:
@@ -125,7 +125,7 @@ class Resctrl:
         return tuple(each for each in (_OCCUPANCY, bandwidth) if each is not None and each in features)
 
     def _measure(self, draft: Draft, i: int, row: Row) -> None:
-        """Raises OSError, ENOSPC when there is no RMID left; _Elsewhere."""
+        """Raises _Elsewhere; OSError, with ENOSPC when there is no RMID left."""
         group = self._groups.get(row.id)
         if group is None:
             group = self._groups[row.id] = self._made(row)
@@ -155,7 +155,7 @@ class Resctrl:
         )
 
     def _groups_of(self, row: Row) -> tuple[str, str]:
-        """Names of the control and monitoring group of its first process; "" is the default group."""
+        """Names of the control and monitoring group of the row's first process; "" is the default group."""
         try:
             text = (self._proc / str(row.pid) / "cpu_resctrl_groups").read_text()
         except FileNotFoundError:
@@ -168,7 +168,7 @@ class Resctrl:
         missing = set(threads) - set(map(int, tasks.read_text().split()))
         for thread in sorted(missing):
             turns.give()
-            with open(tasks, "a") as file, contextlib.suppress(ProcessLookupError):  # It ended meanwhile.
+            with open(tasks, "a") as file, contextlib.suppress(ProcessLookupError):  # The thread has ended meanwhile.
                 file.write(f"{thread}\n")
                 file.flush()
 
@@ -181,13 +181,13 @@ class Resctrl:
         try:
             self._remove(folder)
         except FileNotFoundError:
-            pass  # Somebody has swept it: the aim is reached.
+            pass  # Removed by another program: the aim is reached.
         except OSError as error:
             self._faults.lacks(f"{folder} cannot be removed: {error.strerror}")
 
 
 def group_name(row_id: str) -> str:
-    """A file name that is the row's alone."""
+    """A file name that no other row has."""
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", row_id)[:100]
     return f"{_PREFIX}{readable}-{hashlib.sha256(row_id.encode()).hexdigest()[:8]}"
 

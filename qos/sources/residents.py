@@ -1,4 +1,4 @@
-"""Who lives in each container: its processes and threads, now."""
+"""The processes and threads that each container has now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serenity.qos.sources.turns import Turns
 
 # A task group's containers are cgroups below the executor's; new ones are looked for this often.
 _LOOK_EVERY_S = 5.0
-# v2 and v1 call what the threads are in differently.
+# The file of threads has different names in v2 and v1.
 _PROCESSES, _THREADS_V2, _THREADS_V1 = "cgroup.procs", "cgroup.threads", "tasks"
 
 
@@ -30,7 +30,7 @@ class _Folders:
 
 
 class Residents:
-    """Read from the container's cgroup, which loses nobody; where it has none, its process tree."""
+    """Read from the container's cgroup, which misses no process; if it has none, from its process tree."""
 
     def __init__(self, clock: Clock, places: Places, files: KeptFiles, proc: Path = Path("/proc")) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class Residents:
         self._folders: dict[str, _Folders] = {}
 
     def pids(self, row: Row, draft: Draft) -> list[int]:
-        """Raises OSError when the container is gone."""
+        """When the container is gone: empty, or OSError if it was never found (`Places.of`)."""
         place = self._places.of(row, draft)
         if not place.cgroup:
             return [each.pid for each in place.members(draft.processes)]
@@ -48,7 +48,7 @@ class Residents:
         return self._ids(row.id, folder, _PROCESSES)
 
     def threads(self, row: Row, draft: Draft) -> list[int]:
-        """Of a thread as of a process there is a folder of its id in /proc.  Raises OSError as `pids` does."""
+        """The threads' ids: each has a folder in /proc, as a process has.  Raises OSError as `pids` does."""
         place = self._places.of(row, draft)
         if not place.cgroup:
             return [thread for pid in self.pids(row, draft) for thread in self._threads_of(pid, draft.turns)]
@@ -71,7 +71,7 @@ class Residents:
             try:
                 found += map(int, self._files.read(row_id, f"{path}/{name}").split())
             except OSError:
-                folders.paths.remove(path)  # It had nobody.
+                folders.paths.remove(path)  # The cgroup is gone, and so had no process.
                 self._forget(row_id, (path,))
         return found
 
@@ -82,14 +82,14 @@ class Residents:
 
     def _threads_of(self, pid: int, turns: Turns) -> Iterator[int]:
         turns.give()
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # The process has ended meanwhile.
             yield from map(int, os.listdir(f"{self._proc}/{pid}/task"))
 
 
 def _with_those_below(folder: Path) -> list[str]:
-    """Empty when it is gone."""
+    """Paths of the folder and of all folders below it; empty when it is gone."""
     with contextlib.suppress(FileNotFoundError):
-        # Each folder below would be a link to it.  (Where a file system does not count so, there is one.)
+        # Two links: it has no folder below, for each would be one more.  (File systems that do not count so show one.)
         if os.stat(folder).st_nlink == 2:
             return [str(folder)]
     return [path for path, _folders, _files in os.walk(folder)]

@@ -1,4 +1,4 @@
-"""Who is on the node: the agent's word, refreshed beside the sampling, which never waits for it."""
+"""The containers on the node as the agent reports them, asked for beside the sampling, which never waits for it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 
-# One request a second at most, however often we sample.  And however rarely, one in two: the agent's word is good for
-# five seconds (slack.limits.stale_s), and every other request may be for processes.
+# At most one request a second, however often we sample.  At least one in two seconds, however rarely we sample: the
+# agent's word is good for five seconds (slack.limits.stale_s), and every other request may be for processes.
 LEAST_S, _MOST_S = 1.0, 2.0
-# The agent's perf samples are ten seconds every minute unless it is told otherwise.
+# How often perf samples are asked for: by default the agent takes one of ten seconds every minute.
 _PERF_INTERVAL_S = 10.0
 
 
@@ -29,27 +29,28 @@ class Look:
     asked_at_s: float
     identity: AgentIdentity
     containers: tuple[Container, ...]
-    unresolved: Mapping[str, str] = field(default_factory=dict)  # Why Docker does not tell a container's process.
+    unresolved: Mapping[str, str] = field(default_factory=dict)  # By container: why Docker does not tell its process.
 
     @property
     def held(self) -> tuple[float, int]:
-        """Revocable cores and bytes that are allocated: to executors and tasks, those being launched included.
+        """Revocable cores and bytes that are allocated to executors and tasks, including tasks that are being launched.
 
-        What best-effort has of the regular ones, as a task on revocable cpus and regular memory, is no slack.
+        Regular resources of best-effort, such as regular memory of a task on revocable cpus, are no slack: not counted.
         """
         found = self.containers
         return sum(each.revocable_cpus for each in found), sum(each.revocable_mem_bytes for each in found)
 
 
 def asking_interval_s(sampling_interval_s: float) -> float:
-    """How far apart requests to the agent are."""
+    """The time between requests to the agent."""
     return max(LEAST_S, min(sampling_interval_s, _MOST_S))
 
 
 class Roster:
     """Asks the agent once an interval, in a thread of its own.  `latest` is what it said last.
 
-    One request is for who is there; the next for their processes, if somebody is new or the agent's statistics are due.
+    One request is for the containers.  The next is for their processes, if a container is new or perf statistics are
+    due; else for the containers again.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Roster:
         self._stopping.set()
 
     def ask(self) -> Look:
-        """All of it, at once, which may take two requests.  Raises as `ask_next` does."""
+        """Asks for containers and processes at once, in up to two requests.  Raises as `ask_next` does."""
         look = self.ask_next()
         return self.ask_next() if self._processes_due else look
 
@@ -82,7 +83,7 @@ class Roster:
         """One request.  Raises Unreachable or HttpError; `latest` then stays what it was."""
         now_s = self._clock.monotonic_s()
         if self.latest is not None and self._processes_due:
-            self._processes_due, self._perf_due_s = False, now_s + _PERF_INTERVAL_S  # Whether it gets them or not.
+            self._processes_due, self._perf_due_s = False, now_s + _PERF_INTERVAL_S  # Even if the request fails.
             look = replace(self.latest, containers=self._reader.with_processes(self.latest.containers))
         else:
             seen = self._reader.look(self.latest.containers if self.latest is not None else ())
@@ -94,13 +95,13 @@ class Roster:
         return look
 
     def _found_in_docker(self, seen: Iterable[Container], unresolved: dict[str, str]) -> tuple[Container, ...]:
-        """With the pids of what Docker runs for the agent, which does not tell them."""
+        """Adds the pids of containers that Docker runs for the agent, for the agent does not tell them."""
         found, silent = [], ""
         for each in seen:
             container = each
             if each.pid is None and each.docker:
                 try:
-                    # One that does not answer is not asked again in this look: it may take its time for each.
+                    # If Docker does not answer it is not asked again in this look: each question may take a timeout.
                     pid = None if silent else docker.pid_of(each.container_id, self._docker_socket)
                     container = replace(each, pid=pid)
                 except docker.DockerSilent as error:
@@ -124,7 +125,7 @@ class Roster:
                 reachable = False
                 continue
             except Exception:
-                # Whatever it is: without this thread the agent's word would be stale for good.
+                # Any error: if this thread ended, the agent's word would be stale for good.
                 self.failures += 1
                 if reachable:
                     logger.exception("going on with who was on the node before: the agent's word cannot be taken")

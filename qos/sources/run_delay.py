@@ -15,7 +15,7 @@ from serenity.qos.sources.turns import Turns
 
 
 class _Reader(Protocol):
-    """`what`: of which of a container's ids there is a counter."""
+    """`what`: the kind of ids, processes or threads, that have a counter each."""
 
     what: str
 
@@ -23,7 +23,7 @@ class _Reader(Protocol):
         """Raises OSError when the container is gone."""
 
     def delay_s(self, row_id: str, number: int) -> float:
-        """Since it began.  Raises FileNotFoundError or ProcessLookupError: it has ended."""
+        """Run delay since it began.  Raises FileNotFoundError or ProcessLookupError: it has ended."""
 
     def forget(self, row_id: str, gone: Collection[int]) -> None: ...
     def close(self) -> None: ...
@@ -32,13 +32,13 @@ class _Reader(Protocol):
 class RunDelay:
     """Fills ``run_delay`` of production: how long its threads were ready to run and did not, per second.
 
-    It costs more than all else of a sample, and how long best-effort waits is of no use to anybody.
+    Not of best-effort: it costs more than all else in a sample, and best-effort's waiting is used nowhere.
 
     Source: taskstats, one question a process, where this process may ask it; else the second
-    field of ``/proc/TID/schedstat`` (Linux ``Documentation/scheduler/sched-stats.rst``), which
-    is a file to read for each thread.  At most `max_readings` of either are made a sample: who
-    was left out comes first the next time, with a rate over the longer time.  A container that
-    needs more than that is never measured, which is said.
+    field of ``/proc/TID/schedstat`` (Linux ``Documentation/scheduler/sched-stats.rst``), a file
+    to read for each thread.  A sample makes at most `max_readings` of either: a container that was
+    left out comes first the next time, with a rate over the longer time.  A container that needs
+    more readings than that is never measured, and this is reported.
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class RunDelay:
             try:
                 delays_s[each] = reader.delay_s(row_id, each)
             except (FileNotFoundError, ProcessLookupError):
-                continue  # It ended meanwhile.
+                continue  # It has ended meanwhile.
         members = self._members.setdefault(row_id, Members())
         if gone := members.gone(delays_s):
             reader.forget(row_id, gone)
-        # A thread cannot have waited for longer than there was time: one that was there before,
-        # and joins the container only now, brings no past along.  Nor does a process.
+        # A new thread or process counts with no more delay than the time since the last reading: an older one
+        # that only now joins the container must not bring its past along.
         elapsed_s = now_s - self._read_at_s.get(row_id, now_s)
         self._read_at_s[row_id] = now_s
         return members.take(delays_s, most_new=elapsed_s)
@@ -160,7 +160,7 @@ class _Threads:
         self._files.forget(row_id, map(self._path, gone))
 
     def close(self) -> None:
-        """The files are closed by whose they are."""
+        """Nothing to do: the files belong to `KeptFiles`, which closes them."""
 
     def _path(self, thread: int) -> str:
         return f"{self._proc}/{thread}/schedstat"

@@ -38,14 +38,14 @@ class _Keeper(Protocol):
 
 class _Source(_Keeper, Protocol):
     def read(self, draft: Draft) -> None:
-        """Fills what it can; what fails for one container is counted, and the others go on."""
+        """Fills what it can; a failure for one container is counted, and the others are read all the same."""
 
     def close(self) -> None:
-        """Undoes what it has changed on the machine."""
+        """Undoes the source's changes to the machine."""
 
 
 class Sampler:
-    """Makes a frame of all that runs on the node.  One a node: the estimator's, or an executor's own.
+    """Makes a frame of all that runs on the node.  One for each node: the estimator's, or an executor's own.
 
     Used by one thread; `declare` and `withdraw` may come from others.
     """
@@ -62,8 +62,8 @@ class Sampler:
     ) -> None:
         """`rules`: indicators from the agent's configuration.
 
-        `of_node`: this is the one sampler that may change the machine for its ends, by resctrl
-        groups.  `max_readings`: see `RunDelay`.
+        `of_node`: this is the one sampler that may change the machine for its purpose (resctrl
+        groups).  `max_readings`: see `RunDelay`.
         """
         self._roster = roster
         self._clock = clock
@@ -76,7 +76,7 @@ class Sampler:
         self._places = Places(proc)
         self._indicators = Indicators(clock, self._faults)
         residents = Residents(clock, self._places, self._files, proc)
-        # Of two that fill the same column the later counts.
+        # Where two sources fill the same column the later one counts.
         self._sources: tuple[_Source, ...] = (
             Usage(clock, self._places, self._faults, self._files, residents, proc),
             RunDelay(clock, self._faults, self._files, residents, max_readings, proc),
@@ -89,32 +89,32 @@ class Sampler:
             *(self._faults, self._places, self._files, residents, self._indicators),
             *self._sources,
         )
-        # The last look's rows by container, and the last frame's containers: mostly they are the same ones.
+        # The last look's rows by container, and the last frame's containers: mostly these are the same again.
         self._made: dict[str, tuple[Container, Row]] = {}
         self._containers: tuple[frame.Container, ...] = ()
         self._row_ids: list[str] = []
         self._llc_bytes = llc_bytes()
-        self.look: Look | None = None  # The agent's word that the last frame is of.
+        self.look: Look | None = None  # The agent's report that the last frame rests on.
         self.last_cost_s = 0.0  # CPU time of the last sample.
 
     @property
     def faults(self) -> Counter[str]:
-        """How many readings failed, by what was read."""
+        """How many readings failed, by source."""
         return self._faults.counts
 
     def declare(self, container_id: str, tasks: Collection[TaskOnNode]) -> None:
-        """The best-effort executor in that container runs these tasks: they get rows, it has none."""
+        """The best-effort executor in that container runs these tasks: each gets a row, and the executor none."""
         self._declared[container_id] = tuple(tasks)
 
     def withdraw(self, container_id: str) -> None:
-        """Nobody speaks for that container any more: it is one row again."""
+        """No executor declares tasks in that container any more: it is one row again."""
         self._declared.pop(container_id, None)
 
     def sample(self, now: float) -> Frame:
         """One frame, at time `now` (seconds since the epoch).
 
-        Readings beside the sources': ``agent_age_s``, how old the agent's word is, missing while it has not said any;
-        ``held_cpus`` and ``held_mem_bytes``, revocable and allocated by that word.
+        Readings beside the sources': ``agent_age_s``, how old the agent's last report is, missing before the first;
+        ``held_cpus`` and ``held_mem_bytes``, the revocable resources that are allocated by that report.
         """
         turns = Turns()
         look = self.look = self._roster.latest
@@ -130,7 +130,7 @@ class Sampler:
             try:
                 source.read(draft)
             except (OSError, ValueError) as error:
-                # As a whole: what fails for one container is its own to count.
+                # The source failed as a whole; it counts failures for single containers itself.
                 self._faults.count(type(source).__name__, NODE, error)
         turns.give()
         node = Node()
@@ -146,7 +146,7 @@ class Sampler:
         if made.containers != self._containers:
             self._containers = made.containers
         self.last_cost_s = turns.cost_s
-        return replace(made, containers=self._containers)  # Stages look whether it is the same tuple.
+        return replace(made, containers=self._containers)  # Stages check if it is the same tuple.
 
     def close(self) -> None:
         self._indicators.close()
@@ -186,14 +186,14 @@ class Sampler:
         return rows
 
     def _production(self, row: Row, container: Container, look: Look) -> Row:
-        """With the indicator that is declared for it just now: whether it may be asked depends on its process."""
+        """The row with its indicator as declared now.  Not kept: its process decides whether it may be asked."""
         declared = self._declaration(container, row.container.job, look.identity.ip)
         if declared is None:
             return row
         return replace(row, container=replace(row.container, indicator=declared.indicator), declaration=declared)
 
     def _declaration(self, container: Container, job: str, node_ip: str) -> Declaration | None:
-        """The agent's configuration's, else that of the first task whose labels declare one."""
+        """The declaration in the agent's configuration, else that of the first task whose labels make a valid one."""
         configured = next((rule.declaration for rule in self._rules if rule.matches(job)), None)
         if configured is not None or container.pid is None:
             return configured
@@ -210,20 +210,20 @@ class Sampler:
         try:
             return network_namespace.has_own(pid)
         except OSError:
-            return False  # It is gone.
+            return False  # The process is gone.
 
 
 def _is_estimator(container: Container) -> bool:
-    """Whether Serenity runs it: nothing is to be throttled or kept away for its sake.
+    """Whether it is Serenity's own estimator, for which nothing is to be throttled or kept away.
 
-    Any framework may label its tasks so, but harms only itself: they are not protected, and what is
-    allocated to them is no slack.  A label does not get best-effort out of sight.
+    Any framework may label its tasks so, but harms only itself: they are not protected, and their
+    allocation is no slack.  A label does not hide best-effort tasks.
     """
     return not container.revocable and any(ESTIMATOR_LABEL in each.labels for each in container.tasks)
 
 
 def _container_row(container: Container) -> Row:
-    """Its job is its task's name; of several tasks, their executor's id."""
+    """Its job is the name (or else the id) of its task; unless it has exactly one task, its executor's id."""
     task = container.tasks[0] if len(container.tasks) == 1 else None
     made = frame.Container(
         id=container.container_id,

@@ -1,4 +1,4 @@
-"""What the kernel has added up over the threads of a process: one question each, over a netlink socket.
+"""Sums that the kernel keeps over the threads of a process: one question a process, over a netlink socket.
 
 Source: Linux ``Documentation/accounting/taskstats.rst``, ``include/uapi/linux/taskstats.h``, and
 ``netlink.h`` and ``genetlink.h`` beside it.
@@ -19,21 +19,21 @@ _BODY_AT = _HEADER.size
 _ERROR_AT = 16  # Where genlmsghdr would be.
 _NLMSG_ERROR, _NLM_F_REQUEST = 2, 1
 _ANSWER_BYTES = 1 << 14
-# genetlink.h: who is called so, at the family that all know.
+# genetlink.h: asks the control family, whose id is fixed, for the id of the family of a given name.
 _CONTROL, _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 16, 3, 1, 2
 # taskstats.h
 _TASKSTATS_CMD_GET, _CMD_ATTR_TGID = 1, 2
 _TYPE_STATS, _TYPE_AGGR_TGID = 3, 5
-# cpu_count and cpu_delay_total of struct taskstats, where they are in every version.
+# cpu_count and cpu_delay_total of struct taskstats: at the same place in every version.
 _CPU_DELAY = struct.Struct("=16xQQ")
 _TGID, _FAMILY = struct.Struct("=I"), struct.Struct("=H")
 
 
 class Taskstats:
-    """Used by one thread.  An answer is there as soon as the question is sent: nobody waits.
+    """Used by one thread.  The answer is there as soon as the question is sent: reading it does not wait.
 
     Raises:
-        OSError: this kernel has none (CONFIG_TASKSTATS), or tells only root (CAP_NET_ADMIN)
+        OSError: this kernel has no taskstats (CONFIG_TASKSTATS), or answers only root (CAP_NET_ADMIN)
             outside of containers.
     """
 
@@ -46,7 +46,7 @@ class Taskstats:
             family = self._ask(_CONTROL, _CTRL_CMD_GETFAMILY, name)
             begin, end = _found(family, _BODY_AT, len(family), _CTRL_ATTR_FAMILY_ID)
             (self._family,) = _FAMILY.unpack(family[begin:end])
-            # One kernel lays all its answers out alike, so that looking once where the numbers are is enough.
+            # All answers of one kernel have the same layout: it is enough to find the numbers once.
             answer = self._about(os.getpid())
             self._answer_bytes = len(answer)
             self._stats_at = _found(answer, *_found(answer, _BODY_AT, len(answer), _TYPE_AGGR_TGID), _TYPE_STATS)[0]
@@ -61,7 +61,7 @@ class Taskstats:
         """How long all threads that the process has and had were ready to run and did not.
 
         Raises:
-            ProcessLookupError: it has ended.
+            ProcessLookupError: the process has ended.
             OSError: the kernel does not tell.
         """
         answer = self._about(pid)
@@ -76,13 +76,13 @@ class Taskstats:
     def _ask(self, family: int, command: int, attribute: bytes) -> bytes:
         """The answer, with its headers."""
         header = _HEADER.pack(_BODY_AT + len(attribute), family, _NLM_F_REQUEST, 0, 0, command, 1, 0)
-        # Of the file, not of the socket: under gevent that one takes longer than the kernel.
+        # By the file descriptor: under gevent the socket's own methods take longer than the kernel.
         descriptor = self._socket.fileno()
         os.write(descriptor, header + attribute)
         answer = os.read(descriptor, _ANSWER_BYTES)
         if _HEADER.unpack_from(answer)[1] == _NLMSG_ERROR:
             (number,) = _ERROR.unpack_from(answer, _ERROR_AT)
-            raise OSError(-number, os.strerror(-number))  # Of ESRCH Python makes a ProcessLookupError.
+            raise OSError(-number, os.strerror(-number))  # For ESRCH this makes a ProcessLookupError.
         return answer
 
 
@@ -91,12 +91,12 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _found(packed: bytes, at: int, end: int, wanted: int) -> tuple[int, int]:
-    """Where the value of that attribute begins and ends, of those between `at` and `end`."""
+    """Where the value of attribute `wanted`, among those between `at` and `end`, begins and ends."""
     while at + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(packed, at)
         if length < _ATTRIBUTE.size:
             break
-        if kind & 0x3FFF == wanted:  # Without the flags of nested ones.
+        if kind & 0x3FFF == wanted:  # Without the flag bits.
             return at + _ATTRIBUTE.size, at + length
         at += (length + 3) & ~3
     raise OSError(errno.EPROTO, f"an answer without attribute {wanted}")

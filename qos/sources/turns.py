@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 
-# For which others may have to wait.  A turn that nobody takes costs 0.03 ms.
+# How long others may have to wait for a turn.  A turn that none of them takes costs 0.03 ms.
 _AFTER_S = 2e-3
-# More than nothing: of 0 gevent makes a turn for who is ready already, without a look at sockets.
+# More than 0: gevent's sleep(0) yields only to greenlets that are ready already, without polling sockets.
 _TURN_S = 1e-6
 
 
 class Turns:
-    """Of one sample, from its beginning on; it knows what CPU time the sample itself has cost, too."""
+    """The turns within one sample, from its beginning on; also counts the CPU time of the sample itself."""
 
     def __init__(self) -> None:
-        self._since_s = time.monotonic()  # The others had their last turn.
+        self._since_s = time.monotonic()  # When the others had their last turn.
         self._began_s = time.thread_time()
-        self._others_s = 0.0  # CPU time.
+        self._others_s = 0.0  # CPU time of the others in their turns.
 
     def give(self) -> None:
-        """Lets others go on, where they have waited for long: to be called before each file or so of many."""
+        """Lets other greenlets run if they have waited for long.  To be called before each file or so of many."""
         if time.monotonic() - self._since_s > _AFTER_S:
             before_s = time.thread_time()
             time.sleep(_TURN_S)

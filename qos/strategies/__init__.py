@@ -1,4 +1,4 @@
-"""Strategies: ``(Contention, Frame) -> [Suspect]``, by name.  They rank who may be the cause."""
+"""Strategies: ``(Contention, Frame) -> [Suspect]``, by name.  They rank the tasks that may be the cause."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Strategy(Protocol):
     name: str
 
     def observe(self, frame: Frame) -> None:
-        """Every frame, unfiltered, before any `rank` on it: what a ranking must remember of the past."""
+        """Called with every frame, unfiltered, before any `rank` on it: keeps what a ranking needs of the past."""
 
     def rank(self, contention: Contention, frame: Frame) -> list[Suspect]:
         """Best-effort rows only, most suspicious first.  Empty when none can be the cause."""
 
     def absolve(self, protected_id: str) -> None:
-        """Best-effort, as it turned out, was not the cause of what that container suffered from."""
+        """Best-effort, as it turned out, was not the cause of that container's contention."""
 
 
 @runtime_checkable
 class RanksByPressure(Protocol):
-    """A strategy that looks at what best-effort presses on, and shares it with detectors that do."""
+    """A strategy that uses the pressure of best-effort tasks, and shares it with detectors that use it, too."""
 
     pressure: Pressure
 

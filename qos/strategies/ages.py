@@ -4,7 +4,7 @@ from serenity.qos.frame import Frame
 
 
 class Ages:
-    """How long each container has been seen, of those that the latest frame shows."""
+    """For how long each container of the latest frame has been seen without a break."""
 
     def __init__(self) -> None:
         self._t = 0.0
@@ -15,5 +15,5 @@ class Ages:
         self._first_seen = {name: self._first_seen.get(name, frame.t) for name in frame.ids}
 
     def age_s(self, container_id: str) -> float:
-        """0 where it is not seen."""
+        """0 for a container that is not in the latest frame."""
         return self._t - self._first_seen.get(container_id, self._t)

@@ -1,4 +1,4 @@
-"""Strategies that rank by one thing that is seen of a row now."""
+"""Strategies that rank by one property of each row: its age, its share of use, its correlation with CPI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Seniority:
     """Ranks best-effort rows by age, youngest first.
 
     The score is 1 / (1 + age in s), age since it was first seen.  Source: Serenity's seniority
-    strategy (2016): who came last has the least to lose, and is the likeliest to have changed something.
+    strategy (2016): the task that came last has the least to lose, and is the likeliest to have changed something.
     """
 
     name = "seniority"
@@ -68,8 +68,8 @@ class _Share:
 class CacheOccupancy(_Share):
     """Ranks best-effort rows by their share of best-effort's last-level cache occupancy (``llc_bytes``).
 
-    Not measured counts as none; shares below `min_share` are no suspects.  Source: Serenity's
-    cache occupancy strategy (2016), which takes those with at least the mean.
+    A row that was not measured counts as none; rows with a share below `min_share` are no suspects.  Source: Serenity's
+    cache occupancy strategy (2016), which takes the rows with at least the mean occupancy.
     """
 
     name = "cache_occupancy"
@@ -79,7 +79,8 @@ class CacheOccupancy(_Share):
 class Bandwidth(_Share):
     """Ranks best-effort rows by their share of best-effort's memory bandwidth (``mem_bw``).
 
-    Not measured counts as none; shares below `min_share` are no suspects.  Source: ours, after `cache_occupancy`.
+    A row that was not measured counts as none; rows with a share below `min_share` are no suspects.  Source: ours,
+    after `cache_occupancy`.
     """
 
     name = "bandwidth"
@@ -97,10 +98,10 @@ class Correlation:
 
         score = Σ u (1 - θ / c)  where the CPI c > θ,   + Σ u (c / θ - 1)  where c < θ
 
-    over `window_s`, with u the row's share of its own CPU use in the window (Σ u = 1), and θ the CPI at which the
-    detector fires; of one that goes by another signal, its mean plus two standard deviations in the window.
-    Positive when it runs while the victim is slow; at most 1.  Source: Zhang et al., CPI²: CPU performance
-    isolation for shared compute clusters, EuroSys 2013, section 4.2, where 0.35 is the threshold.
+    over `window_s`, with u each frame's share of the row's own CPU use in the window (Σ u = 1), and θ the CPI at which
+    the detector fires; if it goes by another signal, the mean of the CPI plus two standard deviations in the window.
+    The score is positive when the row runs while the victim is slow; at most 1.  Source: Zhang et al., CPI²: CPU
+    performance isolation for shared compute clusters, EuroSys 2013, section 4.2, where 0.35 is the threshold.
     """
 
     name = "correlation"
@@ -125,7 +126,7 @@ class Correlation:
             return []
         if seen.signal == "cpi":
             theta = seen.baseline * (1.0 + seen.threshold)
-        else:  # Good for a short time: who suffers for a tenth of the window is within two deviations of its mean.
+        else:  # Good for short contentions: a slow fifth of the window lies within two deviations of the mean.
             theta = float(cpi[measured].mean() + 2.0 * cpi[measured].std())
         with np.errstate(divide="ignore", invalid="ignore"):
             weight = np.where(measured, np.where(cpi > theta, 1.0 - theta / cpi, cpi / theta - 1.0), 0.0)
@@ -136,7 +137,7 @@ class Correlation:
         return sorted((each for each in suspects if each.score >= self._parameters.min_score), key=lambda s: -s.score)
 
     def _series(self, protected: str, others: list[str]) -> tuple[Floats, Floats]:
-        """CPI of the one, shape (frames,), and CPU use of the others, (frames, others); NaN: not there or measured."""
+        """CPI of `protected`, (frames,), and CPU use of `others`, (frames, others); NaN: not there or not measured."""
         cpi, use = np.full(len(self._past), np.nan), np.full((len(self._past), len(others)), np.nan)
         known: list[str] | None = None
         at: dict[str, int] = {}

@@ -18,12 +18,12 @@ from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, parameter
 _RESOURCE_OF = {each.cause: each.resource for each in MECHANISMS} | {"overload": pressure.CPU}
 # Jobs whose history is kept.
 _MOST_JOBS = 1000
-# So much of all use is usual fluctuation: rises that are small beside it are nobody's onset.
+# This share of all use is usual fluctuation: rises that are small beside it are no task's onset.
 _FLUCTUATES = 0.2
-# Who is further behind is not made the first by correlation, and need not be compared.
+# Correlation makes no suspect the first from further behind, so only these are compared.
 _COMPARED = 8
-_MOST_SAMPLES = 60  # Of a contention: what it was like before says little of who keeps it up.
-_MOST_SUSPECTS = 64  # More than anybody will act on, and than a kill record holds.
+_MOST_SAMPLES = 60  # Of a contention: earlier samples say little of which task keeps it up.
+_MOST_SUSPECTS = 64  # More than are ever acted on, and than a kill record holds.
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class _Accused:
     job: str
     container: str
     resource: int
-    most: float  # Its pressure at most, since.
+    most: float  # Its greatest pressure while it was the first suspect.
     ranked_at: float
 
 
 @dataclass(slots=True)
 class _Course:
-    """What one protected container suffered, frame by frame, since it was noticed."""
+    """The severity of one protected container's contention, frame by frame, since it was noticed."""
 
     severities: deque[float]
     ranked_at: float
@@ -60,23 +60,23 @@ class Combined:
     """Ranks by what each best-effort row did to the contended resource when the contention began.
 
         onset    = share of all rises since then, each rise weighed by how new it is: rise / pressure now;
-                   a fifth of all pressure now counts as a rise of nobody's
+                   a fifth of all pressure now is added to the rises, as one that is no task's
         present  = share of all best-effort pressure on that resource now
         correlation = r · share of all movement: Pearson's r, where positive, of its pressure with the severity, which
-                   was none in the `mean_s` before the onset; movement is the standard deviation of pressure
-        history  = c / (n + 1): in c of its job's n earlier contentions it was first, and they ended as it let go
+                   was zero in the `mean_s` before the onset; movement is the standard deviation of pressure
+        history  = c / (n + 1): a task of its job ranked first in n earlier contentions, and c ended as that let go
         score    = the weighted sum
 
     The resource is the cause's: cache occupancy, memory bandwidth, CPU, disk traffic, resident
     memory; CPU, as activity in general, where the cause does not tell.  A rise is measured
-    against the lower of the means just before the onset and `mean_s` earlier, for the onset is
-    noticed late where it was slow.  Fluctuation of who was busy all along is large in bytes and
-    little of it is new; hence the weight.  At the onset correlation says what the rise does; later, when rows
-    come, go, and are held down, whose doing it is that more or less is suffered.  It goes by the last minute, among
-    the eight that else are first.  Suspect parts: onset, present, correlation, history.
+    against the lower of the means just before the onset and `mean_s` earlier, for a slow onset
+    is noticed late.  Tasks that were busy all along fluctuate by many bytes, but little of that
+    is new; hence the weight of a rise.  At the onset correlation says the same as the rise.  Later, when rows come, go,
+    and are held down, it shows with which row's pressure the severity changes.  It is taken over the last 60 samples,
+    for the eight rows that are first without it.  Suspect parts: onset, present, correlation, history.
 
-    The weights: the rise is what changed; the others are each a fifth of that, so that they decide between rows whose
-    rises are about the same, and where nobody's rose.
+    The weights: the rise is what changed.  Each of the others has a fifth of its weight, so that they decide between
+    rows whose rises are about the same, and where no row's pressure rose.
     """
 
     name = "combined"
@@ -89,8 +89,8 @@ class Combined:
         self._t = math.nan
         self._accused: dict[str, _Accused] = {}
         self._courses: dict[str, _Course] = {}  # By protected container.
-        self._jobs: dict[str, tuple[float, float]] = {}  # Job: confirmed, all.
-        # Of this frame: each row's history, and rankings by resource and the onset's age, for one has many victims.
+        self._jobs: dict[str, tuple[float, float]] = {}  # Job → contentions confirmed, and all.
+        # Of this frame: each row's history; rankings by resource and age of the onset, for many victims may share one.
         self._confirmed: Floats | None = None
         self._ranked: dict[tuple[int, int], list[Suspect]] = {}
 
@@ -115,7 +115,7 @@ class Combined:
         return suspects
 
     def _compared(self, suspects: list[Suspect], contention: Contention, resource: int, age: int) -> list[Suspect]:
-        """With the correlation of the first of them, and in the order that this makes."""
+        """Adds the correlation to the scores of the first suspects, and sorts these anew."""
         course = self._courses.setdefault(contention.protected.id, _Course(deque(maxlen=_MOST_SAMPLES), self._t))
         course.severities.append(contention.severity)
         course.ranked_at = self._t
@@ -140,7 +140,7 @@ class Combined:
         moved, varied = np.sqrt((pressed**2).sum(axis=0)), math.sqrt(float(suffered @ suffered))
         if not moved.sum() * varied > 0:
             return np.zeros(len(rows))
-        # r is what follows, over `moved`: and the share of movement is `moved` over its sum.
+        # r = suffered @ pressed / (varied * moved), and the share of movement is moved / moved.sum(): `moved` cancels.
         together: Floats = np.maximum(suffered @ pressed / varied, 0.0) / moved.sum()
         return together
 
@@ -167,7 +167,7 @@ class Combined:
         ]
 
     def absolve(self, protected_id: str) -> None:
-        """Who was accused was held down in vain: the contention's end proves nothing against its job."""
+        """The accused task was held down in vain: this contention counts as not confirmed for its job."""
         accused = self._accused.pop(protected_id, None)
         if accused is not None:
             self._count(accused.job, confirmed=False)
@@ -203,11 +203,11 @@ class Combined:
         before, contentions = self._jobs.pop(job, (0.0, 0.0))
         self._jobs[job] = (before + confirmed, contentions + 1.0)
         self._forget()
-        while len(self._jobs) > _MOST_JOBS:  # The one that was accused the longest ago.
+        while len(self._jobs) > _MOST_JOBS:  # Drops the job that was accused the longest ago.
             del self._jobs[next(iter(self._jobs))]
 
     def _forget(self) -> None:
-        """What was ranked is ranked anew."""
+        """Drops the frame's rankings, so that they are made anew."""
         self._confirmed = None
         self._ranked.clear()
 

@@ -23,7 +23,7 @@ class CpuShareParameters(Parameters):
 class CpuShare:
     """Ranks best-effort rows by the CPU they burn; ties by seniority, youngest first.
 
-    The score is the row's share of all best-effort CPU use, 0..1; not measured counts as none.
+    The score is the row's share of all best-effort CPU use, 0..1; a row that was not measured counts as none.
     Source of the tie-break: Serenity's seniority strategy (2016): the task that came last
     has the least to lose, and is the likeliest to have changed something.
     """
