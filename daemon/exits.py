@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 OK = 0
-BUG = 1  # Ours.
+BUG = 1  # In Serenity.
 USAGE = 2  # Wrong or ambiguous arguments.
 NOT_FOUND = 3
 REFUSED = 4  # Understood, and declined.
@@ -14,5 +14,5 @@ INTERRUPTED = 130
 
 
 def worst(codes: list[int]) -> int:
-    """Of several jobs: the highest."""
+    """The exit code of several jobs together: the highest."""
     return max(codes, default=OK)

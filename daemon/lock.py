@@ -1,4 +1,4 @@
-"""Locks on files, which the kernel lets go of when their holder ends, however it ends."""
+"""Locks on files.  The kernel releases a lock when the process that holds it ends, however it ends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 class Taken(OSError):  # noqa: N818 - reads as what it says
-    """Another process holds the lock; the text names it."""
+    """Another process holds the lock; the text names process and file."""
 
 
 class FileLock:
     """An exclusive lock on a file, held from construction until `release` or the end of the process.
 
     Raises:
-        Taken: by another process.
+        Taken: another process holds the lock.
         OSError: the file cannot be made or locked; it names the file.
     """
 
@@ -24,17 +24,17 @@ class FileLock:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._file = _locked(path)
-        # Whoever held it may have removed it after we had opened it: what we have locked then is no file of that name.
+        # The last holder may have removed the file after we opened it: then what we locked no longer has that name.
         while not _is(self._file, path):
             os.close(self._file)
             self._file = _locked(path)
-        with contextlib.suppress(OSError):  # For people alone: a disk that is full keeps nobody from locking.
+        with contextlib.suppress(OSError):  # The pid is only for people: a full disk must not prevent locking.
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     @property
     def in_place(self) -> bool:
-        """Whether others still find it held: nobody has removed the file."""
+        """Whether the file is still there under its name, so that other processes find the lock held."""
         return _is(self._file, self._path)
 
     def release(self) -> None:
@@ -44,7 +44,7 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock of this name.  Raises OSError, FileNotFoundError where there is none."""
+    """Whether a living process holds the lock.  Raises OSError; FileNotFoundError if there is no such file."""
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,7 +66,7 @@ def _locked(path: Path) -> int:
         raise Taken(f"process {owner or '?'} holds {path}") from None
     except OSError as error:
         os.close(file)
-        error.filename = str(path)  # The call knows a number only.
+        error.filename = str(path)  # flock(2) knows only a descriptor.
         raise
     return file
 

@@ -9,7 +9,7 @@ import textwrap
 from typing import Any
 
 _FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s"
-# They end lines, in some reader or other, or make a terminal do things.
+# Characters that end a line for some reader, or control a terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -22,9 +22,10 @@ def set_up(verbose: bool = False) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """Others have a part in what is said: a lease's reason, an executor's name.  None of it begins an entry of its own.
+    """Keeps a message on one line: it may hold others' text (a lease's reason, an executor's name), which must not be
+    able to begin an entry of its own.
 
-    A traceback follows in lines of its own, which are indented: its last ones are an error's words.
+    A traceback follows on further lines, indented because its last lines are an error's message.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name

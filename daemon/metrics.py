@@ -32,7 +32,7 @@ class MetricsTable:
         self._lock = threading.Lock()
 
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
-        """Counts.  Raises KeyError for a metric that is not in the table."""
+        """Adds to a counter.  Raises KeyError for a metric that is not in the table."""
         key = tuple(sorted(labels.items()))
         with self._lock:
             values = self._values[name]
@@ -59,7 +59,7 @@ def _lines(metric: Metric, values: Mapping[Labels, float]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Every digit: a counter that is rounded stands still, and then jumps."""
+    """With every digit: a counter shown rounded would stand still, and then jump."""
     if math.isfinite(value):
         return str(int(value)) if value.is_integer() else repr(value)
     return "NaN" if math.isnan(value) else f"{'+' if value > 0 else '-'}Inf"

@@ -1,4 +1,4 @@
-"""How many files this process may have open (``RLIMIT_NOFILE``), and what it starts."""
+"""How many files this process, and processes that it starts, may have open (``RLIMIT_NOFILE``)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 _Limit = tuple[int, int]
-_inherited: list[_Limit] = []  # What this process was started with, once it has another.
+_inherited: list[_Limit] = []  # The limit that this process began with; empty until that is raised.
 
 
 def raise_limit() -> None:
-    """As far as it goes.  Before any connection is taken: who is out of files cannot look at /proc, nor be asked."""
+    """Raises it as far as it goes.  To be called before any connection is taken: a process that is out of files can
+    neither read /proc nor accept a question."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:  # The machine's own bound was lowered below it.
+    except (OSError, ValueError) as error:  # The system-wide bound was lowered below it.
         logger.warning("the limit of open files stays at %d: %s", soft, error)
         return
     _inherited.append((soft, hard))
 
 
 def as_inherited() -> Callable[[], None] | None:
-    """A `preexec_fn` for what is started: programs that use select(2) break beyond 1024 files."""
+    """A `preexec_fn` that restores the limit in a child: programs that use select(2) break beyond 1024 files."""
     if not _inherited:
         return None
     return functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, _inherited[0])

@@ -1,9 +1,10 @@
 """HTTP serving for the daemons that run on gevent.  Executor and command line never import this module.
 
-What it bears: clients that send nothing, or drop by drop; that never read what they asked for; that send more than
-anybody wants.  Each holds one connection, for a while (`Bounds`), and no memory but the kernel's.  Where they hold all,
-whoever has waited longest without a request goes: to refuse those who come would be to leave the place to those who
-want nothing, and who comes with a request is served before as many others have come as there are places.
+It withstands clients that send nothing, or only drop by drop, that never read their answer, or that send too much.
+Each holds one connection, for a while (`Bounds`), and no memory but the kernel's.  When all connections are taken, the
+one that has waited longest without a request is closed.  Refusing new clients instead would leave the connections to
+clients that want nothing.  This way a new client that sends a request is served, unless as many others come first as
+there are connections.
 """
 
 from __future__ import annotations
@@ -29,23 +30,24 @@ logger = logging.getLogger(__name__)
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-# In the WSGI environment: the uid of who has called over a Unix socket; None of who has called otherwise.
+# In the WSGI environment: the uid of a client on a Unix socket; None for any other client.
 PEER_UID = "serenity.peer_uid"
 
-# Of what nobody has read of a body so much is read, for the client to see the answer; else the connection ends.
+# An unread request body of at most this size is read and dropped, so that the client sees the answer; with more unread,
+# the connection is closed.
 _DISCARDED_BYTES = 8 * 1024 * 1024
 _DISCARDED_WITHIN_S = 2.0
 _BACKLOG = 512
 _UCRED = struct.Struct("3i")  # pid, uid, gid.
-_PATH_BYTES = 107  # Of a Unix socket, in sockaddr_un, with its NUL one more.
+_PATH_BYTES = 107  # The longest path of a Unix socket (sockaddr_un), without its final NUL.
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of one server."""
+    """Limits of one server."""
 
     connections: int = 4096
-    # No single read or write takes longer, and no request line and headers: a watcher that reads nothing is dropped.
+    # Limits each read or write, each request line, and its headers: a watcher that reads nothing is dropped.
     patience_s: float = 30.0
 
 
@@ -57,7 +59,7 @@ class CannotListen(OSError):  # noqa: N818 - reads as what it says
 
 
 class _Handler(WSGIHandler):
-    # gevent compares with the first argument; a timeout's is a text.
+    # gevent compares these with an error's first argument, which is a text for timeouts.
     ignored_socket_errors: Any = (
         *WSGIHandler.ignored_socket_errors,
         errno.ENOTCONN,
@@ -70,7 +72,7 @@ class _Handler(WSGIHandler):
     def __init__(self, sock: Any, address: Any, server: _Server) -> None:
         sock.settimeout(server.patience_s)
         if sock.family != socket.AF_UNIX:
-            # Headers and body are sent one after the other: else the body waits for the client's late acknowledgement.
+            # Headers and body are separate writes: else the body would wait for the client's delayed acknowledgement.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(sock, address, server)
 
@@ -91,7 +93,7 @@ class _Handler(WSGIHandler):
             with gevent.Timeout(self.server.patience_s, TimeoutError("its headers did not come in time")):
                 return super().read_request(raw_requestline)
         except OSError as error:
-            raise ValueError(str(error)) from None  # The client's doing, and not worth a traceback.
+            raise ValueError(str(error)) from None  # The client's fault, and not worth a traceback.
 
     def get_environ(self) -> dict[str, Any]:
         self.server.is_busy()
@@ -106,7 +108,7 @@ class _Handler(WSGIHandler):
             self._drop_body()
 
     def _drop_body(self) -> None:
-        """What is left of a body that was refused is read if that is soon done; else the connection ends."""
+        """Reads the unread rest of a request body if that takes only a moment; else has the connection closed."""
         body = self.wsgi_input
         assert body is not None
         if not body.chunked_input and 0 < _left(body) <= _DISCARDED_BYTES and not self.headers.get("expect"):
@@ -119,7 +121,7 @@ class _Handler(WSGIHandler):
 
 
 def _left(body: Any) -> int:
-    """Bytes that nobody has read; where their number is known."""
+    """Unread bytes of a body whose length is known."""
     return (body.content_length or 0) - int(body.position)
 
 
@@ -130,26 +132,26 @@ class _Server(WSGIServer):
         self._places = Pool(bounds.connections)
         super().__init__(listener, application, spawn=self._places, log=None, error_log=logger, **more)
         self.patience_s = bounds.patience_s
-        self._idle: dict[Any, None] = {}  # Greenlets of connections without a request; who has waited longest is first.
+        self._idle: dict[Any, None] = {}  # Greenlets of connections without a request, longest waiting first.
 
     def is_idle(self) -> None:
-        """The connection of this greenlet waits for a request."""
+        """Called when the connection of this greenlet begins to wait for a request."""
         self._idle[gevent.getcurrent()] = None
-        if self._places.full() and len(self._idle) > 1:  # The last that came is not sent away for those who are served.
+        if self._places.full() and len(self._idle) > 1:  # If the new connection alone is idle, it stays.
             longest = next(iter(self._idle))
             del self._idle[longest]
             longest.kill(block=False)
 
     def is_busy(self) -> None:
-        """It has one, or has ended."""
+        """Called when the connection of this greenlet has a request, or has ended."""
         self._idle.pop(gevent.getcurrent(), None)
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
-        client_socket.settimeout(self.patience_s)  # The handshake's, too.
+        client_socket.settimeout(self.patience_s)  # For the TLS handshake, too.
         self.is_idle()
         try:
             super().wrap_socket_and_handle(client_socket, address)
-        except OSError as error:  # ssl.SSLError is one: no TLS, or none that we take.
+        except OSError as error:  # Also ssl.SSLError: no TLS, or none that we accept.
             logger.debug("no TLS with %s: %s", address, error)
         finally:
             self.is_busy()
@@ -158,7 +160,7 @@ class _Server(WSGIServer):
 def serve(
     application: WSGIApplication, host: str, port: int, tls: ssl.SSLContext | None = None, bounds: Bounds = _MANY
 ) -> WSGIServer:
-    """Starts serving; the returned server's `server_port` is the port that was got (0 asks for any).
+    """Starts serving; the returned server's `server_port` is the port in use (`port` 0 asks for any free one).
 
     Raises:
         CannotListen
@@ -176,10 +178,10 @@ def serve(
 
 
 def serve_unix(application: WSGIApplication, path: Path, bounds: Bounds = _MANY) -> WSGIServer:
-    """Serves everybody on this machine, at a Unix socket; whoever calls is known by his uid (`PEER_UID`).
+    """Serves everybody on this machine at a Unix socket; each client is identified by its uid (`PEER_UID`).
 
     Raises:
-        CannotListen: somebody listens there, or no socket can be made there.
+        CannotListen: another process listens there, or no socket can be made there.
     """
     try:
         listener = _unix_listener(path)
@@ -197,11 +199,11 @@ def _unix_listener(path: Path) -> Any:
     if path.is_socket():
         if _is_served(path):
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        path.unlink()  # Of one that was killed.
+        path.unlink()  # Left by a server that was killed.
     listener = gevent_socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(str(path))
-        path.chmod(0o666)  # Who may do what is decided by who it is, and who may come at all by the folder's mode.
+        path.chmod(0o666)  # The folder's mode decides who may connect, the client's uid what it may do.
         listener.listen(_BACKLOG)
         listener.setblocking(False)
     except OSError:
@@ -220,7 +222,7 @@ def _is_served(path: Path) -> bool:
 
 
 def peer_uid(sock: Any) -> int | None:
-    """Of whoever has connected; None where that is no Unix socket."""
+    """The uid of the connected client; None if `sock` is no Unix socket."""
     if sock.family != socket.AF_UNIX:
         return None
     uid: int = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]

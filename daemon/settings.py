@@ -1,8 +1,7 @@
 """Settings with precedence: flag, then ``SERENITY_*`` variable, then ``serenity.toml``, then default.
 
-A daemon declares its settings as a frozen msgspec Struct, one field a key of its table in
-the file.  `resolve` fills it, says where each value came from, and names the key, the file
-and the remedy when something is wrong.
+A daemon declares its settings as a frozen msgspec Struct with one field for each key of its table in the file.
+`resolve` fills the Struct and tells where each value came from; its errors name the key, the file and the remedy.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ class Origin:
 
 
 def default_file(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """SERENITY_CONFIG, else the user's, else the system's; None where none of them is."""
+    """The file that SERENITY_CONFIG names, else the user's, else the system's; None if there is none."""
     named = environ.get("SERENITY_CONFIG")
     if named:
         return Path(named)
     home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/nonexistent")) / ".config")
     for path in (home / "serenity" / "serenity.toml", Path("/etc/serenity/serenity.toml")):
-        with contextlib.suppress(PermissionError):  # Another user's HOME, as executors inherit it, is none of ours.
+        with contextlib.suppress(PermissionError):  # HOME may be another user's, as executors inherit it.
             if path.is_file():
                 return path
     return None
@@ -52,7 +51,7 @@ def default_file(environ: Mapping[str, str] = os.environ) -> Path | None:
 def load_toml(path: Path) -> dict[str, Any]:
     """Raises SettingsError with the file, the line and what is wrong."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Some editors begin with a mark.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Some editors write a byte order mark.
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -115,10 +114,10 @@ def resolve(
 
 
 def variable_text(value: Any) -> str:
-    """A value of the file as it stands in a variable; the other way round than `resolve` reads it.
+    """A value of the file as an environment variable has it: the inverse of what `resolve` does with variables.
 
     Raises:
-        TypeError: there is no such form.
+        TypeError: a value of this type has no such form.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -130,7 +129,7 @@ def variable_text(value: Any) -> str:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """``a=b,c=d``, as a table is written in a variable.  Raises ValueError."""
+    """Parses ``a=b,c=d``, the form of a table in a variable.  Raises ValueError."""
     pairs = [each.partition("=") for each in text.split(",") if each.strip()]
     for key, equals, value in pairs:
         if not (key.strip() and equals and value.strip()):
@@ -139,7 +138,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _table(path: Path, table: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """One table of the file, every name in it known.  Raises SettingsError."""
+    """One table of the file.  Raises SettingsError, also for tables and keys that are not known."""
     content = load_toml(path)
     for name in content:
         if name != table and name not in TABLES:

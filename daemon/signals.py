@@ -25,8 +25,8 @@ def stop_event() -> threading.Event:
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
         signalled = True
-        # No more than this: the main thread may be interrupted inside `stopping.wait`, holding
-        # the lock that `set` takes, and gevent's hub while it is being made.
+        # No more than this: the signal may interrupt the main thread inside `stopping.wait`, which holds the lock that
+        # `set` takes, or while it makes gevent's hub.
         os.write(tell.fileno(), b"\0")
 
     def pass_on() -> None:

@@ -1,4 +1,4 @@
-"""Where what must survive a restart is kept."""
+"""Where state that must survive a restart is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """/var/lib/serenity as root or without a home, else the user's own: never where everybody may write."""
+    """/var/lib/serenity as root or without a home, else a folder of the user's: never one where everybody may write."""
     own = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     if os.geteuid() == 0 or own.startswith("~"):
         return Path("/var/lib/serenity")

@@ -1,4 +1,4 @@
-"""Whether an agent can have slack from a resource provider at all, and whether it is ours to give."""
+"""Whether an agent can take slack from a resource provider at all, and whether that provider may be ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serenity.wire.transport.http import HttpError, Unreachable
 
 logger = logging.getLogger(__name__)
 
-# The API exists since 1.5; the bugs that hurt it (MESOS-9667, MESOS-9711) were mended in 1.8.0.
+# The resource provider API exists since 1.5; its serious bugs (MESOS-9667, MESOS-9711) were fixed in 1.8.0.
 _OLDEST = (1, 8)
 _NO_ESTIMATOR = ("", "noop", "org_apache_mesos_NoopResourceEstimator")
 
@@ -22,11 +22,11 @@ class AgentUnfit(Exception):  # noqa: N818 - reads as what it says
 
 
 class Crowded(AgentUnfit):
-    """Somebody gives slack to this agent already."""
+    """Another resource provider gives slack to this agent already."""
 
 
 def check(reader: AgentReader) -> None:
-    """Raises AgentUnfit, or Unreachable or HttpError when it could not be found out."""
+    """Raises AgentUnfit, or Unreachable or HttpError when the agent does not tell."""
     version = reader.version()
     match = re.match(r"(\d+)\.(\d+)", version)  # Such as 1.12.0-rc1.
     if match is None or (int(match[1]), int(match[2])) < _OLDEST:
@@ -34,7 +34,7 @@ def check(reader: AgentReader) -> None:
     try:
         module = reader.flags().get("resource_estimator", "")
     except HttpError as error:
-        # The embedded Mesos has no flags; others may keep them to themselves.
+        # The embedded Mesos has no /flags; other agents may not let us read them.
         if error.status not in (401, 403, 404):
             raise
         logger.info("cannot see whether the agent has a resource estimator module: %s", error)
@@ -47,13 +47,13 @@ def check(reader: AgentReader) -> None:
 
 
 def check_ours(reader: AgentReader, agent_id: str, info: Json, provider_id: str | None) -> None:
-    """Whether the agent is still `agent_id`, and has no provider of our type and name but `provider_id`.
+    """Checks that the agent is still `agent_id`, and has no provider of our type and name but `provider_id`.
 
-    Locks keep two estimators apart that share a folder; this those that do not.
+    Two estimators that share a state folder are kept apart by locks; two that do not, by this check.
 
     Raises:
-        Crowded: another one is there.
-        Unreachable, HttpError: it could not be found out, or another agent is there now.
+        Crowded: there is another provider.
+        Unreachable, HttpError: the agent does not tell, or it has another id now.
     """
     found_id, providers = reader.id_and_providers()
     if found_id != agent_id:

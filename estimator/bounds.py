@@ -1,4 +1,4 @@
-"""What an operator keeps back of one agent's slack, and how much of it there may be at most."""
+"""How much of one agent's slack an operator keeps back, and the most of it that is given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Room:
 
     @classmethod
     def parse(cls, text: str, left_out: float) -> Room:
-        """`left_out`: what counts for a resource that the text does not name.  Raises ValueError, in words."""
+        """`left_out`: the value of a resource that `text` does not name.  Raises ValueError, in words."""
         cpus = mem_bytes = left_out
         for part in filter(None, map(str.strip, text.split(","))):
             name, _, amount = part.partition("=")
@@ -33,7 +33,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`reserve` of the slack stays production's, whatever is predicted; of the rest no more than `ceiling` is given."""
+    """`reserve` is kept for production, whatever is predicted; of the remaining slack at most `ceiling` is given."""
 
     reserve: Room
     ceiling: Room

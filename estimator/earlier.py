@@ -1,6 +1,7 @@
-"""What best-effort holds of a provider that we were before, under another id or for another role.
+"""What best-effort still holds of an earlier resource provider of ours, which had another id or another role.
 
-The agent subtracts from our total what is held of this id and role alone, and would offer the rest a second time.
+The agent subtracts from our total only what is held under the present id and role: what is held of the earlier
+provider it would offer a second time.
 """
 
 from __future__ import annotations
@@ -21,34 +22,35 @@ logger = logging.getLogger(__name__)
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    role: str | None = None  # Of the reservation; None: unreserved.
-    held: Mapping[str, tuple[float, int]] = {}  # By container, cores and bytes.
+    role: str | None = None  # The reservation's; None: unreserved.
+    held: Mapping[str, tuple[float, int]] = {}  # Cores and bytes by container.
 
 
 class Earlier:
-    """Kept in a file, until the containers that hold it have ended."""
+    """Keeps these holdings in a file until the containers that hold them have ended."""
 
     def __init__(
         self, path: Path, role: str | None, on_disk: Callable[[Callable[[], None]], None] = lambda do: do()
     ) -> None:
-        """`on_disk` does what waits for the disk, and returns when it is done."""
+        """`on_disk` runs a function that waits for the disk, and returns when that has finished."""
         self._path = path
         self._role = role
         self._on_disk = on_disk
-        self._known = False  # Whether the role before is.
+        self._known = False  # Whether the earlier role is known.
         self._kept = _Kept(role)
         try:
             self._kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
             self._known = True
         except FileNotFoundError:
-            pass  # There was none, or one of a version that kept nothing: of the same role, then.
+            pass  # No earlier provider, or one of a version that kept no file: then its role was the same.
         except (OSError, *UNDECODABLE) as error:
             logger.error("what is held of another role's slack is not known: %s cannot be read: %s", path, error)
 
     def settle(self, another_id: bool, containers: Iterable[Container]) -> None:
-        """Before anything is told under an id: `containers` hold nothing of it yet if it is another than before.
+        """To be called before a total is told under an id.
 
-        Raises OSError.
+        Under another id or role than before, `containers` hold nothing of that yet: all that they hold is the earlier
+        provider's.  Raises OSError.
         """
         if self._known and not another_id and self._kept.role == self._role:
             return
@@ -68,7 +70,7 @@ class Earlier:
         self._write(_Kept(self._role, held))
 
     def held(self, containers: Iterable[Container]) -> Amount:
-        """Of that, what they still hold."""
+        """What `containers` still hold of the earlier provider."""
         if not self._kept.held:
             return Amount()
         now = {each.container_id: each for each in containers if each.container_id in self._kept.held}

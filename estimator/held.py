@@ -1,4 +1,4 @@
-"""What best-effort holds of the slack: two sources, each right at its time."""
+"""What best-effort holds of the slack, from two sources, each of which is right at its time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from serenity.estimator.report import Amount
 class Held:
     """Held resources, from the agent's state and from PUBLISH_RESOURCES events.
 
-    The state falls when a task ends, which no event tells; but it is up to an interval old.
-    A publish names the whole use of the provider, the coming launch included, before a state
-    shows it; it is believed until a state that was asked for after it.  The agent queues a
-    task, where its state counts it, before it publishes for it (``Slave::__run``), so no launch
-    falls between the two.  While both count, the greater does: less than what is held would
-    be told as a total, and a task called overcommitment for having just begun.
+    Only the state shows that a task has ended, but it is up to an interval old.  A publish names the provider's whole
+    use, including the coming launch, before any state shows that launch; it counts until there is a state that was
+    requested after it.  No launch falls between the two: the agent queues a task, and its state counts queued tasks,
+    before it publishes for the task (``Slave::__run``).  While both count, the greater is taken.  The lesser might be
+    below what is held: too low a total would be told, and a task that has just begun would count as overcommitment.
     """
 
     _state: Amount = field(default_factory=Amount)
@@ -24,7 +23,7 @@ class Held:
     _published_at_s: float = 0.0
 
     def looked(self, asked_at_s: float, state: Amount) -> None:
-        """The state, asked for at that moment."""
+        """Takes in a state that was requested at `asked_at_s`."""
         self._state = state
         if self._published is not None and asked_at_s > self._published_at_s:
             self._published = None

@@ -1,7 +1,7 @@
 """How good slack was, once it is known what production went on to use.
 
-The measures of slackbench: an estimate violates when production later, within the horizon, uses more
-than what is left beside it; then best-effort work would have had to be throttled or evicted.
+The measures are slackbench's.  An estimate is a violation if production, later within the horizon, uses more than the
+estimate left it: best-effort work would then have had to be throttled or evicted.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 
 from serenity.qos.frame import Bools, Floats
 
-# As finely as slack is told.
+# An excess below this is no violation.
 _TRIFLE = 1e-6
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`possible`, of shape (frames,): the most slack that would not have violated; NaN where the horizon reaches
-    beyond the trace.  `violates`: where slack was more.  `excess`: by how much, as a share of what there is."""
+    """`possible`: the most slack without a violation; NaN where the horizon reaches beyond the trace.  `violates`:
+    where the slack was more than that.  `excess`: by how much, as a share of `room`.  All of shape (frames,)."""
 
     slack: Floats
     possible: Floats
@@ -36,7 +36,7 @@ class Judgement:
 
     @property
     def captured(self) -> float:
-        """Slack that did not violate over what was possible."""
+        """Slack without violation, as a share of what was possible."""
         possible = self.possible[self.judged]
         total = float(possible.sum())
         return float(np.minimum(self.slack[self.judged], possible).sum()) / total if total > 0 else 1.0
@@ -47,8 +47,8 @@ class Judgement:
 
 
 def judge(t: Floats, use: Floats, slack: Floats, room: Floats, horizon_s: float, warm_up_s: float = 0.0) -> Judgement:
-    """All arrays of shape (frames,), `t` rising; `room`: the slack if production were idle, which is the capacity where
-    all of it is allocated.  The first `warm_up_s` are not judged."""
+    """All arrays have shape (frames,), and `t` rises.  `room` is the slack if production were idle: the capacity, where
+    all of that is allocated.  The first `warm_up_s` are not judged."""
     possible, left = np.full(len(t), np.nan), room - use
     last = np.searchsorted(t, t + horizon_s, side="right") - 1
     begin = int(np.searchsorted(t, t[0] + warm_up_s)) if len(t) else 0

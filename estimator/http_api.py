@@ -20,7 +20,7 @@ class Shown(Protocol):
 
     def slack_json(self) -> dict[str, Any]: ...
     def ailments(self) -> list[str]:
-        """What is wrong just now, in words; empty: healthy."""
+        """What is wrong at the moment, in words; empty if all is well."""
 
 
 def application(shown: Shown) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:

@@ -1,8 +1,8 @@
-"""The last frames on disk, so that an estimator that starts anew has a past to hand to executors.
+"""The last frames on disk, so that an estimator that restarts has a past to hand to executors.
 
-A frame of 100 containers is some 18 KB, once a second, packed: they are written ten at a time, each
-time as a file of its own, and the oldest file goes.  What was sampled since the last writing is lost
-with a process that is killed, and what does not fit into the files while the disk hangs.
+A packed frame of 100 containers is some 18 KB, and there is one a second.  Every ten frames become a new file, and the
+oldest file goes.  Frames sampled since the last write are lost if the process is killed; while the disk hangs, frames
+that would not fit into the files are lost too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _FRAMES_A_FILE = 10
 _FILES = 30
-# What is older says nothing of who is on the node now.
+# Older frames say nothing of the containers on the node now.
 _OLDEST_S = 900.0
 
 
@@ -38,18 +38,18 @@ _time = msgspec.json.Decoder(_Time)
 
 
 class KeptFrames:
-    """In a folder of its own; files are named by number and rise."""
+    """The frames in a folder of their own; files are named by rising numbers."""
 
     def __init__(self, folder: Path, writer: StateWriter) -> None:
         self._folder = folder
         self._writer = writer
         self._unwritten: list[PackedFrame] = []
-        self._waiting: deque[list[PackedFrame]] = deque(maxlen=_FILES)  # Each for a file; the writer takes them.
+        self._waiting: deque[list[PackedFrame]] = deque(maxlen=_FILES)  # One entry a file, for the writer.
         self._next = max(map(_number, self._entries()), default=-1) + 1
         self._failing = False
 
     def load(self, now_s: float) -> Iterator[PackedFrame]:
-        """Frames of the last minutes, oldest first.  One that cannot be read is said, and removed where it can be."""
+        """Frames of the last minutes, oldest first.  A file that cannot be read is logged, and removed if possible."""
         for file in self._files():
             try:
                 frames = list(split(file.read_bytes()))
@@ -59,7 +59,7 @@ class KeptFrames:
                 with contextlib.suppress(OSError):  # It is mere history.
                     file.unlink(missing_ok=True)
                 continue
-            # One from the future was taken before somebody set the clock.
+            # A frame from the future was taken before the clock was set back.
             yield from (each for each, t in zip(frames, times, strict=True) if now_s - _OLDEST_S < t < now_s)
 
     def add(self, frame: PackedFrame) -> None:
@@ -68,14 +68,14 @@ class KeptFrames:
             self.write()
 
     def write(self) -> None:
-        """Has all written that came since the last time.  Never waits."""
+        """Queues all frames since the last call for writing.  Never waits."""
         if self._unwritten:
             self._waiting.append(self._unwritten)
             self._unwritten = []
             self._writer.put("frames", self._write_waiting, self._wrote)
 
     def _write_waiting(self) -> None:
-        """In the writer's thread."""
+        """Runs in the writer's thread."""
         while self._waiting:
             frames = self._waiting.popleft()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class KeptFrames:
         return [each for each in self._entries() if each.is_file()]
 
     def _entries(self) -> list[Path]:
-        """All that takes up a number: what is no file is not ours to read or remove."""
+        """All entries named by a number, so that none is used twice; what is no file is not ours to read or remove."""
         return sorted(each for each in self._folder.glob("*.z") if re.fullmatch(r"\d+", each.stem))
 
 

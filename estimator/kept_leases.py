@@ -1,4 +1,4 @@
-"""Leases on the valve that outlast the estimator's restart."""
+"""Keeps the leases on the valve across restarts of the estimator."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 
-# What is said again every second is written when it holds for so much longer than what was written.
-_LONGER = 0.25  # Of its time to live.
+# A lease that is prolonged every second is written again only when it lasts longer than written by more than this.
+_LONGER = 0.25  # Share of its time to live.
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -28,16 +28,16 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class KeptLeases:
-    """A file of leases, by the wall clock."""
+    """A file of leases whose ends are wall-clock times."""
 
     def __init__(self, path: Path, clock: Clock, writer: StateWriter) -> None:
         self._path = path
         self._clock = clock
         self._writer = writer
-        self._written: tuple[ActiveLease, ...] | None = ()  # Or about to be; None: that has failed.
+        self._written: tuple[ActiveLease, ...] | None = ()  # What is written, or queued for it; None: that failed.
 
     def load(self) -> tuple[ActiveLease, ...]:
-        """Those that have not run out; none, and that is said, where the file makes no sense."""
+        """The leases that have not run out; none, with an error in the log, if the file makes no sense."""
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=tuple[_Kept, ...])
         except FileNotFoundError:
@@ -52,7 +52,7 @@ class KeptLeases:
         )
 
     def keep(self, leases: Iterable[ActiveLease]) -> None:
-        """Has them written, if they have changed.  Never waits."""
+        """Queues `leases` for writing if they have changed.  Never waits."""
         now_s, monotonic_s = self._clock.now_s(), self._clock.monotonic_s()
         wanted = tuple(leases)
         before = self._written

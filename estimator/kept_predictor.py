@@ -1,4 +1,4 @@
-"""What the predictor has learnt, on disk, so that an estimator that starts anew knows it."""
+"""What the predictor has learnt, on disk, so that it is not lost when the estimator restarts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from serenity.wire.transport.undecodable import UNDECODABLE
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-# Of 100 containers it is some 60 KB; encoding 1,000 takes 5 ms, and whoever speaks to this process waits for that.
+# The state of 100 containers is some 60 KB.  Encoding 1,000 takes 5 ms, and this process answers nobody meanwhile.
 _EVERY_S = 60.0
-# A file of more is none of ours.
+# A larger file is not one of ours.
 _MOST_BYTES = 64 << 20
 
 
@@ -29,19 +29,19 @@ class _Kept(msgspec.Struct, frozen=True):
     version: int
     learnt_by: msgspec.Raw
     state: msgspec.Raw
-    checksum: int | None = None  # Of the two, as they are written; a file of before there was one has none.
+    checksum: int | None = None  # Of the two fields above, as written; files of versions before the checksum have none.
 
 
 _learnt = msgspec.json.Decoder(dict[str, Any])
 
 
 def _checksum(learnt_by: bytes | msgspec.Raw, state: bytes | msgspec.Raw) -> int:
-    """Against damage: what was learnt may be wrong in a way that nobody sees, and take all slack."""
+    """Against damage: a damaged state may look valid, and leave no slack at all."""
     return zlib.crc32(state, zlib.crc32(learnt_by))
 
 
 class KeptPredictor:
-    """One file, written at most once a minute and at the end; not synced, as nothing it knows outlives the machine."""
+    """One file, written at most once a minute and at the end; not synced: nothing in it outlives the machine."""
 
     def __init__(self, path: Path, pipeline: SlackPipeline, writer: StateWriter) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class KeptPredictor:
         self._failing = False
 
     def load(self) -> None:
-        """Before the first frame.  What cannot be used is set aside, or left alone, and that is said in a line."""
+        """Call before the first frame.  Sets an unusable file aside, leaves another predictor's alone; logs either."""
         try:
             with self._path.open("rb") as file:
                 content = file.read(_MOST_BYTES + 1)
@@ -73,20 +73,20 @@ class KeptPredictor:
             self._set_aside()
 
     def _set_aside(self) -> None:
-        with contextlib.suppress(OSError):  # The next writing replaces it.
+        with contextlib.suppress(OSError):  # The next write replaces it.
             self._path.replace(self._path.with_name(self._path.name + ".broken"))
 
     def look(self, t: float) -> None:
-        """At every frame."""
+        """Call at every frame."""
         if self._written_t is None or not 0 <= t - self._written_t < _EVERY_S:
             if self._written_t is not None:
                 self.write()
             self._written_t = t
 
     def write(self) -> None:
-        """Has what is known now written.  Never waits."""
+        """Queues the present state for writing.  Never waits."""
         if self._written_t is None:
-            return  # Not a frame was seen.
+            return  # No frame was seen yet.
         learnt_by, state = map(msgspec.json.encode, (dict(self._pipeline.learnt_by), self._pipeline.state()))
         kept = _Kept(VERSION, msgspec.Raw(learnt_by), msgspec.Raw(state), _checksum(learnt_by, state))
         write = functools.partial(replace_file, self._path, msgspec.json.encode(kept), synced=False)

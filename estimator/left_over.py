@@ -1,6 +1,6 @@
-"""Sees what killed executors have left on the node, and has `serenity executor --undo` undo it.
+"""Finds what killed executors have left on the node, and runs `serenity executor --undo` to undo it.
 
-A process of its own, for undoing kills and waits, and the estimator's next sample must not.
+Undoing is a separate process because it kills processes and waits, and the estimator's next sample must not wait.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from serenity.wire.messages.node import originals_folder
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 10.0
-# What cannot be undone now can perhaps be later, and is not worth a process every few seconds.
+# What could not be undone is tried again, but is not worth a process every few seconds.
 _AGAIN_S = 300.0
 _UNDONE_WITHIN_S = 120.0
 
 
 class LeftOver:
-    """`look` at every tick."""
+    """Call `look` at every tick."""
 
     def __init__(self, run_folder: Path, clock: Clock) -> None:
         self._run_folder = run_folder
@@ -64,7 +64,7 @@ class LeftOver:
 
 
 def _records(folder: Path) -> set[Path]:
-    """Also those that an executor was killed before it wrote, which have a lock only."""
+    """Also records that have only a lock file, because their executor was killed before it wrote them."""
     return {each.with_suffix(".json") for each in folder.glob("*") if each.suffix in (".json", ".lock")}
 
 
@@ -72,6 +72,6 @@ def _is_abandoned(record: Path) -> bool:
     try:
         return not is_held(record.with_suffix(".lock"))
     except FileNotFoundError:
-        return record.exists()  # It could not be undone the last time.  Else its executor has just ended in order.
+        return record.exists()  # True: undoing failed the last time.  False: the executor has just ended in order.
     except OSError:
         return False  # Not ours to see.

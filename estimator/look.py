@@ -1,4 +1,4 @@
-"""One look at a node, for people: samples for a few seconds, tells nobody."""
+"""One look at a node, for people: samples for a few seconds, and reports nothing to the agent."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from serenity.qos.sources.roster import LEAST_S, Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos.quantities import format_mem
 
-# Rates need two samples, and a peak of one rate is none.
+# A rate needs two samples, and a peak of a single rate would be no peak.
 _SAMPLES = 4
 
 
 def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: EstimatorSettings, *, as_json: bool) -> str:
-    """The slack by what is seen now, as text or JSON.
+    """The slack according to these few seconds, as text or JSON.
 
     Raises:
         Unreachable, HttpError: the agent did not answer.
     """
-    # A look has no past: what is seen while it lasts must do, and nothing is handed out by it.
+    # A look has no past: the samples of these seconds must do, and no slack is given out because of them.
     young = replace(stages, predictor=Peak(PeakParameters(min_age_s=0.0)), report=replace(stages.report, rise_s=0.0))
     pipeline, sampler = SlackPipeline(young), Sampler(roster, clock, settings.rules)
     interval_s = max(settings.interval_s, LEAST_S)  # The agent is asked with each sample.

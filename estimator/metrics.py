@@ -36,7 +36,7 @@ EXECUTORS = _P + "executors"
 DROPPED_READERS = _P + "dropped_readers_total"
 
 
-# What has not happened yet is a 0, else nobody sees the first time as an increase.
+# Shown as 0 before the first event: Prometheus sees no increase in a series that begins with that event.
 _FROM_THE_START = (
     *((name, {}) for name in (SUBSCRIBED, SUBSCRIPTIONS, REPORTS, REPORT_FAILURES, PUBLISHES, FRAMES, DROPPED_READERS)),
     *((name, {}) for name in (VALVE_CLOSED, LEASES, AGENT_FAILURES, FAILED_TICKS)),

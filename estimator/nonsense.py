@@ -1,4 +1,4 @@
-"""Readings that make no sense: nothing is learnt of them, and it is said that there were some."""
+"""Readings that make no sense: nothing is learnt from them, and their number is reported."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 
 from serenity.qos.frame import Frame
 
-# More than what the node has by this factor is no use of it.  A rate is read a moment before or after its clock, by a
-# tenth of a second on a machine that is busy, and an agent may offer some CPUs less than the machine has; but nothing
-# that is learnt should come from a counter that jumps.  One that is refused in error is measured again in a second,
-# before what it was predicted is stale.
+# A use of more than this times the node's capacity cannot be real.  There is a margin because a counter is read a
+# moment before or after its clock, up to a tenth of a second on a busy machine, and because an agent may offer fewer
+# CPUs than the machine has; but nothing should be learnt from a counter that jumps.  A container whose reading is
+# refused in error is measured again in a second, before its prediction is stale.
 _BEYOND = 1.5
 
 
 def without_nonsense(frame: Frame) -> tuple[Frame, int]:
-    """The frame with NaN, not measured, for each use that is below 0, infinite, or more than the node has; and of how
-    many readings that is true.  Where it is not known what the node has nothing is too much."""
+    """The frame with each use that is below 0, infinite, or more than the node can have as not measured (NaN), and the
+    number of such readings.  Where the node's capacity is not known, nothing is too much."""
     refused, readings = 0, frame.readings
     used_bytes, total_bytes = (readings.get(name, math.nan) for name in ("mem_used_bytes", "mem_total_bytes"))
     if used_bytes < 0 or used_bytes > total_bytes or math.isinf(total_bytes):
         refused += 1
         readings = {name: value for name, value in readings.items() if name != "mem_used_bytes"}
-    mem_bytes = np.fmax(frame.node.mem_bytes, total_bytes)  # An agent keeps some of the machine's to itself.
+    mem_bytes = np.fmax(frame.node.mem_bytes, total_bytes)  # An agent offers less than the machine has.
     columns = dict(frame.columns)
     for name, capacity in (("cpu", frame.node.cpus), ("rss_bytes", mem_bytes), ("cache_bytes", mem_bytes)):
         values = frame.column(name)

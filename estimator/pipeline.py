@@ -57,11 +57,11 @@ class SlackStages:
 
 
 class SlackPipeline:
-    """What makes sense of a frame, filters, predictor, formula; then fast down and slow up.
+    """Takes the senseless readings out of a frame, then applies filters, predictor and formula.
 
-    A rise counts once it has lasted for `rise_s`: the result is the least slack of the last
-    `rise_s` seconds.  It depends on the frames alone.  A production container that a filter leaves out
-    counts at its allocation.
+    Slack falls at once, but a rise counts only once it has lasted for `rise_s`: the result is the least slack of the
+    last `rise_s` seconds.  It depends on the frames alone.  A production container that a filter leaves out counts at
+    its allocation.
     """
 
     def __init__(self, pipeline: SlackStages) -> None:
@@ -72,7 +72,7 @@ class SlackPipeline:
         self._last_used = LastUsed()
         self._machine = MachineMemory(pipeline.report.rise_s)
 
-    # Numbers too large to reckon with show in the result, which is not fresh then, and need no words of numpy's.
+    # Numbers that overflow show in the result, which is then not fresh: numpy need not warn of them.
     @np.errstate(all="ignore")
     def step(self, frame: Frame) -> Slack:
         frame, refused = without_nonsense(replace(frame, t=self._steady.of(frame.t)))
@@ -99,18 +99,18 @@ class SlackPipeline:
 
     @property
     def learnt_by(self) -> Mapping[str, Any]:
-        """The predictor's name and parameters: a state is one's of the same."""
+        """The predictor's name and parameters: a state fits only a predictor with the same."""
         return self._stages.learnt_by
 
     def state(self) -> Json:
-        """What was learnt, for JSON: `restore` of a pipeline with the same predictor takes it."""
+        """What was learnt, for JSON and for `restore` of a pipeline with the same predictor."""
         return {"t": self._steady.last_t, "predictor": self._stages.predictor.state()}
 
     def restore(self, state: Json) -> None:
-        """Before the first frame.
+        """To be called before the first frame.
 
         Raises:
-            ValueError: that is no state of this pipeline; nothing is restored.
+            ValueError: `state` is no state of this pipeline; nothing is restored.
         """
         t, learnt = state.get("t"), state.get("predictor")
         if not isinstance(t, (int, float)) or not 0 <= t <= MOST_S or not isinstance(learnt, dict):
@@ -120,9 +120,9 @@ class SlackPipeline:
 
 
 def _as_seen(production: Frame, seen: Frame) -> Frame:
-    """All of `production` as filters left it: those that they took out are there, and were not measured.
+    """All rows of `production` with the filters' values; rows that filters took out are there as not measured.
 
-    What a predictor remembers of a container dies with it, and should not because a filter looks away for a second.
+    A predictor forgets a container that is gone, and must not forget one that a filter leaves out for a second.
     """
     if seen.ids == production.ids:
         return seen

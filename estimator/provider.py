@@ -1,4 +1,4 @@
-"""The slack as a resource provider of the agent: tells totals, and hears of launches."""
+"""The slack as a resource provider of the agent: tells the agent totals, and hears of launches from it."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ logger = logging.getLogger(__name__)
 
 INFO = {"type": "org.serenity.slack", "name": "slack"}
 _MIB = 1 << 20
-# Between attempts to tell a total that the agent refused or did not take.
+# Pause before a total that the agent refused or did not take is told again.
 _RETRY_S = 1.0
 # After the total was lowered, a launch on an older offer may still be on its way from the
-# master; its publish must find us.  Without one for this long none comes.
+# master, and we must be there to answer its publish.  After this long without a publish, none will come.
 _QUIET_S = 0.5
-# An agent that is busy shows an ended stream for longer than the driver waits for it.
+# A busy agent still lists a provider whose stream has ended, for longer than the driver waits.
 _FORGOTTEN_WITHIN_S = 3.0
 _LOOK_AGAIN_S = 0.2
 
 
 class SlackProvider:
-    """One resource provider of agent `agent_id`.  `tell` never blocks: a thread of its own speaks to the agent.
+    """One resource provider of agent `agent_id`.  `tell` never blocks: a separate thread talks to the agent.
 
-    `launching` is called with the whole use of this provider when a launch on it is coming,
-    `settling` before anything is told in a subscription, with whether its id is another than the one before (and
-    raises OSError), `gave_up` with the reason when no further attempt to subscribe makes sense.  `on_disk` does what
-    waits for the disk, and returns when it is done.
+    `launching` is called when a launch on this provider is coming, with the provider's whole use.  `settling` is
+    called in each subscription before a total is told, with whether the provider's id has changed; it may raise
+    OSError.  `gave_up` is called with the reason when no further attempt to subscribe makes sense.  `on_disk` runs a
+    function that waits for the disk, and returns when that has finished.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class SlackProvider:
         self._on_disk = on_disk
         self._kept_id = id_file.read()
         self._driver = ProviderDriver(self, agent, INFO, self._kept_id, access, self._before_subscribing)
-        self._lock = threading.Lock()  # Of the next three.
+        self._lock = threading.Lock()  # Guards the next three.
         self._wanted: Amount | None = None
         self._version = new_version()
         self._ending = False
-        self._turn = 0  # The subscriptions that there were, and attempts at one.
-        self._settled: int | None = None  # In which of them the agent and our id were looked at.
-        self._told: tuple[Amount, bytes, int] | None = None  # What the agent has taken, and in which.
+        self._turn = 0  # Counts subscriptions that ended, and attempts that failed.
+        self._settled: int | None = None  # The turn in which the agent and our id were checked last.
+        self._told: tuple[Amount, bytes, int] | None = None  # What the agent took last, and in which turn.
         self._told_s = self._last_publish_s = -_QUIET_S
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -90,7 +90,7 @@ class SlackProvider:
 
     @property
     def told(self) -> Amount | None:
-        """The total that the agent goes by; None while it has none of ours."""
+        """The total of ours that the agent goes by; None while it has none."""
         told = self._told
         return told[0] if told is not None and self.connected and told[2] == self._turn else None
 
@@ -99,7 +99,7 @@ class SlackProvider:
         self._driver.start()
 
     def tell(self, report: Report) -> None:
-        """The agent is to know this total from now on, also after each subscription; no more once `stop` has begun."""
+        """The agent is told this total, and again after each new subscription.  Does nothing once `stop` has begun."""
         with self._lock:
             if not self._ending:
                 self._want(report)
@@ -111,7 +111,7 @@ class SlackProvider:
         self._changed.set()
 
     def stop(self, held: Amount, timeout_s: float = 2.0) -> None:
-        """Lowers the total to what is held, answers what is still coming, and closes the stream."""
+        """Lowers the total to what is held, answers publishes that are still on their way, and closes the stream."""
         with self._lock:
             self._ending = True
             self._want(Report(held.at_most(self._wanted or Amount()), new_version=True))
@@ -127,7 +127,7 @@ class SlackProvider:
     # -- called by the driver ------------------------------------------------------------------
 
     def _before_subscribing(self) -> None:
-        """No stream of ours is open.  The agent's flags may have changed since the last time, and so may its id."""
+        """Checks the agent, whose flags and id may have changed since the last time.  No stream of ours is open."""
         deadline_s = self._clock.monotonic_s() + _FORGOTTEN_WITHIN_S
         while True:
             try:
@@ -135,8 +135,8 @@ class SlackProvider:
                 agent_check.check_ours(self._reader, self._agent_id, INFO, None)
                 return
             except HttpError:
-                # An agent that recovers tells who it is only seconds later, and must have us before it launches
-                # anything beside tasks that hold our slack.  Another one does not know our id, and sends us away.
+                # A recovering agent says which id it has only seconds later, and must have us before it launches
+                # anything beside tasks that hold our slack.  Another agent does not know our id, and refuses us.
                 if self._driver.provider_id is None:
                     raise
                 return
@@ -182,7 +182,7 @@ class SlackProvider:
                     self._stopping.wait(_RETRY_S)
 
     def _settle(self) -> None:
-        """Before anything is told in a subscription: nothing is offered yet, and who comes after us sees us."""
+        """Runs before a subscription's first total: nothing is offered yet, and a later estimator finds us there."""
         provider_id = self._driver.provider_id
         agent_check.check(self._reader)
         agent_check.check_ours(self._reader, self._agent_id, INFO, provider_id)
@@ -206,7 +206,7 @@ class SlackProvider:
                 self._settled = turn
             with self._lock:
                 total, version = self._wanted, self._version
-            assert total is not None  # Or nothing would be out of date.
+            assert total is not None  # Else `_up_to_date` would hold, and there would be nothing to send.
             resources = slack(self._role, cpus=total.cpus, mem=total.mem_bytes / _MIB)
             self._driver.update_state(resources, version)
         except (agent_check.AgentUnfit, FinalError) as error:
@@ -217,7 +217,7 @@ class SlackProvider:
             logger.warning("the agent was not told a total%s: %s", _of(resources), error)
             return False
         except Exception:
-            # The slack would stand still for ever, in a daemon that looks healthy.
+            # Uncaught, it would end this thread: the total would never change again, in a daemon that looks healthy.
             self._metrics.add(metrics.REPORT_FAILURES)
             logger.exception("the agent was not told a total%s", _of(resources))
             return False
@@ -230,5 +230,5 @@ class SlackProvider:
 
 
 def _of(resources: Resources | None) -> str:
-    """Nothing where it did not come to that."""
+    """Empty if the attempt failed before the resources were known."""
     return "" if resources is None else f" of {resources}"

@@ -26,11 +26,11 @@ class ProviderIdFile:
 
     def __init__(self, folder: Path, agent_id: str) -> None:
         self.path = folder / f"{agent_id}.provider"
-        # Not AGENT.lock, which is the node socket's: both folders may be one.
+        # Not AGENT.lock, which is the node socket's: state and run folder may be the same.
         self._lock = FileLock(folder / f"{agent_id}.provider.lock")
 
     def read(self) -> str | None:
-        """None: there is none, or none that makes sense, which is set aside and said.  Raises OSError."""
+        """None if no id is kept, or one that makes no sense, whose file is set aside and logged.  Raises OSError."""
         try:
             content = self.path.read_bytes().strip()
         except FileNotFoundError:
@@ -46,7 +46,7 @@ class ProviderIdFile:
         return None
 
     def write(self, provider_id: str) -> None:
-        """Kept when this returns, also after a power cut; waits for the disk where it was not yet.  Raises OSError."""
+        """When this returns, the id outlasts a power cut.  Waits for the disk if the id is new.  Raises OSError."""
         content = f"{provider_id}\n".encode()
         with contextlib.suppress(FileNotFoundError):
             if self.path.read_bytes() == content:

@@ -33,8 +33,8 @@ class Step:
 class SlackReplay:
     """Call `step` with every frame.
 
-    A trace that does not say how old the agent's word was is taken to be as old as its frames; where it is
-    stale there is no slack, for nothing is held.
+    If a trace does not say how old the agent's state was (``agent_age_s``), that counts as up to date in every frame.
+    Where the state is stale there is no slack, because in a replay best-effort holds nothing.
     """
 
     def __init__(self, stages: SlackStages) -> None:

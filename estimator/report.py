@@ -1,4 +1,4 @@
-"""What the agent is told: the slack, less when the valve is closed, and not for every trifle."""
+"""Which total the agent is told: the slack, or less while the valve is closed; trifling changes are not told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class ReportParameters(Parameters):
-    """When a slack that has changed is told the agent: less at once, more by and by: `[slack.report]`."""
+    """When the agent is told of a change in the slack: a fall at once, a rise step by step: `[slack.report]`."""
 
     rise_s: float = parameter(5.0, "s", "how long a rise must have lasted before it is told", NOT_NEGATIVE)
     grow_s: float = parameter(
@@ -36,7 +36,7 @@ class Amount:
 
     @classmethod
     def floor(cls, cpus: float, mem_bytes: float) -> Amount:
-        """In whole hundredths and whole MiB: finer says nothing, and Mesos rounds at 0.001."""
+        """In whole hundredths of a core and whole MiB: finer means nothing, and Mesos rounds to 0.001."""
         return cls(math.floor(cpus * 100 + 1e-6) / 100, math.floor(mem_bytes / _MIB) * _MIB)
 
     def at_most(self, other: Amount) -> Amount:
@@ -55,7 +55,7 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A total for the agent.  Under a new version it rescinds the open offers even if it is the same."""
+    """A total for the agent.  With a new version the agent rescinds its open offers even if the total is unchanged."""
 
     total: Amount
     new_version: bool = False
@@ -64,14 +64,14 @@ class Report:
 def next_report(
     told: Amount | None, told_closed: bool, slack: Slack, held: Amount, closed: bool, parameters: ReportParameters
 ) -> Report | None:
-    """What the agent must be told now; None: what it knows is good enough.
+    """What the agent must be told now; None if the total that it knows is good enough.
 
-    `told` is what it was told last (None: nothing), with the valve as `told_closed` says.  With
-    the valve closed, or when the slack is not fresh, nothing beyond what is held is given.
+    `told` is the total that it was told last (None: none yet), and `told_closed` whether the valve was closed then.
+    With the valve closed, or when the slack is not fresh, nothing beyond what is held is given.
     """
     total = Amount.floor(slack.cpus, slack.mem_bytes)
     if not (total.cpus and total.mem_bytes):
-        # Nobody can launch on one without the other, and an open offer of the one would not grow when the other comes.
+        # No task can launch on cpus or memory alone, and an open offer of the one would not grow when the other comes.
         total = Amount()
     capped = closed or not slack.fresh
     if capped:
@@ -81,7 +81,7 @@ def next_report(
     if closed and not told_closed:
         return Report(total, new_version=True)
     if capped:
-        # Every bit counts: the difference would be offered.
+        # No dead band here: the agent would offer even a small excess.
         return Report(total) if total != told else None
     moved = (
         abs(total.cpus - told.cpus) >= max(parameters.dead_band_cpus, 0.01)

@@ -19,17 +19,18 @@ ANY_ROLE = "*"
 
 class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent: str = "127.0.0.1:5051"
-    role: str = "serenity"  # The slack is reserved to it; "*": for every framework that takes revocable resources.
+    role: str = "serenity"  # The role that the slack is reserved to; "*": any framework that takes revocable resources.
     listen: str = "127.0.0.1:5055"
     interval_s: float = 1.0
-    pipeline: str | None = None  # A pipeline file; None: the one that comes with Serenity.
-    reserve: str = ""  # Of the slack, what stays production's: such as "cpus=1,mem=2G".
-    ceiling: str = ""  # What best-effort gets at most.
+    pipeline: str | None = None  # A pipeline file; None: Serenity's own.
+    reserve: str = ""  # How much of the slack is kept for production, such as "cpus=1,mem=2G".
+    ceiling: str = ""  # The most that best-effort gets.
     run_dir: str | None = None
     state_dir: str | None = None
-    # Applications' indicators, each as in a task's labels (qos/sources/indicator.py), with a job; may run a command.
+    # Applications' indicators: each has the keys of a task's labels (qos/sources/indicator.py) and a job, and may run a
+    # command.
     indicators: tuple[dict[str, Any], ...] = ()
-    # How the agent is spoken to: wire/transport/access.py.
+    # How to talk to the agent: wire/transport/access.py.
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
@@ -37,10 +38,10 @@ class EstimatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: str | None = None
 
     def __post_init__(self) -> None:
-        self.rules  # noqa: B018 - raises where one makes no sense
+        self.rules  # noqa: B018 - raises if an indicator makes no sense
         Endpoint.parse(self.agent, 5051)
-        self.listen_on  # noqa: B018 - raises where it is no address
-        self.bounds  # noqa: B018 - raises where they make no sense
+        self.listen_on  # noqa: B018 - raises if it is no address
+        self.bounds  # noqa: B018 - raises if they make no sense
         if not 0.1 <= self.interval_s <= 60:
             raise ValueError(f"interval_s = {self.interval_s}; it must lie from 0.1 to 60")
         if not self.role:

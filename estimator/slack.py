@@ -14,7 +14,7 @@ from serenity.qos.stages import POSITIVE, Parameters, parameter
 
 @dataclass(frozen=True)
 class Limits(Parameters):
-    """What the slack ends at, and how old the agent's word may be for there to be any: `[slack.limits]`."""
+    """The limits of the slack, and how old the agent's state may be for new slack to be given: `[slack.limits]`."""
 
     cpus: float = parameter(0.9, "share of the node", "how much production and best-effort may use together", POSITIVE)
     mem: float = parameter(0.9, "share of the node", "how much production and best-effort may use together", POSITIVE)
@@ -23,14 +23,14 @@ class Limits(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class Slack:
-    """The total, what best-effort holds of it included.
+    """The total, including what best-effort holds of it.
 
-    Not `fresh`: the data do not allow to give out more than is held already.  `why` says, for
-    people, what else than use made the number.  `predicted`: what production was taken to use at most.
+    If it is not `fresh`, the data do not allow giving out more than is held already.  `why` says, for people, what
+    besides production's use made the number.  `predicted`: the most that production is expected to use.
 
-    `at_most`: what there may be, if those that cannot be predicted just now go on as they were last seen.  No more
-    than the total is given, but only what best-effort holds beyond this is certainly too much: nobody is to lose a
-    task because a file could not be read.
+    `at_most`: the slack if containers that cannot be predicted at the moment go on as they were last seen.  No more
+    than the total is given out.  But only what best-effort holds beyond `at_most` is certainly too much: no task is to
+    be lost because a file could not be read.
     """
 
     cpus: float = 0.0
@@ -43,7 +43,7 @@ class Slack:
     at_most_mem_bytes: float = 0.0
 
     def without(self, cpus: float, mem_bytes: float) -> Slack:
-        """The total less that; never negative."""
+        """The total less these amounts; never negative."""
         return replace(self, cpus=max(0.0, self.cpus - cpus), mem_bytes=max(0.0, self.mem_bytes - mem_bytes))
 
 
@@ -52,17 +52,17 @@ def slack(frame: Frame, prediction: Prediction, other_mem_bytes: float, limits: 
 
         total = max(0, min( Σ allocated - predicted, capacity * limit - predicted ))
 
-    for cpus and memory, the sum over the rows of `frame`, which are production's; best-effort
-    appears nowhere, so that filling the slack does not change it.  `predicted` is of all of them
-    together, and may be more than allocated: production that bursts beyond its allocation takes from the
-    others' slack.  A row whose prediction is NaN counts at its allocation.
+    for cpus and memory.  The sum is over the rows of `frame`, all of them production's; best-effort appears nowhere,
+    so that filling the slack does not change it.  `predicted` is for all rows together, and may be more than is
+    allocated: a container that bursts beyond its allocation takes from the others' slack.  A row whose prediction is
+    NaN counts at its allocation.
 
     Memory has a second bound, as it cannot be given back once used: ``mem_total_bytes``
-    (reading) ``* limit - other_mem_bytes``, where `other_mem_bytes` is the predicted use of
-    all but best-effort on the machine, inside Mesos and out (NaN: not known, no such bound).
-    CPU outside of Mesos is not counted: best-effort yields it.
+    (reading) ``* limit - other_mem_bytes``, where `other_mem_bytes` is the peak use (machine_memory.py) of everything
+    but best-effort on the machine, inside Mesos and out (NaN: not known, no such bound).
+    CPU used outside of Mesos is not counted: best-effort yields it.
 
-    Without a fresh word of the agent, capacities, or a prediction that is a number, the result is not fresh.
+    The result is not fresh if the agent's state is missing or stale, a capacity unknown, or a prediction no number.
     """
     why: list[str] = []
     used_cpus = _used("cpus", frame.allocated_cpus, prediction.cpus, why)
@@ -92,10 +92,10 @@ def _used(name: str, allocated: Floats, predicted: Peaks, why: list[str]) -> flo
 def _total(name: str, allocated: Floats, used: float, capacity: float, why: list[str]) -> float:
     """NaN when the capacity or the prediction is not known."""
     unused, room = float(allocated.sum()) - used, capacity - used
-    if not capacity > 0:  # An agent that is starting says 0.
+    if not capacity > 0:  # A starting agent reports 0.
         why.append(f"{name}: the node's capacity is not known")
         return math.nan
-    if not math.isfinite(unused):  # Of a predictor that has gone astray, and no reason to take anything away.
+    if not math.isfinite(unused):  # The predictor has gone astray, which is no reason to take anything away.
         why.append(f"{name}: what production is predicted to use is no number")
         return math.nan
     if room < unused:

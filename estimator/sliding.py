@@ -8,7 +8,7 @@ class SlidingMax:
     """The greatest value of the last `span_s` seconds, in constant time and bounded memory."""
 
     def __init__(self, span_s: float, steps: Iterable[tuple[float, float]] = ()) -> None:
-        """`steps`: those of another, to carry on from."""
+        """`steps`: those of another SlidingMax, to carry on from."""
         self._span_s = span_s
         self._candidates: deque[tuple[float, float]] = deque(steps)  # Times rise, values fall.
 

@@ -1,4 +1,4 @@
-"""Files in the state folder: replaced as wholes, so that a reader finds the old content or the new."""
+"""Files in the state folder.  Each is replaced as a whole, so that a reader finds the old content or the new."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes, *, synced: bool) -> None:
-    """`synced`: kept when this returns, also after a power cut; it waits for the disk.  Raises OSError."""
+    """With `synced`, waits for the disk, and the content then outlasts even a power cut.  Raises OSError."""
     beside = path.with_name(path.name + ".new")
     with beside.open("wb") as file:
         file.write(content)

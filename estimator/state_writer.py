@@ -1,7 +1,7 @@
-"""What goes to the state folder is written in a native thread: a disk that hangs holds up nobody but who waits for it.
+"""Writes to the state folder in a native thread, so that a disk that hangs holds up only callers that wait for it.
 
-gevent has one thread for all that the estimator does, a launch's answer included, and a file system that is
-frozen (fsfreeze, a snapshot of LVM's) keeps a thread in its write for as long as it likes.
+Under gevent a single thread does all of the estimator's work, answers to launches included, and a file system that is
+frozen (fsfreeze, an LVM snapshot) blocks a thread in its write for as long as it stays frozen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class StateWriter:
-    """One thing at a time, in the order in which it was asked for; to be used in one thread, under gevent."""
+    """Does one write at a time, in the order of the requests.  To be used from one thread, under gevent."""
 
     def __init__(self) -> None:
         self._pool = ThreadPool(1)
@@ -24,30 +24,30 @@ class StateWriter:
         self._writing: gevent.Greenlet[[], None] | None = None
 
     def put(self, name: str, write: Callable[[], None], wrote: Callable[[OSError | None], None]) -> None:
-        """Never waits.  Of what still waits under one name the latest wins; its place is that of the first.
+        """Queues a write, and never waits.  It replaces a write of the same name that still waits, and takes its place.
 
-        `write` is called in the native thread, where nothing may be logged, as the log's locks are gevent's;
-        `wrote`, with the error that it raised, out of it.
+        `write` is called in the native thread, where nothing may be logged, because the log's locks are gevent's.
+        `wrote` is called outside that thread, with the OSError that `write` raised, or None.
         """
         self._waiting[name] = (write, wrote)
         if self._writing is None or self._writing.ready():
             self._writing = gevent.spawn(self._write_all)
 
     def run(self, do: Callable[[], T]) -> T:
-        """Does it in the native thread, and waits; raises the OSError that it raises."""
+        """Runs `do` in the native thread and waits for its result; passes on its OSError."""
         result: T | OSError = self._pool.apply(_caught, (do,))
         if isinstance(result, OSError):
             raise result
         return result
 
     def settle(self, timeout_s: float) -> bool:
-        """Waits until all that was put is written, or could not be; says whether it is."""
+        """Waits until every queued write has succeeded or failed; returns whether that is so."""
         if self._writing is not None:
             self._writing.join(timeout_s)
         return self._writing is None or self._writing.ready()
 
     def close(self) -> None:
-        """Once all is settled."""
+        """To be called once `settle` has returned True."""
         self._pool.kill()
 
     def _write_all(self) -> None:
@@ -63,7 +63,7 @@ class StateWriter:
 
 
 def _caught(do: Callable[[], T]) -> T | OSError:
-    """Errors are handed over as values: gevent prints the traceback of one that leaves a pool's function."""
+    """Returns an error as a value: gevent prints a traceback of any exception that leaves a pool's function."""
     try:
         return do()
     except OSError as error:

@@ -6,9 +6,8 @@ from serenity.daemon.clock import Clock
 class Ticks:
     """The times of the samples: start + n * interval on the monotonic clock, so that they do not drift.
 
-    A tick that comes too late is left out and counted, never caught up: two samples in quick
-    succession measure nothing.  `now_s` is time since the epoch that does not jump: taken once, and
-    carried on by the monotonic clock.
+    A missed tick is left out and counted, never caught up: two samples in quick succession measure nothing.
+    `now_s` is the time since the epoch, but never jumps: it is read once, and carried on by the monotonic clock.
     """
 
     def __init__(self, clock: Clock, interval_s: float) -> None:
@@ -20,7 +19,7 @@ class Ticks:
         self.missed = 0
 
     def wait_s(self) -> float:
-        """How long it is to the next tick; a tick is taken by this."""
+        """Seconds until the next tick.  Each call takes one tick."""
         elapsed_s = self._clock.monotonic_s() - self._start_s
         due = int(elapsed_s / self._interval_s)
         if due > self._last + 1:

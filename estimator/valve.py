@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
 
-# A holder that needs longer says so again; one that died must not keep the node's slack for days.
+# A holder that needs longer prolongs its lease; one that died must not keep the node's slack for days.
 MAX_TTL_S = 24 * 3600.0
 _SHORT_S = 30.0
 
@@ -22,11 +22,11 @@ class ActiveLease:
     holder: str
     reason: str
     until_s: float  # Monotonic.
-    ttl_s: float  # For which it was asked last.
+    ttl_s: float  # The time to live, as last requested.
 
     @property
     def is_short(self) -> bool:
-        """An executor's, which is said again every second: not each time is a change to anybody."""
+        """Short as an executor's lease, which is prolonged every second: not each time is a change to report."""
         return self.ttl_s < _SHORT_S
 
 
@@ -46,7 +46,7 @@ class Valve:
         return bool(self._leases)
 
     def hold(self, holder: str, reason: str, ttl_s: float) -> ActiveLease | None:
-        """Takes a lease, or prolongs the one that is returned.
+        """Takes a lease, or prolongs the holder's; returns the lease as it was before, None if there was none.
 
         Raises:
             LeaseError
@@ -60,7 +60,7 @@ class Valve:
         return before
 
     def release(self, holder: str) -> bool:
-        """Says whether the holder had a lease."""
+        """Returns whether the holder had a lease."""
         return self._leases.pop(holder, None) is not None
 
     def expire(self) -> tuple[ActiveLease, ...]:

@@ -15,17 +15,17 @@ from serenity.qos.frame import Bools, Floats, Frame
 from serenity.qos.rows import Places
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, Parameters, Range, parameter
 
-# Tilts of the bound, per capacity of the node: one is best for margins of some ln(1 / risk) / tilt, so that these
-# are for margins from all of the node down to a 300th of it.  Steps of 1.6 cost 2.7 % of a margin at most.
+# Tilts of the bound, per capacity of the node.  A tilt is best for margins of some ln(1 / risk) / tilt, so that these
+# serve margins from all of the node down to a 300th of it.  Steps of 1.6 cost 2.7 % of a margin at most.
 _TILTS = 2.0 ** np.linspace(2.0, 10.0, 13)[:, None, None]
-# exp of more has no room in a float.
+# Exponents are cut off here, because exp() of greater ones overflows.
 _MOST = 600.0
 _LEVEL, _AGE_S, _MOMENTS = range(3)
-# What is kept of the node as logarithms: of a unit that was a small part of it, tilts times use have room in that.
+# Bound of the logarithms kept for the node; tilts times use stay below it even if the unit is a fraction of the node.
 _MOST_RISE = 1e9
-# A sample speaks for that share of the horizon at most, however long the pause was before it.
+# A sample stands for this share of the horizon at most, however long the pause before it was.
 _A_SAMPLE = 1 / 6
-# A miss by more than this share of the node is a grave one, and must be rarer by this factor.
+# A miss by more than this share of the node is grave, and must be rarer by this factor.
 _TRIFLE, _RARER = 0.01, 5.0
 
 
@@ -48,34 +48,35 @@ class AheadParameters(Parameters):
 class Ahead(Rowwise):
     """The peak of all containers together within `horizon_s`: a level, and Chernoff bounds on what exceeds it.
 
-        peak   = Σ level + rise + bound(K, max(z² / 2, tail · ln(1 / risk)))
-        bound  = min over s of ( moments(s) + exponent + care ) / s
+        peak   = Σ level + rise + bound(max(z² / 2, tail · ln(1 / risk)))
+        bound(exponent) = min over s of ( K(s) + exponent + care ) / s
         K(s)   = max( Σ (1 - w) ln E exp(s (x - level)), (1 - w) ln E exp(s Σ (x - level)) )
                  + Σ w ( ln (1 + level / a (exp(s a) - 1)) - s level )
         tail   = √( E I² / 2 )
         I      = max over s of ( s (peak of the sum within a horizon - its level) - K(s) )
 
-    `level` is the exponential average of container x's use over `horizon_s`, `E` one over `memory_s`; while a container
-    is younger they are plain ones.  K's first term is what was seen: of the containers, as independent ones, or of
-    their sum, which tells of common drifts and peaks, whichever is more.  The second is the worst that a container with
-    this level and this allocation a could be (idle or all of it, Hoeffding 1963): it counts as much as one horizon,
-    w = 1 / (1 + horizons remembered), so that a new container is bounded by its level alone, and one of long standing
-    by what it does.  `rise` is what the days before say of the next half hour (diurnal.py).  `s` runs over 13 tilts.
+    `x` is a container's use, `level` its exponential average over `horizon_s`, and `E` an exponential average over
+    `memory_s`; while a container is younger both are plain averages.  K's first term is what was seen: of the
+    containers, as if independent, or of their sum, which shows common drifts and peaks; the greater counts.  The second
+    term is the worst case of a container with this level and this allocation a (it uses nothing or all of a, Hoeffding
+    1963).  It counts as much as one horizon, w = 1 / (1 + horizons remembered), so that a new container is bounded by
+    its level alone, and an old one by what it does.  `rise` is what the days before say of the next slot of the day, as
+    long as the horizon (diurnal.py).  `s` runs over 13 tilts.
 
-    The exponent is how rare.  z is the standard normal's quantile of 1 - `risk`: by Chernoff's bound a normal sum is z
-    standard deviations above its level with e^(-z² / 2), so that this exponent is the right one for it.  `tail` is how
-    far the sum did go by K's own measure, by which a rise is one of e^-I: where I is exponential, E I² is 2 tail².  It
-    begins at 1, Chernoff's bound as it is, as if that had been seen for a horizon.  It grows where what comes is not
-    like what was, and because a horizon has many moments; K's second term offsets part of that.  K is that of the end
-    of the horizon, or, where containers came or went, the most there was in it.
+    The exponent says how rare a miss must be.  z is the standard normal's quantile of 1 - `risk`: with the exponent
+    z² / 2 Chernoff's bound on a normal sum lies z standard deviations above its level, as it should.  `tail` says how
+    far the sum did go in terms of K, by which a rise has the probability e^-I: where I is exponential, E I² is 2 tail².
+    It begins at 1, which is Chernoff's bound unchanged, as if that had been seen for a horizon.  It grows where the
+    future is not like the past, and because a horizon has many moments; K's second term offsets part of that.  The K in
+    I is that at the end of the horizon, or, where containers came or went, the greatest in it.
 
-    Each bound is two: the risk of using more than predicted, and a fifth of that for a hundredth of the node more.
-    `care`, kept for the node, rises by 1 (e times rarer) for each horizon in which the predictions did not hold, and
-    falls by `risk` for each: in the long run no more than that share of them fails (adaptive conformal inference),
-    whatever the containers do.
+    There are two bounds, of which the greater counts: one for the risk of using more than predicted, and one for a
+    fifth of that risk of using a hundredth of the node more than predicted.  `care`, kept for the node, rises by 1 (e
+    times rarer) for each horizon in which the predictions did not hold, and falls by `risk` for every horizon: in the
+    long run no more than that share of predictions fails (adaptive conformal inference), whatever the containers do.
 
-    In cores and bytes.  NaN until measured for `min_age_s`.  240 + 32 bytes a container and 384 for its day, whatever
-    its age: with all that is derived 1.3 KB.
+    In cores and bytes.  NaN until measured for `min_age_s`.  240 + 32 bytes a container and 384 for its profile of the
+    day, whatever its age; 1.3 KB with all derived values.
 
     Source: Chernoff 1952; Hoeffding, Probability inequalities for sums of bounded random variables, 1963; Gibbs and
     Candès, Adaptive conformal inference under distribution shift, 2021.
@@ -87,22 +88,22 @@ class Ahead(Rowwise):
         self._measure_by(np.full(2, np.nan))
         self._trifle = np.zeros(2)
         self._t = math.nan
-        self._horizons = np.zeros(2)  # How many have ended.
+        self._horizons = np.zeros(2)  # How many followed predictions have ended.
         self._squared = np.full(2, 2.0)  # E I².
-        # Of K: what was seen of the sum, and for how long; what was seen of each container; the worst of each.
+        # Parts of K: what was seen of the sum, and for how long; of each container, what was seen and the worst case.
         self._together, self._together_s = np.zeros((len(_TILTS), 2)), np.zeros(2)
         self._seen_of_each = self._worst = np.zeros((len(_TILTS), 2, 0))
-        self._off, self._passed_s = np.zeros((2, 0)), np.zeros(2)  # From its level, by the last sample; since when.
-        self._now = self._most = np.zeros((2, 0))  # What each uses, and what it could.
+        self._off, self._passed_s = np.zeros((2, 0)), np.zeros(2)  # Last sample less level; seconds that it stands for.
+        self._now = self._most = np.zeros((2, 0))  # What each container uses, and the most that it could.
         self._promises = Promises(parameters.horizon_s, parameters.risk)
-        # Of a miss, and of a grave one.
+        # The risks of a miss, and of a grave miss.
         risks = np.array([parameters.risk, parameters.risk / _RARER])
         self._chernoff = -np.log(risks)
         self._normal = np.array([NormalDist().inv_cdf(1.0 - risk) ** 2 / 2.0 for risk in risks])
         self._diurnal = Diurnal(parameters.horizon_s)
 
     def _measure_by(self, unit: Floats) -> None:
-        """What the tilts are per: the node's capacities when they were first known, else what was allocated then."""
+        """Sets the tilts' unit: the node's capacities, or what was allocated where those were not known at first."""
         self._unit = unit
         self._scale = np.where(np.isnan(unit), 1.0, unit)[:, None]
 
@@ -138,24 +139,24 @@ class Ahead(Rowwise):
         weight = _weight(passed_s, age_s, self._parameters.horizon_s, measured, fresh)
         self.learnt[_LEVEL] += weight * (use - self.learnt[_LEVEL])
         weight = _weight(passed_s, age_s, self._parameters.memory_s, measured, fresh)
-        # Not moments += weight * (new - moments): of two so different sizes nothing would be left.
+        # Not moments += weight * (new - moments): the sizes differ so much that rounding would leave nothing.
         moments = self.learnt[_MOMENTS:]
         moments *= 1.0 - weight
         moments += weight * np.exp(np.minimum(_TILTS * (off / self._scale), _MOST))
         self._now = np.where(measured, use, self.learnt[_LEVEL])
 
     def _learn_together(self, known: Bools) -> None:
-        """Who is known and was not measured is taken to be at its level."""
+        """A known container that was not measured is taken to be at its level."""
         passed_s = np.where(known.any(axis=1), self._passed_s, 0.0)
         self._together_s += passed_s
         first = np.zeros(2, dtype=np.bool_)
         weight = _weight(passed_s, self._together_s, self._parameters.memory_s, passed_s > 0, first)
         reached = _TILTS[:, :, 0] * (np.where(known, self._off, 0.0).sum(axis=1) / self._scale[:, 0])
-        with np.errstate(divide="ignore"):  # All of the weight is the first one's.
+        with np.errstate(divide="ignore"):  # log(0): the first sample has all of the weight.
             self._together = np.logaddexp(np.log(1.0 - weight) + self._together, np.log(weight) + reached)
 
     def _learn_tail(self, rises: list[Rise]) -> None:
-        """Of each horizon that has ended, where anybody was measured in it."""
+        """Learns from each followed prediction whose horizon has ended, if any container was known in it."""
         newest = -math.expm1(-self._parameters.horizon_s / A_HORIZON / self._parameters.memory_s)
         for rise in rises:
             self._horizons += rise.of_somebody
@@ -171,11 +172,11 @@ class Ahead(Rowwise):
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(most > 0, level / most, 0.0)
         reach = _TILTS * (most / self._scale)
-        # ln(1 + p (exp(r) - 1)), without an exp that has no room.
+        # ln(1 + p (exp(r) - 1)) - p r, without an exp() that overflows.
         could = (1.0 - share) * reach + np.log(share + (1.0 - share) * np.exp(-reach) + 1e-300)
         self._seen_of_each = (1.0 - worst) * np.log(self.learnt[_MOMENTS:])
         self._worst = worst * np.maximum(could, 0.0)
-        self._worst[reach > _MOST] = np.inf  # What was seen was cut off there.
+        self._worst[reach > _MOST] = np.inf  # These tilts' moments were cut off.
         rows = self._scale * ((self._seen_of_each + self._worst + self._chernoff[0]) / _TILTS).min(axis=0)
         peaks: Floats = np.clip(rows + level, self._now, most)
         return peaks
@@ -199,12 +200,12 @@ class Ahead(Rowwise):
         return Peaks(rows[CPUS], float(bound[CPUS])), Peaks(rows[MEM], float(bound[MEM]))
 
     def _of_the_worst(self, age_s: Floats) -> Floats:
-        """w: the weight of what may be yet, beside what was seen for so long."""
+        """w: the weight of the worst case, beside what was seen for `age_s`."""
         remembered = np.minimum(age_s, 2.0 * self._parameters.memory_s) / self._parameters.horizon_s
         return 1.0 / (1.0 + remembered)
 
     def _above(self, moments: Floats, exponents: Floats) -> Floats:
-        """What exceeds the level, in units: logarithms of moments of shape (tilts, 2), exponents of (2, risks)."""
+        """The bound above the level, in units.  `moments`: logarithms, (tilts, 2); `exponents`: shape (2, risks)."""
         needed = moments[:, :, None] + (exponents + self._promises.care[:, None])
         missed, grave = (needed / _TILTS).min(axis=0).T
         above: Floats = np.maximum(missed, grave - self._trifle / self._scale[:, 0])
@@ -232,7 +233,7 @@ class Ahead(Rowwise):
         profile = self._diurnal.restored(diurnal, len(ids))
         squared = unpack(state.get("squared"), self._squared, 2, _MOST_RISE**2)
         horizons = unpack(state.get("horizons"), self._horizons, 2, MOST_S)
-        care = unpack(state.get("care"), self._promises.care, 2, MOST_S)  # It rises by 1 for each of them at most.
+        care = unpack(state.get("care"), self._promises.care, 2, MOST_S)  # It rises by 1 a horizon at most.
         super().restore(state)
         self._diurnal.restore(profile)
         self._measure_by(unit)
@@ -241,7 +242,7 @@ class Ahead(Rowwise):
 
 
 def _weight(passed_s: Floats, age_s: Floats, memory_s: float, measured: Bools, fresh: Bools) -> Floats:
-    """Of the newest sample in an average over `memory_s`, which is a plain one over time as long as it is younger."""
+    """The newest sample's weight in an exponential average over `memory_s`, or in a plain one over time until then."""
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.fmax(-np.expm1(-passed_s / memory_s), passed_s / age_s)
     return np.where(fresh, 1.0, np.where(measured & (age_s > 0), weight, 0.0))

@@ -30,12 +30,12 @@ def unpack(
     *,
     may_lack: bool = False,
 ) -> npt.NDArray[Any]:
-    """An array of the type and shape of `like`, but with so many containers on its last axis.
+    """An array of the type and shape of `like`, but with `containers` places on its last axis.
 
-    None of its values is beyond `least` and `most`, which fit its shape; where it `may_lack` some, they are NaN.
+    Its values lie from `least` to `most`, which broadcast to its shape.  With `may_lack`, values may also be NaN.
 
     Raises:
-        ValueError: it is another, or none.
+        ValueError: `packed` is no such array.
     """
     shape = (*like.shape[:-1], containers)
     kind = like.dtype.newbyteorder("<")

@@ -1,4 +1,4 @@
-"""What the time of day says, from the days before."""
+"""What the days before say of use at this time of day."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from serenity.qos.frame import Bools, Floats
 from serenity.qos.rows import Places, moved
 
 _DAY_S = 86400.0
-# Of a slot's average: yesterday counts as much as all days before it.
+# Weight of yesterday in a slot's average: as much as all days before it.
 _YESTERDAY = 0.5
 
 
 class Diurnal:
-    """By how much use rises from this slot of the day to the next, of each container and as far as it has proved true.
+    """By how much the containers' use rises from this slot of the day to the next, as far as such rises proved true.
 
         profile[slot] += (mean of the slot - profile[slot]) / 2        at the end of each slot, by container
         rise = max(0, trust * Σ (profile[next slot] - profile[this slot]))
-        trust = E (predicted change * real change) / E (predicted change)², from 0 to 1
+        trust = E (predicted change * real change) / E (predicted change²), from 0 to 1
 
-    The trust is the slope of the regression of the node's changes from slot to slot on those that the profile had said,
-    over a day's slots: 0 in the first day, and where one day is not as the other.  Slots are as long as the horizon.
-    Cores and bytes; 4 bytes a slot, container and resource: 384 bytes for half hours.
+    The trust is the slope of the regression of the node's changes from slot to slot on the changes that the profile
+    predicted, over a day's slots: 0 on the first day, and where days do not resemble each other.  Slots are as long as
+    the horizon.  In cores and bytes; 4 bytes a slot, container and resource: 384 bytes a container for half hours.
     """
 
     def __init__(self, horizon_s: float) -> None:
         self.slots = max(2, round(_DAY_S / horizon_s))
         self._slot_s = _DAY_S / self.slots
         self._profile: npt.NDArray[Any] = np.full((self.slots, 2, 0), np.nan, dtype=np.float32)
-        # Sum and count of this slot; the mean of the slot before, and what its profile was before that.
+        # Sum and count of this slot; mean of the slot before, and its profile before that mean was added.
         self._slot = np.full((4, 2, 0), np.nan)
-        self._number: int | None = None  # Of the slot, since the epoch.
-        self._learnt = np.zeros((2, 2))  # E r d and E r r, by resource.
+        self._number: int | None = None  # Number of the slot, counted since the epoch.
+        self._learnt = np.zeros((2, 2))  # By resource, r the predicted and d the real change: E r d and E r r.
 
     def move(self, places: Places) -> None:
         self._profile, self._slot = moved(self._profile, places, np.nan), moved(self._slot, places, np.nan)
 
     def learn(self, t: float, use: Floats, measured: Bools) -> None:
-        """`use`, shape (2, containers), where `measured`."""
+        """`use`, shape (2, containers), counts where `measured`."""
         number = int(t // self._slot_s)
         if self._number is not None and number != self._number:
             self._end_slot(self._number, follows=number == self._number + 1)
@@ -65,7 +65,7 @@ class Diurnal:
         self._slot[:2] = np.nan
 
     def rise(self, known: Bools) -> Floats:
-        """Shape (2,), of those `known`."""
+        """The rise of all `known` containers together, shape (2,)."""
         if self._number is None:
             return np.zeros(2)
         here, after = (self._profile[(self._number + step) % self.slots].astype(np.float64) for step in (0, 1))

@@ -22,9 +22,9 @@ class Ema(Rowwise):
 
         y += (1 - exp(-dt / time_constant_s)) * (use - y),  y = use at first;  peak = y + margin * allocation
 
-    In cores and bytes; `dt` is the time since the container was last measured, so that a pause weighs the next
-    sample the more.  NaN until it was measured for `min_age_s`.  16 + 32 bytes a container.  An average is below
-    the peaks: what covers them is the margin alone.
+    In cores and bytes; `dt` is the time since the container was last measured, so that the sample after a pause weighs
+    more.  NaN until a container was measured for `min_age_s`.  16 + 32 bytes a container.  An average is below the
+    peaks: only the margin covers them.
 
     Source: Serenity's EMA (2015), before its slack formula; Eckner, Algorithms for unevenly spaced time series, 2012.
     """

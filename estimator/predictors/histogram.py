@@ -31,9 +31,9 @@ class Histogram(Rowwise):
         peak = max(upper end of the first bucket up to which `percentile` of all weight lies + margin * allocation, use)
 
     In cores and bytes.  96 buckets by shares of the allocation, each a tenth above the last, so that a percentile is at
-    most a tenth too high.  The first is of all up to a thousandth of the allocation, the last of all beyond 7.7 times,
-    and where the percentile lies beyond its end, 8.5 times, it is too low.  Without an allocation nothing is known.
-    NaN until measured for `min_age_s`.  768 + 32 bytes a container.
+    most a tenth too high.  The first bucket takes all use up to a thousandth of the allocation, the last all beyond 7.7
+    times the allocation; a percentile beyond the last bucket's end, 8.5 times, is reported too low.  Nothing is learnt
+    without an allocation.  NaN until measured for `min_age_s`.  768 + 32 bytes a container.
 
     Source: moving-window recommenders of Rzadca et al., Autopilot, EuroSys 2020 (half-lives of 12 and 48 hours).
     """
@@ -42,12 +42,12 @@ class Histogram(Rowwise):
         super().__init__(len(_ENDS), parameters.min_age_s, parameters.stale_s)
         self.learnt = self.learnt.astype(np.float32)
         self._parameters = parameters
-        self._now = np.full((2, 0), np.nan)  # What each uses; NaN: not measured.
+        self._now = np.full((2, 0), np.nan)  # What each container uses now; NaN: not measured.
         self._half_lives_s = np.array([[parameters.cpu_half_life_s], [parameters.mem_half_life_s]])
 
     @property
     def most_learnt(self) -> Floats:
-        return np.full((1, 1, 1), MOST_S)  # One more for each sample, which is of a moment at least.
+        return np.full((1, 1, 1), MOST_S)  # Each sample adds 1, and stands for a moment at least.
 
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
         self.learnt[:, np.isnan(self.learnt[0])] = 0.0

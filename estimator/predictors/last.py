@@ -18,8 +18,8 @@ class LastParameters(Parameters):
 class Last(Rowwise):
     """What was used last: peak = use + margin * allocation.
 
-    In cores and bytes, known from the first measurement on.  16 + 32 bytes a container.  It sees no peak
-    coming; for production that does not move, and to compare others with.
+    In cores and bytes, known from the first measurement on.  16 + 32 bytes a container.  It foresees no peak;
+    for production whose use does not change, and as a baseline for other predictors.
 
     Source: the persistence forecast.
     """

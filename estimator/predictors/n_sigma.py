@@ -27,13 +27,14 @@ class NSigma(Rowwise):
         w = max(1 - exp(-dt / time_constant_s), 1 / samples so far),  d = use - mean
         mean += w * d,  variance = (1 - w) * (variance + w * d * d)
 
-    In cores and bytes.  Of all together: min(Σ mean + sigmas * sqrt(the same average of (Σ d)²), Σ peak).  The first
-    is what those that do not peak together leave of their sum, and stays right when containers come and go; but what
-    the sum did while others were there may be more than all that are left do.  NaN until a container was measured for
-    `min_age_s`.  48 + 32 bytes a container.  Five sigmas are no coverage: tails here are not Gaussian.
+    In cores and bytes.  All together: min(Σ mean + sigmas * sqrt(the same average of (Σ d)²), Σ peak).  The first term
+    is the lower one where containers do not peak together, and stays right when containers come and go; but it still
+    counts deviations of containers that have gone, and may then exceed the sum of the peaks.  NaN until a container was
+    measured for `min_age_s`.  48 + 32 bytes a container.  Five sigmas guarantee no coverage: tails here are not
+    Gaussian.
 
-    Source: the N-sigma predictor of Bashir et al., Take it to the limit, EuroSys 2021, whose window is weighed
-    exponentially here; West, Updating mean and variance estimates, 1979.
+    Source: the N-sigma predictor of Bashir et al., Take it to the limit, EuroSys 2021, here with exponential weights
+    in place of its window; West, Updating mean and variance estimates, 1979.
     """
 
     def __init__(self, parameters: NSigmaParameters) -> None:

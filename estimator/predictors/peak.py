@@ -25,11 +25,11 @@ class PeakParameters(Parameters):
 class Peak:
     """The most that was used within `window_s`, and a margin: peak = max + margin * allocation.
 
-    In cores and bytes.  The margin is of the allocation, so that an idle container, whose use says least about
-    its next burst, keeps some room too.  NaN until a container was measured for `min_age_s`.  A kilobyte a
-    container, and 100 bytes more for each sample of `window_s` where use only falls.
+    In cores and bytes.  The margin is a share of the allocation, so that an idle container, whose use says least
+    about its next burst, keeps some room too.  NaN until a container was measured for `min_age_s`.  A kilobyte a
+    container, and 100 bytes more for each sample within `window_s` while use only falls.
 
-    Source: the rule of thumb.  For tests and short-lived nodes: slack comes with the first seconds.
+    Source: the rule of thumb.  For tests and short-lived nodes: there is slack within the first seconds.
     """
 
     def __init__(self, parameters: PeakParameters) -> None:
@@ -78,7 +78,7 @@ class _Kept(msgspec.Struct, frozen=True):
     steps: tuple[tuple[float, float], ...] = ()
 
     def makes_sense(self, most: float) -> bool:
-        """Never measured, or with times that rise and values that fall, as `_Series` has them, none above `most`."""
+        """Whether it is empty, or its times rise and its values fall, as in `_Series`, from no more than `most`."""
         if self.first_t is None or self.last_t is None or not self.steps:
             return self == _Kept()
         times, values = zip(*self.steps, strict=True)

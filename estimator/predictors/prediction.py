@@ -1,4 +1,4 @@
-"""What a predictor says, and what it has to be."""
+"""A prediction, and what a predictor must provide."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ Json = dict[str, Any]
 class Peaks:
     """Peak use of one resource.
 
-    `rows`, one a row of the frame; NaN: too new, or not measured of late.  `together`: of the rows
-    that are not NaN, all at once; mostly less than their sum, for peaks rarely coincide.
+    `rows`: the peak of each row of the frame; NaN if the container is too new, or was not measured of late.
+    `together`: the peak of the sum of all rows that are not NaN; mostly less than the sum of their peaks, because
+    peaks rarely coincide.
     """
 
     rows: Floats
@@ -44,17 +45,17 @@ class Prediction:
     mem_bytes: Peaks
 
     def without(self, rows: Bools) -> Self:
-        """As if there were none for these; all together may use no less for that."""
+        """Without the peaks of these rows; `together` stays as it is."""
         return replace(self, cpus=self.cpus.without(rows), mem_bytes=self.mem_bytes.without(rows))
 
     def where_unknown(self, use: Floats) -> Self:
-        """With what these use in place of those that there are none of; shape (2, containers): cores and bytes."""
+        """With `use` in place of each peak that is not known; `use` has shape (2, containers): cores and bytes."""
         cpus, mem_bytes = use
         return replace(self, cpus=self.cpus.where_unknown(cpus), mem_bytes=self.mem_bytes.where_unknown(mem_bytes))
 
 
 class Predictor(Protocol):
-    """Frames in, predictions out; what it predicts depends on the frames alone, whose `t` never falls.
+    """Frames in, predictions out.  A prediction depends on the frames alone, whose `t` never falls.
 
     What it remembers of a container dies with the container.
     """
@@ -62,11 +63,11 @@ class Predictor(Protocol):
     def step(self, frame: Frame) -> Prediction: ...
 
     def state(self) -> Json:
-        """All that it has learnt, for JSON; `restore` of a predictor with the same parameters takes it."""
+        """All that was learnt, for JSON and for `restore` of a predictor with the same parameters."""
 
     def restore(self, state: Json) -> None:
-        """Before the first frame.
+        """To be called before the first frame.
 
         Raises:
-            ValueError: that is no state of this predictor; nothing is restored.
+            ValueError: `state` is no state of this predictor; nothing is restored.
         """

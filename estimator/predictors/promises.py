@@ -1,4 +1,4 @@
-"""Whether predictions held, and how much more careful the next ones must be."""
+"""Whether predictions held, and how much more careful the next predictions must be."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import numpy as np
 
 from serenity.qos.frame import Bools, Floats
 
-# So many a horizon are followed: a sample every five minutes of half an hour.
+# How many predictions are followed in each horizon: with half an hour, one every five minutes.
 A_HORIZON = 6
 
 
 class Rise(NamedTuple):
-    """What came within a horizon, shape (2,) where nothing else is said."""
+    """What happened within the horizon of one prediction; shape (2,) unless stated otherwise."""
 
-    above: Floats  # Of the level, at the most.
-    moments: Floats  # Shape (tilts, 2): of those who were there; where some came or went, the most in between.
-    of_somebody: Bools  # Whether anybody was known.
+    above: Floats  # By how much use exceeded the level at most.
+    moments: Floats  # Shape (tilts, 2), at the end of the horizon; where containers came or went, the most in between.
+    of_somebody: Bools  # Whether any container was known.
 
 
 @dataclass
 class _Promise:
     due_t: float
-    most: Floats  # Shape (2,), of those known.
+    most: Floats  # Shape (2,): the predicted peak of the known containers.
     level: Floats
     of_somebody: Bools
-    peak: Floats = field(default_factory=lambda: np.zeros(2))  # What came until now.
-    moments: Floats | float = -np.inf  # While others were there than now.
+    peak: Floats = field(default_factory=lambda: np.zeros(2))  # The most used until now.
+    moments: Floats | float = -np.inf  # The most, at times when other containers were there.
 
 
 class Promises:
-    """Follows predictions of the sum over the horizon for which they are made.
+    """Follows each prediction of the sum for the horizon that it was made for.
 
-    `care`, shape (2,), never negative: after each of them it is ``care + (broken - may_fail) / 6``.  As it cannot
-    grow without end, in the long run at most the share `may_fail` is broken.  Source: Gibbs and Candès, 2021, on the
-    logarithm of the risk, so that it cannot reach 0.
+    `care`, shape (2,), is never negative; each prediction that ends changes it to ``care + (broken - may_fail) / 6``.
+    As `care` cannot grow without end, at most the share `may_fail` of predictions is broken in the long run.
+    Source: Gibbs and Candès, 2021, here on the logarithm of the risk, so that the risk cannot reach 0.
     """
 
     def __init__(self, horizon_s: float, may_fail: float) -> None:
@@ -55,8 +55,9 @@ class Promises:
     def see(
         self, t: float, ids: Sequence[str], known: Bools, level: Floats, now: Floats, moments: Floats
     ) -> list[Rise]:
-        """Used `now`, shape (2,), by those `known`, shape (2, containers); `level`: of each, 0 where not known;
-        `moments`: of their sum, shape (tilts, 2).  What came of each promise that has ended."""
+        """`now`: use of the `known` containers together, shape (2,); `known` has shape (2, containers).  `level`: of
+        each container, 0 where not known.  `moments`: of their sum, shape (tilts, 2).  Returns a Rise for each promise
+        that has ended."""
         self._follow(ids, known, level)
         self._moments = moments
         for promise in self._made:
@@ -72,13 +73,13 @@ class Promises:
         return rises
 
     def make(self, t: float, level: Floats, most: Floats, of_somebody: Bools) -> None:
-        """Not of every frame; and of nobody none, for who comes later was not promised for."""
+        """Six a horizon, not one a frame; none without known containers, as one that comes later is not part of it."""
         if t >= self._next_t and of_somebody.any():
             self._made.append(_Promise(t + self._horizon_s, most.copy(), level.copy(), of_somebody))
             self._next_t = t + self._horizon_s / A_HORIZON
 
     def _follow(self, ids: Sequence[str], known: Bools, level: Floats) -> None:
-        """Who has come was not promised for, who has gone was: their levels come and go with them."""
+        """Moves all promises by the levels of containers that came (not part of them) or went (part of them)."""
         if ids is not self._ids or not np.array_equal(known, self._known):
             before = {name: column for column, name in enumerate(self._ids)}
             places = np.array([before.get(name, -1) for name in ids], dtype=np.intp)

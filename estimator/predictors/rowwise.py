@@ -1,4 +1,4 @@
-"""What predictors that look at each container by itself have in common."""
+"""The common part of predictors that look at each container by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serenity.qos.rows import Places, Rows, moved
 # The resources, as the rows of every (2, containers) array here.
 COLUMNS = ("cpu", "rss_bytes")
 CPUS, MEM = range(2)
-# What is kept never gets beyond these: more than any machine has and any clock says, less than damage makes of a float.
+# Kept values never exceed these: no machine has more and no clock shows more, but damage to a float mostly makes more.
 MOST_USED = np.array([[1e5], [1e16]])  # Cores and bytes, as a row of each.
 MOST_S = 1e12
 
@@ -27,38 +27,38 @@ def used(frame: Frame) -> Floats:
 class Rowwise(ABC):
     """Keeps `numbers` numbers a container and resource, in `self.learnt` of shape (numbers, 2, containers).
 
-    They begin as NaN.  A subclass learns from what was measured, and says peaks; who is too new
-    or was not measured of late becomes NaN here.
+    They begin as NaN.  A subclass learns from what was measured, and returns peaks; this class sets to NaN the peaks
+    of containers that are too new or were not measured of late.
     """
 
     def __init__(self, numbers: int, min_age_s: float, stale_s: float) -> None:
         self._min_age_s = min_age_s
         self._stale_s = stale_s
         self._rows = Rows()
-        self._containers: tuple[Container, ...] = ()  # Of the last frame; frames mostly share them.
+        self._containers: tuple[Container, ...] = ()  # Of the last frame; successive frames mostly share them.
         self._allocated = np.zeros((2, 0))
-        self._seen = np.full((2, 2, 0), np.nan)  # First and last measured at.
+        self._seen = np.full((2, 2, 0), np.nan)  # When each was first and last measured.
         self.learnt = np.full((numbers, 2, 0), np.nan)
 
-    def move(self, places: Places) -> None:  # noqa: B027 - not every one keeps more
-        """Containers have come or gone: what else is kept of them is to be rearranged (qos/rows.py)."""
+    def move(self, places: Places) -> None:  # noqa: B027 - not every subclass keeps more
+        """Called when containers have come or gone, to rearrange what else a subclass keeps of them (qos/rows.py)."""
 
     @property
     @abstractmethod
     def most_learnt(self) -> Floats:
-        """The most that each number can be, in a shape that fits that of `learnt`; none is ever negative."""
+        """The most that each number can be, in a shape that broadcasts to `learnt`'s; no number is ever negative."""
 
     @abstractmethod
     def learn(self, use: Floats, passed_s: Floats, allocated: Floats) -> None:
-        """All of shape (2, containers).  `passed_s`: since the last measurement; NaN at the first.  `use`: NaN where
-        nothing was measured, and then nothing may change."""
+        """All of shape (2, containers).  `passed_s`: time since the last measurement; NaN at the first.  `use`: NaN if
+        not measured; what was learnt of that container must then not change."""
 
     @abstractmethod
     def peaks(self, allocated: Floats) -> Floats:
         """Shape (2, containers)."""
 
     def together(self, rows: Floats) -> tuple[Peaks, Peaks]:
-        """Of the peaks that are known (else NaN), shape (2, containers)."""
+        """The peaks of all containers together.  `rows`: the peak of each, NaN if not known; shape (2, containers)."""
         return Peaks.apart(rows[CPUS]), Peaks.apart(rows[MEM])
 
     def step(self, frame: Frame) -> Prediction:

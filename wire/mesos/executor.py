@@ -2,14 +2,15 @@
 
 What differs from plain pymesos (docs/pymesos.md):
 
-* Every update is recorded until it is acknowledged, and travels again with the next
+* Every update is recorded until it is acknowledged, and sent again with the next
   SUBSCRIBE.  An update made while disconnected, or while that SUBSCRIBE is under way, is
   therefore never lost; updates leave in the order in which they were made, and none twice
   under one subscription.
-* The agent may be gone for the recovery timeout, if the framework checkpoints; then, or
-  at once if it does not, `shutdown` is called.  Nothing here kills a process group.
+* If the framework checkpoints, the agent may be gone for as long as the recovery timeout;
+  after that, or at once without checkpointing, `shutdown` is called.  Nothing here kills a
+  process group.
 * The agent's bearer token is read, sent, and taken out of the environment.
-* A second LAUNCH of a task is handed to nobody, and said; it is no assertion.
+* A second LAUNCH of a task is logged and ignored; it does not fail an assertion.
 """
 
 from __future__ import annotations
@@ -38,25 +39,25 @@ PATH = "/api/v1/executor"
 # The agent waits 2 s by default for its executors when it comes back
 # (--executor_reregistration_timeout); pauses above this would miss it.
 _MAX_PAUSE_S = 0.5
-# Mesos' constant.  Agents before 1.8 send none, so that silence means something after the first only.
+# Mesos' constant.  Agents before 1.8 send no heartbeats, so that silence means something only after the first one.
 HEARTBEAT_S = 30 * 60.0
 _MISSED_HEARTBEATS = 5
 
 
 class Executor(Protocol):
-    """The callbacks, by pymesos' names.  All come in the driver's one thread, in order."""
+    """The callbacks, with pymesos' names.  All are called in the driver's one thread, in order."""
 
     def registered(self, driver: ExecutorDriver, executor_info: Any, framework_info: Any, agent_info: Any) -> None: ...
     def reregistered(self, driver: ExecutorDriver, agent_info: Any) -> None: ...
     def disconnected(self, driver: ExecutorDriver) -> None: ...
     def launchTask(self, driver: ExecutorDriver, task: Any) -> None: ...  # noqa: N802
     def killTask(self, driver: ExecutorDriver, task_id: Any, grace_s: float | None = None) -> None:  # noqa: N802
-        """`grace_s` is the kill policy's, None where the call had none."""
+        """`grace_s` is the kill policy's grace period; None if the call had none."""
 
     def frameworkMessage(self, driver: ExecutorDriver, data: str) -> None: ...  # noqa: N802
     def acknowledged(self, driver: ExecutorDriver, task_id: str, update_uuid: str) -> None: ...
     def shutdown(self, driver: ExecutorDriver) -> None:
-        """End the tasks within the grace period: asked for, or the agent is gone for good."""
+        """End the tasks within the grace period: the agent asks for it, or is gone for good."""
 
     def error(self, driver: ExecutorDriver, message: str) -> None: ...
 
@@ -68,8 +69,8 @@ class NotUnderMesos(ValueError):  # noqa: N818
 class ExecutorDriver(MesosExecutorDriver):
     """One executor's connection to its agent, configured by the environment that the agent gave it.
 
-    `environ` loses the agent's bearer token: no task may inherit it.  `access` says how to
-    speak TLS with the agent, if that does (see `libprocess`); the token goes with it.
+    The agent's bearer token is removed from `environ`: no task may inherit it.  `access` says how
+    to speak TLS with the agent, if the agent does (see `libprocess`); the token is added to it.
 
     Raises:
         NotUnderMesos: this process was not started by a Mesos agent.
@@ -101,19 +102,19 @@ class ExecutorDriver(MesosExecutorDriver):
         self.executor_id = {"value": executor_id}
         self.checkpoint = environ.get("MESOS_CHECKPOINT") == "1"
         self.framework_info = self.executor_info = None
-        self.container_id = ""  # The agent says it when we have subscribed.
-        self.tasks: dict[str, Any] = {}  # Launched, and no update of them acknowledged yet.
+        self.container_id = ""  # The agent tells it once we have subscribed.
+        self.tasks: dict[str, Any] = {}  # Launched tasks without an acknowledged update.
         self.updates: dict[str, Any] = {}  # By uuid: sent or not, but not acknowledged.
         self._dict_cls = dict
         self._access = access.with_token(take_secret(environ, "MESOS_EXECUTOR_AUTHENTICATION_TOKEN"))
-        self._unsent: dict[str, Any] = {}  # Of these, what was recorded after the last SUBSCRIBE was made up.
+        self._unsent: dict[str, Any] = {}  # Those of `updates` that are still to be sent by themselves.
         self._records_lock = threading.Lock()
         self._sending_lock = threading.Lock()  # Keeps updates in order; held around `_send`.
         self._calls: Client | None = None
         self._calls_lock = threading.Lock()
         self._stream: Stream | None = None  # The last one opened.
         self._monotonic = monotonic
-        self._told_registered = False  # And not yet told `disconnected`.
+        self._told_registered = False  # And not `disconnected` since.
         self._lost_at: float | None = None
         self._shutdown_told = False
         self._subscription = Subscription(
@@ -127,7 +128,7 @@ class ExecutorDriver(MesosExecutorDriver):
         self._subscription.start()
 
     def stop(self) -> None:
-        """Closes the stream; the agent takes that for the executor's end only when the process is gone."""
+        """Closes the stream; for the agent the executor has ended only when the process is gone."""
         self._started = False
         self._subscription.stop()
         self._drop_calls()
@@ -144,7 +145,7 @@ class ExecutorDriver(MesosExecutorDriver):
 
     @property
     def unacknowledged(self) -> int:
-        """Updates that the agent has not acknowledged: an executor that ends now loses them."""
+        """Number of updates that the agent has not acknowledged: an executor that ends now loses them."""
         with self._records_lock:
             return len(self.updates)
 
@@ -153,7 +154,7 @@ class ExecutorDriver(MesosExecutorDriver):
     def sendStatusUpdate(self, status: dict[str, Any]) -> str:  # noqa: N802
         """Records the update, sends it if there is a subscription, and returns its uuid (base64).
 
-        Never raises for want of a connection: what could not be sent travels with the next SUBSCRIBE.
+        Never raises for want of a connection: an update that could not be sent goes with the next SUBSCRIBE.
 
         Raises:
             TypeError, ValueError: `status` is no JSON.
@@ -165,7 +166,7 @@ class ExecutorDriver(MesosExecutorDriver):
             "executor_id": self.executor_id,
             **status,
         }
-        json.dumps(status, allow_nan=False)  # Recorded, it would spoil every SUBSCRIBE to come.
+        json.dumps(status, allow_nan=False)  # Once recorded, a bad update would spoil every later SUBSCRIBE.
         with self._records_lock:
             self.updates[status["uuid"]] = self._unsent[status["uuid"]] = {"status": status}
         self._send_unsent()
@@ -184,7 +185,7 @@ class ExecutorDriver(MesosExecutorDriver):
                     self._send(self._envelope("UPDATE", update=update))
                 except HttpError as error:
                     if error.status == 400:
-                        # Kept, it would make every later SUBSCRIBE as malformed as itself.
+                        # If kept, it would make every later SUBSCRIBE malformed, too.
                         logger.error("the agent does not take an update of %s, which is lost: %s", task_id, error)
                         with self._records_lock:
                             self.updates.pop(update_uuid, None)
@@ -230,7 +231,7 @@ class ExecutorDriver(MesosExecutorDriver):
 
     def open(self) -> Stream:
         self._give_up_if_too_late()
-        # The first lock: an update that is being sent is not to travel with SUBSCRIBE and by itself.
+        # `_sending_lock`: an update that is being sent by itself must not go with SUBSCRIBE as well.
         with self._sending_lock, self._records_lock:
             tasks, updates = list(self.tasks.values()), list(self.updates.values())
             self._unsent.clear()  # If this SUBSCRIBE fails, the next one carries them all.
@@ -239,7 +240,7 @@ class ExecutorDriver(MesosExecutorDriver):
         except HttpError as error:
             if error.status != 400 or not updates:
                 raise
-            # A malformed one among them?  Each by itself, and the agent says which.
+            # One of them may be malformed: each is sent by itself, and the agent says which it is.
             logger.warning("the agent does not take %d updates with a subscription: %s", len(updates), error)
             with self._records_lock:
                 self._unsent = dict(self.updates)
@@ -285,7 +286,7 @@ class ExecutorDriver(MesosExecutorDriver):
         super().on_subscribed(event)
 
     def on_kill(self, event: Event) -> None:
-        # pymesos hands on the id alone, and loses the kill policy.
+        # pymesos passes on only the task's id, without the kill policy.
         grace = event.get("kill_policy", {}).get("grace_period")
         self.executor.killTask(self, event["task_id"], int(grace["nanoseconds"]) / 1e9 if grace else None)
 
@@ -313,7 +314,7 @@ class ExecutorDriver(MesosExecutorDriver):
         self._tell_shutdown()
 
     def _give_up_if_too_late(self) -> None:
-        """Raises FinalError when the agent has been away for longer than executors are to wait."""
+        """Raises FinalError when the agent has been gone for longer than an executor is to wait."""
         if self._lost_at is None:
             return
         waited_s = self._monotonic() - self._lost_at

@@ -1,7 +1,7 @@
-"""Where the leading master is: at an address that people wrote, or where ZooKeeper says.
+"""Where the leading master is: at a configured address, or where ZooKeeper says.
 
-Whoever speaks to the master asks a `LeadingMaster`, through `at_the_leader`, which follows a
-master that redirects to the leading one.
+Every caller of the master uses a `LeadingMaster`, through `at_the_leader`, which follows the redirects of masters that
+do not lead.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ T = TypeVar("T")
 
 
 class LeadingMaster(Protocol):
-    """One source of its address.  Any thread may ask; `str` is what people are shown."""
+    """A source of the leading master's address.  Any thread may ask; people are shown its `str`."""
 
     @property
     def changes(self) -> int:
-        """How often another master has taken over so far, as far as is known without asking a master."""
+        """How often another master has taken over so far, as far as is known without asking masters."""
 
     def start(self, changed: Callable[[], None]) -> None:
         """From now on `changed` is called, in a thread of this object, when another master has taken over."""
 
     def find(self) -> Endpoint:
-        """Where to ask first.  Raises Unreachable, in words, while nobody knows."""
+        """The master to ask first.  Raises Unreachable, in words, while none is known."""
 
     def answered(self, endpoint: Endpoint | None) -> None:
-        """Who of those that `find` led to answered last; None: nobody."""
+        """Told which master, of those that `find` led to, answered in the end; None: none did."""
 
     def close(self) -> None: ...
 
 
 def leading_master(address: str, access: Access = ANONYMOUS) -> LeadingMaster:
-    """What finds the master that `address` names, as Mesos' agents take it.
+    """The LeadingMaster for an address in the forms that Mesos' agents take.
 
     ``host:port`` or a URL of one master; ``zk://[user:password@]host:port,…/path``; or
-    ``file:///path`` of a file with one of these.  The masters that ZooKeeper names are taken to
-    speak TLS if `access` has a context for it.
+    ``file:///path`` of a file with one of these.  Masters that ZooKeeper names are taken to speak
+    TLS if `access` has a TLS context.
 
     Raises:
         ValueError: `address` is none of them, in words for a user.
@@ -65,7 +65,7 @@ def leading_master(address: str, access: Access = ANONYMOUS) -> LeadingMaster:
 
 
 class FixedMaster:
-    """One master that is known by its address.  Where it last redirected to is asked first, while that answers."""
+    """A master with a fixed address.  The master that it last redirected to is asked first, while that answers."""
 
     changes = 0
 
@@ -77,7 +77,7 @@ class FixedMaster:
         return str(self._configured)
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Nothing to watch: a master that leads no more says so itself."""
+        """Nothing to watch: a master that no longer leads says so itself."""
 
     def find(self) -> Endpoint:
         return self._last
@@ -90,12 +90,12 @@ class FixedMaster:
 
 
 def at_the_leader(leading: LeadingMaster, ask: Callable[[Endpoint], T]) -> tuple[T, Endpoint]:
-    """The answer of the leading master, and where it is.
+    """The answer of the leading master, and where that master is.
 
-    `ask` raises HttpError for a redirect; any other error of its goes through.
+    `ask` raises HttpError for a redirect; its other errors are passed on.
 
     Raises:
-        Unreachable: nobody knows where the leader is, or masters redirect in a circle.
+        Unreachable: the leader is not known, or masters redirect in a circle.
     """
     first = endpoint = leading.find()
     for _ in range(_MAX_REDIRECTS):
@@ -119,7 +119,7 @@ def redirected(origin: Endpoint, location: str) -> Endpoint:
     """The master that `origin` redirects to: ``//host:port``, as Mesos writes it, or a URL; any path is the call's own.
 
     Raises:
-        Unreachable: that is no address; or one without TLS, and `origin` has it: a secret would travel openly.
+        Unreachable: it is no address, or has no TLS while `origin` has: a secret would be sent in the clear.
     """
     try:
         found = Endpoint.parse(location, DEFAULT_PORT)

@@ -1,15 +1,15 @@
 """The resource provider driver: how slack reaches a stock Mesos agent.
 
 Source: Mesos ``docs/resource-provider.md``, ``src/resource_provider/manager.cpp``, and what
-a real agent was seen to do (docs/mesos.md).  Three rules keep the agent and everybody's
-tasks alive:
+a real agent was seen to do (docs/mesos.md).  Three rules keep the agent and all tasks on it
+alive:
 
 * ``PUBLISH_RESOURCES`` is answered OK, at once and always (`publishes`).  FAILED, or a connection
   that dies with an answer pending, makes the agent destroy the whole executor container.
 * Two live streams with one provider id abort the agent.  The old stream is closed, and the
-  agent given time to notice, before the next is opened: whoever ran the old one.
-* Without its id a provider that comes back is another provider, and the slack is offered
-  twice.  The caller keeps the id on disk.
+  agent given time to notice, before the next is opened, even if another process had the old one.
+* A provider that comes back without its id is another provider to the agent, and the slack is
+  offered twice.  The caller keeps the id on disk.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ logger = logging.getLogger(__name__)
 PATH = "/api/v1/resource_provider"
 # The agent notices a closed stream when its event loop comes to it; measured below 10 ms.
 _NOTICE_S = 0.25
-# A SUBSCRIBE that we give up stays in a hanging agent's queue, before the next one: wait long.
+# A SUBSCRIBE that we give up on stays in a hanging agent's queue, ahead of the next one: so wait long.
 _SUBSCRIBE_TIMEOUT_S = 60.0
-# An agent that starts listens before it has its routes (seen: 13 ms of 404); with the pauses
-# of the backoff this many in a row take half a minute, and then it has none for us.
+# A starting agent listens before it has its routes (seen: 13 ms of 404).  With the pauses of the
+# backoff, this many 404s in a row take half a minute; after that the agent has no route for us.
 _NOT_FOUND_MAX = 10
-# That answers which fail just now get before the stream, and with it their launches, are given up.
+# How long answers that fail at the moment are retried before the stream, and with it their launches, is given up.
 _LAST_ANSWERS_S = 1.0
 _NOT_LET_IN = "Check the principal, its secret, and what it may do on the agent"
-# By the status of an answer that stays the same however often it is asked for.
+# By HTTP status, for answers that stay the same however often we try.
 _REMEDIES = {400: "This agent does not take what this release of Serenity sends", 401: _NOT_LET_IN, 403: _NOT_LET_IN}
 
 
 class Provider(Protocol):
-    """The callbacks; all come in the driver's one thread."""
+    """The callbacks; all are called in the driver's one thread."""
 
     def subscribed(self, provider_id: str) -> None:
         """The agent knows us: keep the id, and report the total (nothing is offered before)."""
 
     def published(self, held: Resources) -> None:
-        """A launch is on its way; `held` is the agent's whole use of this provider, that launch included."""
+        """A launch is on its way; `held` is all that the agent uses of this provider, including that launch."""
 
     def unsubscribed(self, reason: str) -> None: ...
 
@@ -63,10 +63,10 @@ class Provider(Protocol):
 class ProviderDriver:
     """One local resource provider on one agent.
 
-    `info` is the ResourceProviderInfo without its id; `provider_id` is what an earlier life
-    of this provider was given, if any.  `before` is called ahead of each SUBSCRIBE, in the
-    driver's thread: it raises FinalError where there must be none, Unreachable or HttpError
-    where there must be none yet.
+    `info` is the ResourceProviderInfo without its id; `provider_id` is the id that the agent gave
+    this provider earlier, if any.  `before` is called ahead of each SUBSCRIBE, in the driver's
+    thread: it raises FinalError if there must be no SUBSCRIBE, Unreachable or HttpError if there
+    must be none yet.
 
     Raises:
         ValueError: `agent` is no address.
@@ -89,10 +89,10 @@ class ProviderDriver:
         self._id = provider_id
         self._stream: Stream | None = None  # The last one opened.
         self._stream_id: str | None = None  # From SUBSCRIBED to the end of the stream.
-        self._not_found = 0  # Answers of 404 in a row.
-        # Of their own each: a launch must not wait for a report that the agent is slow to take.
+        self._not_found = 0  # 404s in a row.
+        # Reports and answers have a connection each: a launch must not wait for a report that the agent takes slowly.
         self._reports = _Calls(self._agent, access)
-        self._answers: PublishAnswers | None = None  # Of the stream that there is.
+        self._answers: PublishAnswers | None = None  # Those of the present stream.
         self._subscription = Subscription(self, Backoff(first_s=_NOTICE_S * 2, max_s=5.0), "provider stream")
 
     @property
@@ -110,7 +110,7 @@ class ProviderDriver:
         """Closes the stream: the slack leaves the offers at once, running tasks go on.
 
         A launch whose publish was not answered yet fails, and its executor's other tasks with
-        it: lower the total first, and let what is under way arrive.
+        it: lower the total first, and let launches under way arrive.
         """
         if (answers := self._answers) is not None:
             answers.settle(_LAST_ANSWERS_S)
@@ -123,10 +123,10 @@ class ProviderDriver:
     # -- calls ------------------------------------------------------------------------------
 
     def update_state(self, total: Resources, version: bytes) -> None:
-        """Replaces the provider's total, what is held included.
+        """Replaces the provider's total, which includes what is held.
 
         A new `version` (16 bytes) rescinds the outstanding offers that hold provider
-        resources even when the total is the same; keep it unless that is wanted.
+        resources even when the total is the same; pass the old one unless that is wanted.
 
         Raises:
             Unreachable: not subscribed just now.  HttpError: the agent refused it.
@@ -164,7 +164,7 @@ class ProviderDriver:
             info["id"] = {"value": self._id}
             self._let_agent_notice()
         self._before()
-        if self._subscription.stopping:  # Who has waited for us to end may have begun another stream.
+        if self._subscription.stopping:  # A process that waited for our end may have opened a stream.
             raise Unreachable("SUBSCRIBE was not sent: we are stopping")
         body = {"type": "SUBSCRIBE", "subscribe": {"resource_provider_info": info}}
         try:
@@ -182,8 +182,8 @@ class ProviderDriver:
         return self._stream
 
     def _let_agent_notice(self) -> None:
-        """Returns when an earlier stream with our id, whose end lies before this call, is no more in the agent."""
-        request(self._agent, "GET", "/version", access=self._access)  # Any answer will do: the agent is awake.
+        """Returns once the agent has noticed the end of any stream with our id that ended before this call."""
+        request(self._agent, "GET", "/version", access=self._access)  # Any answer shows that the agent is awake.
         time.sleep(_NOTICE_S)
 
     def event(self, event: Event) -> None:
@@ -207,8 +207,8 @@ class ProviderDriver:
         refused = self._stream is not None and self._stream.ended_by_peer and self._stream_id is None
         if refused and self._id is not None:
             # 200 and an orderly end without an event: the agent does not know this id (its work
-            # directory is new).  Only a subscription afresh will do.  An agent that dies at this
-            # very moment cuts the stream off instead, and keeps the id.
+            # directory is new), and we must subscribe without one.  If the agent dies at this
+            # very moment, the stream is cut off instead, and the id kept.
             logger.warning("the agent does not know resource provider %s; subscribing afresh", self._id)
             self._id = None
         self._drop()
@@ -220,7 +220,7 @@ class ProviderDriver:
 
 
 class _Calls:
-    """A kept connection for calls of one kind, one at a time: `client` is for who holds the `lock`."""
+    """A kept connection for calls of one kind, one at a time: hold `lock` while using `client`."""
 
     def __init__(self, agent: Endpoint, access: Access) -> None:
         self.lock = threading.Lock()
@@ -242,12 +242,12 @@ class _Calls:
 
 
 def new_version() -> bytes:
-    """A resource version that no other report has."""
+    """A new resource version, different from every other."""
     return uuid.uuid4().bytes
 
 
 def slack(role: str | None, **scalars: float) -> Resources:
-    """Revocable scalars, reserved to `role` (None: for every framework that takes revocable ones)."""
+    """Revocable scalars, reserved to `role` (None: for any framework that takes revocable resources)."""
     fields: Json = {"revocable": {}}
     if role is not None:
         # STATIC: with DYNAMIC the agent reports and the master offers them, but then refuses every

@@ -1,4 +1,4 @@
-"""The answers to an agent's PUBLISH_RESOURCES: each holds up a launch until the agent has taken it."""
+"""The answers to an agent's PUBLISH_RESOURCES: a launch waits until the agent has taken its answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serenity.wire.transport.http import Client, HttpError, Unreachable
 logger = logging.getLogger(__name__)
 
 _CALL = "UPDATE_PUBLISH_RESOURCES_STATUS"
-# What ails us (no file to be had, a connection cut) is mostly over in a moment; a launch waits.
+# Most failures (no free file descriptor, a cut connection) are over in a moment, and a launch waits.
 _BACKOFF = Backoff(first_s=0.02, max_s=0.5)
 
 
@@ -25,11 +25,11 @@ class _Publish:
 
 
 class PublishAnswers:
-    """OK to each publish of one stream, said until the agent takes it or until `end`.
+    """Answers each publish of one stream with OK, repeated until the agent takes it or until `end`.
 
-    Nothing of it is carried over to the next stream: with its provider's stream the agent gives up the launches that
-    waited.  A thread of its own, so that what cannot be answered yet keeps nobody from reading what comes
-    next; and `client`'s connection is opened at once, so that no file is needed when a launch is there.
+    No answer is carried over to the next stream: when a provider's stream ends, the agent gives up the launches that
+    waited on it.  The answers have a thread of their own, so that one that fails does not keep the next event from
+    being read.  `client` connects at once, so that a launch needs no new file descriptor.
     """
 
     def __init__(self, client: Client, path: str, provider_id: str, stream_id: str) -> None:
@@ -37,7 +37,7 @@ class PublishAnswers:
         self._path = path
         self._provider_id = provider_id
         self._headers = {"Mesos-Stream-Id": stream_id}
-        self._changed = threading.Condition()  # Of the next four.
+        self._changed = threading.Condition()  # Guards the next four.
         self._new: deque[_Publish] = deque()
         self._failed: deque[_Publish] = deque()
         self._unanswered = 0
@@ -46,19 +46,19 @@ class PublishAnswers:
         self._thread.start()
 
     def answer(self, uuid: Json) -> None:
-        """Never waits."""
+        """Queues an answer.  Never waits."""
         with self._changed:
             self._new.append(_Publish(uuid))
             self._unanswered += 1
             self._changed.notify_all()
 
     def settle(self, timeout_s: float) -> bool:
-        """Waits until the agent has taken all answers; says whether it has."""
+        """Waits until the agent has taken all answers, or until `end`; returns False if neither comes in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._unanswered == 0 or self._ended, timeout_s)
 
     def end(self) -> None:
-        """From any thread; does not wait for a call under way, which fails."""
+        """May be called from any thread.  Does not wait for a call under way, but makes it fail."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -78,7 +78,7 @@ class PublishAnswers:
         self._client.close()
 
     def _next(self, pause_s: float) -> _Publish | None:
-        """A new one at once, one that has failed after a pause.  None: the end."""
+        """Returns a new publish at once, a failed one after the pause, and None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._new or self._ended, pause_s if self._failed else None)
             if self._ended:
@@ -86,7 +86,7 @@ class PublishAnswers:
             return (self._new or self._failed).popleft()
 
     def _say(self, publish: _Publish) -> bool:
-        """Whether the agent has taken it."""
+        """Tries to answer; returns whether the agent has taken the answer."""
         status = {"uuid": publish.uuid, "status": "OK"}
         call = {"type": _CALL, "resource_provider_id": {"value": self._provider_id}}
         try:

@@ -1,10 +1,10 @@
 """Arithmetic on Mesos resources.
 
 An offer may hold the same name several times: regular and revocable, reserved and not,
-of the agent and of a resource provider.  These must never be added up by mistake, so a
+of the agent and of a resource provider.  These must never be added up by mistake.  So a
 resource is identified by everything but its value (name, type, reservations, revocable,
-provider id, allocation, disk), and that identity is carried through unchanged: what is
-taken out of an offer goes into a task exactly as it stood there.
+provider id, allocation, disk), and that identity never changes: what is taken out of an
+offer goes into a task exactly as it was in the offer.
 
 Scalars have three decimals, as in Mesos (``src/common/values.cpp`` rounds to 0.001), and
 are kept as whole thousandths, so that sums are exact.
@@ -38,12 +38,12 @@ class Kind:
     text: str  # Canonical JSON; two kinds are the same if and only if this is.
 
     def __hash__(self) -> int:
-        return hash(self.text)  # Which a string keeps.
+        return hash(self.text)  # A string caches its hash.
 
     @classmethod
     def of(cls, resource: Mapping[str, Any]) -> Kind:
         kept = {key: value for key, value in resource.items() if key not in _VALUE_FIELDS.values()}
-        # Defaults, which some endpoints spell out and some do not.
+        # Some endpoints spell defaults out, others leave them out.
         if kept.get("role") == "*":
             del kept["role"]
         if kept.get("reservations") == []:
@@ -69,13 +69,13 @@ class Kind:
 
     @property
     def provider_id(self) -> str | None:
-        """The resource provider it comes from; None for the agent's own."""
+        """The resource provider that the resource comes from; None for the agent itself."""
         provider = _fields(self.text).get("provider_id")
         return None if provider is None else str(provider["value"])
 
     @property
     def role(self) -> str:
-        """The role it is reserved to (the innermost reservation), or ``*``."""
+        """The role that the resource is reserved to (the innermost reservation), or ``*``."""
         fields = _fields(self.text)
         reservations = fields.get("reservations")
         return str(reservations[-1]["role"]) if reservations else str(fields.get("role", "*"))
@@ -84,14 +84,14 @@ class Kind:
         return Kind.of({key: value for key, value in self.json.items() if key not in fields})
 
 
-@functools.lru_cache(maxsize=4096)  # The same object each time, which a dict finds without comparing.
+@functools.lru_cache(maxsize=4096)  # The same object each time: a dict finds it without comparing.
 def _known(text: str) -> Kind:
     return Kind(text)
 
 
-@functools.lru_cache(maxsize=4096)  # Kinds are few, and looked into all the time.
+@functools.lru_cache(maxsize=4096)  # Kinds are few, and read all the time.
 def _fields(text: str) -> Mapping[str, Any]:
-    """To be read only: whoever asks for the same text gets the same object."""
+    """Not to be modified: every call with the same text returns the same object."""
     fields: Json = msgspec.json.decode(text)
     return fields
 
@@ -121,7 +121,7 @@ class Resources:
 
     @classmethod
     def total(cls, bags: Iterable[Resources]) -> Resources:
-        """All of them added up, in one go."""
+        """The sum of all bags, in one go."""
         values: dict[Kind, Value] = {}
         for bag in bags:
             for kind, value in bag._values.items():
@@ -134,7 +134,7 @@ class Resources:
         return cls.from_json([{"name": name, "type": "SCALAR", "scalar": {"value": amount}, **fields}])
 
     def to_json(self) -> list[Json]:
-        """What is the same in all resources of a kind is one object: to be read only."""
+        """v1 ``Resource`` messages, not to be modified: resources of a kind share objects."""
         return [{**_fields(kind.text), **_value_json(value)} for kind, value in self._values.items()]
 
     # -- what there is -----------------------------------------------------------------
@@ -184,10 +184,10 @@ class Resources:
     # -- arithmetic --------------------------------------------------------------------
 
     def take(self, name: str, amount: float) -> Resources | None:
-        """`amount` of one scalar, of the fullest single kind that has it; None if none has.
+        """`amount` of one scalar, out of the single kind that has most of it; None if that has too little.
 
-        Only one kind is used: a task may not mix regular and revocable of one name, and
-        resources of two providers in one task would tie it to the life of both.
+        Only one kind is used: a task may not mix regular and revocable resources of one name, and a task with
+        resources of two providers would depend on the life of both.
 
         Raises:
             ResourceError: `amount` is negative, or no number.
@@ -276,7 +276,7 @@ def _value_json(value: Value) -> Json:
 
 
 def _normalised(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Sorted, with touching and overlapping ranges made one; both ends belong to a range."""
+    """Sorted, with touching and overlapping ranges merged; a range includes both its ends."""
     merged: list[tuple[int, int]] = []
     for begin, end in sorted(ranges):
         if begin > end:

@@ -8,7 +8,7 @@ What differs from plain pymesos (its defects are listed in docs/pymesos.md):
   re-derive from its store what to send after `registered`/`reregistered` anyway, and a
   queued ACCEPT would launch on offers that the disconnection has voided.
 * An exception in a callback is logged, and the stream goes on.
-* The stream is silent for five heartbeats: it is opened anew.
+* A stream that is silent for five heartbeats is opened anew.
 * Capabilities and versions are sent as given; `reconcileTasks` keeps agent ids; `killTask`
   takes a kill policy; the headers of one driver never reach another.
 """
@@ -39,17 +39,17 @@ from serenity.wire.transport.http import (
 logger = logging.getLogger(__name__)
 
 PATH = "/api/v1/scheduler"
-# Before SUBSCRIBED tells the interval; Mesos' default is 15 s.
+# Used until SUBSCRIBED tells the interval; Mesos' default is 15 s.
 _HEARTBEAT_S = 15.0
 _MISSED_HEARTBEATS = 5
 _BACKOFF = Backoff(first_s=0.1, max_s=10.0)
 
 
 class Disconnected(Exception):  # noqa: N818 - reads as what it says
-    """There is no answer to the call: no subscription just now, or the connection broke under it.
+    """There is no answer to the call: there was no subscription, or the connection broke during the call.
 
-    `may_have_arrived`: Mesos may have carried the call out.  A launch is then neither done nor
-    undone; the reconciliation that follows the next subscription tells.
+    `may_have_arrived`: Mesos may have carried the call out.  Whether a launch took place is then not known until the
+    reconciliation that follows the next subscription.
     """
 
     def __init__(self, message: str, may_have_arrived: bool = False) -> None:
@@ -62,7 +62,7 @@ class CallRefused(Exception):  # noqa: N818
 
 
 class Scheduler(Protocol):
-    """The callbacks, by pymesos' names.  All come in the driver's one thread, in order."""
+    """The callbacks, with pymesos' names.  All are called in the driver's one thread, in order."""
 
     def registered(self, driver: SchedulerDriver, framework_id: Any, master_info: Any) -> None: ...
     def reregistered(self, driver: SchedulerDriver, master_info: Any) -> None: ...
@@ -87,11 +87,11 @@ class Scheduler(Protocol):
 class SchedulerDriver(MesosSchedulerDriver):
     """One framework's connection to the leading master.
 
-    `framework` is a FrameworkInfo; its ``id``, once known, is kept in it, and a driver
-    constructed with one fails over.  `master` is what `leader.leading_master` takes.
-    Events are handed on as plain dicts.  Updates are acknowledged by
-    `acknowledgeStatusUpdate`, never implicitly.  `answer_within_s` bounds the answer to each
-    call, and the beginning of the stream.
+    `framework` is a FrameworkInfo; once known, its ``id`` is kept in it, and a driver that is
+    constructed with an id fails over.  `master` is what `leader.leading_master` takes.  Events
+    are passed on as plain dicts.  Updates are acknowledged by `acknowledgeStatusUpdate`, never
+    implicitly.  `answer_within_s` limits the wait for the answer to each call, and for the
+    beginning of the stream.
 
     Raises:
         ValueError: `master` is no address.
@@ -109,16 +109,16 @@ class SchedulerDriver(MesosSchedulerDriver):
     ) -> None:
         self.leading = leading_master(master, access)
         super().__init__(scheduler, dict(framework), str(self.leading), implicit_acknowledgements=False, failover=True)
-        self.trouble: str | None = None  # Why the last attempt to subscribe, or the subscription, came to nothing.
+        self.trouble: str | None = None  # Why the last attempt to subscribe failed, or the subscription ended.
         self._access = access
         self._answer_within_s = answer_within_s
-        self._leader: Endpoint | None = None  # To whom the last stream was opened.
-        self._changes = 0  # Of the leader, before it was looked for.
+        self._leader: Endpoint | None = None  # The master that the last stream was opened to.
+        self._changes = 0  # `leading.changes` before the last attempt to subscribe.
         self._calls: Client | None = None
         self._calls_lock = threading.Lock()
         self._stream: Stream | None = None  # The last one opened.
         self._heartbeat_s = _HEARTBEAT_S
-        self._told_registered = False  # And not yet told `disconnected`.
+        self._told_registered = False  # And not `disconnected` since.
         self._torn_down = False
         self._subscription = Subscription(self, backoff, "scheduler stream")
 
@@ -167,7 +167,7 @@ class SchedulerDriver(MesosSchedulerDriver):
             raise
 
     def reopen(self) -> None:
-        """Ends the stream, to subscribe again: what a caller does when the answers make no sense."""
+        """Ends the stream, to subscribe again; for a caller that gets answers which make no sense."""
         self._subscription.reopen()
 
     @property
@@ -184,14 +184,14 @@ class SchedulerDriver(MesosSchedulerDriver):
         self._call("KILL", kill={**kill, **({"kill_policy": dict(kill_policy)} if kill_policy else {})})
 
     def reconcileTasks(self, tasks: Sequence[Mapping[str, Any]]) -> None:  # noqa: N802
-        """Explicit for `tasks` (``task_id``, optional ``agent_id``); an empty list asks for all that is known."""
+        """Explicitly for `tasks` (``task_id``, optional ``agent_id``); an empty list asks for all known tasks."""
         kept = [{key: task[key] for key in ("task_id", "agent_id") if task.get(key)} for task in tasks]
         self._call("RECONCILE", reconcile={"tasks": kept})
 
     def acknowledgeStatusUpdates(self, statuses: Sequence[Mapping[str, Any]]) -> None:  # noqa: N802
-        """As `acknowledgeStatusUpdate` of each, in order, and quicker; those without a uuid are passed over.
+        """As `acknowledgeStatusUpdate` for each status, in order, but quicker; skips a status without a uuid.
 
-        Raises Disconnected when one was not answered, or CallRefused, with Mesos' words, when one or more were refused.
+        Raises Disconnected if a call was not answered, CallRefused with Mesos' words if one or more were refused.
         """
         bodies = [
             {
@@ -215,7 +215,7 @@ class SchedulerDriver(MesosSchedulerDriver):
 
     @property
     def connected(self) -> bool:
-        """For pymesos' own calls only, which return silently when this is False: they must raise instead."""
+        """Only for pymesos' own calls, which would return silently if this were False: they must raise instead."""
         if self.framework_id is None:
             raise Disconnected("the framework is not registered yet")
         return True
@@ -234,7 +234,7 @@ class SchedulerDriver(MesosSchedulerDriver):
         return {}  # Mesos answers calls with 202 and nothing.
 
     def _send_all(self, what: str, bodies: Sequence[Any]) -> None:
-        """As `_send` of each, but waits for the answers at the end."""
+        """As `_send` for each body, but all are sent before the answers are read."""
         self._answered(what, lambda client, id_header: client.pipeline("POST", PATH, bodies, id_header))
 
     def _answered(self, what: str, send: Callable[[Client, dict[str, str]], list[Response]]) -> None:
@@ -248,7 +248,7 @@ class SchedulerDriver(MesosSchedulerDriver):
             try:
                 answers = send(self._calls, {"Mesos-Stream-Id": stream_id})
             except Unreachable as error:
-                self.stream_id = None  # The calls that queue behind this one need not each time out.
+                self.stream_id = None  # Else each of the calls that wait for this one would time out, too.
                 self._subscription.reopen()
                 raise Disconnected(f"{what} was not answered: {error}", error.may_have_arrived) from error
             statuses = {answer.status for answer in answers}
@@ -302,7 +302,7 @@ class SchedulerDriver(MesosSchedulerDriver):
             return
         if event.get("type") == "SUBSCRIBED":
             if self.leading.changes != self._changes:
-                self._subscription.reopen()  # Another took over while this one was being asked.
+                self._subscription.reopen()  # Another master took over while this one was asked.
                 return
             self._heartbeat_s = float(event["subscribed"].get("heartbeat_interval_seconds") or _HEARTBEAT_S)
             if self._stream is not None:
@@ -313,9 +313,9 @@ class SchedulerDriver(MesosSchedulerDriver):
         self.on_event(event)
 
     def on_subscribed(self, event: Event) -> None:
-        # pymesos takes the master's address apart at the colon, of which IPv6 has many.
+        # pymesos splits the master's address at the colon, and IPv6 addresses have many.
         known_before, self.framework_id = self.framework_id, event["framework_id"]["value"]
-        assert self._leader is not None  # Its stream brought this.
+        assert self._leader is not None  # This event came on its stream.
         version = event.get("master_info", {}).get("version")
         master = {"hostname": self._leader.host, "port": self._leader.port, **({"version": version} if version else {})}
         if known_before is None:
@@ -329,7 +329,7 @@ class SchedulerDriver(MesosSchedulerDriver):
             super().on_inverse_offers(event)
 
     def on_failure(self, event: Event) -> None:
-        super().on_failure({"status": None, **event})  # pymesos takes for granted what Mesos sets if it knows it.
+        super().on_failure({"status": None, **event})  # pymesos needs `status`, which Mesos sets only if it knows it.
 
     def on_error(self, event: Event) -> None:
         raise FinalError(event.get("message", "Mesos ended the framework without a message"))
@@ -351,10 +351,10 @@ class SchedulerDriver(MesosSchedulerDriver):
 
 
 def encode_data(data: bytes) -> str:
-    """Bytes as they stand in a JSON message's ``bytes`` field."""
+    """Bytes in the form of a ``bytes`` field in a JSON message."""
     return base64.b64encode(data).decode("ascii")
 
 
 def decode_data(text: str) -> bytes:
-    """Raises ValueError when it is no base64."""
+    """Raises ValueError if `text` is no base64."""
     return base64.b64decode(text, validate=True)

@@ -1,9 +1,9 @@
 """Keeps one event stream open: opens it, hands its events on, and opens it again when it ends.
 
 This is the IO loop under all three Mesos drivers (scheduler, executor, resource
-provider).  It replaces pymesos' own, which waits with ``select`` (dead with more than
-1024 open files, and counters hold many), reconnects without a pause after a 503, has no
-watchdog for a silent peer, and sends TEARDOWN when a callback raises.
+provider).  It replaces pymesos' own, which waits with ``select`` (which fails beyond 1024
+open files, and performance counters hold many), reconnects without a pause after a 503, has
+no watchdog for a silent peer, and sends TEARDOWN when a callback raises.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class FinalError(Exception):
 
 
 class Subscriber(Protocol):
-    """What a driver gives to its subscription.
+    """The callbacks that a driver gives to its subscription.
 
     All four are called in the subscription's thread, and none once `Subscription.stop` has
-    returned, except that an `open` which was under way then may still come to its end.
+    returned; only an `open` that was then under way may still come to its end.
     """
 
     def open(self) -> Stream:
-        """Sends SUBSCRIBE.  Raises Unreachable or HttpError to be tried again, FinalError to stop."""
+        """Sends SUBSCRIBE.  Raises Unreachable or HttpError to be called again later, FinalError to stop."""
 
     def event(self, event: Event) -> None:
-        """One event.  An exception is logged and the stream goes on: one bad event must not cost the tasks."""
+        """Takes an event.  An exception is logged and the stream goes on: one bad event must not cost the tasks."""
 
     def closed(self, reason: str) -> None:
         """The stream has ended, or could not be opened; called before the pause that precedes the next attempt."""
@@ -87,7 +87,7 @@ class Subscription:
         """Closes the stream and waits for the thread, unless called in it.  May be called twice.
 
         A peer that hangs while the stream is being opened may outlast `timeout_s`: then the
-        thread ends by itself later, and hands nothing on.
+        thread ends by itself later, and passes no event on.
         """
         self._stopping.set()
         self.reopen()
@@ -102,7 +102,7 @@ class Subscription:
             stream.close()
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Waits until no further attempt will be made; returns at once when none ever was."""
+        """Waits until no further attempt will be made; returns at once if `start` was never called."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
@@ -126,7 +126,7 @@ class Subscription:
                 return
             except (Unreachable, HttpError, RecordIOError) as error:
                 reason = str(error)
-            except Exception as error:  # A driver whose thread has died in silence is worse than any retry.
+            except Exception as error:  # A driver whose thread died in silence would be worse than any retry.
                 logger.exception("unforeseen, in opening or reading a stream")
                 reason = repr(error)
             if self._progressed:
@@ -137,7 +137,7 @@ class Subscription:
             self._stopping.wait(next(pauses))
 
     def _attempt(self) -> str:
-        """Opens the stream and reads it to its end; the answer says why it ended."""
+        """Opens the stream and reads it to its end; returns why it ended."""
         stream = self._subscriber.open()
         with self._lock:
             self._stream = stream
@@ -152,7 +152,7 @@ class Subscription:
             stream.close()
 
     def _read(self, stream: Stream) -> None:
-        """Hands on the events until the stream ends."""
+        """Passes events to the subscriber until the stream ends."""
         reader = RecordReader()
         with contextlib.closing(stream.chunks()) as chunks:
             for chunk in chunks:

@@ -1,12 +1,12 @@
 """The leading master as ZooKeeper knows it.
 
 Each master that wants to lead keeps an ephemeral sequential node ``json.info_0000000007`` under
-the path; who has the lowest number leads.  Source: Mesos ``src/master/detector/zookeeper.cpp``,
+the path; the master with the lowest number leads.  Source: Mesos ``src/master/detector/zookeeper.cpp``,
 ``src/zookeeper/group.cpp``.
 
-Unlike Mesos' own detector (and pymesos') this one never gives up: no ZooKeeper, a path that is
-not there yet, and a lost session are all waited out.  What it knew last counts until it knows
-better: a master that answers is not left because ZooKeeper does not.
+Unlike Mesos' own detector (and pymesos') this one never gives up: it waits while there is no ZooKeeper, while the path
+is not there yet, and while a session is lost.  The last known leader counts until there is better knowledge: we do
+not leave a master that answers because ZooKeeper does not.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from serenity.wire.transport.endpoint import Endpoint, without_credentials
 from serenity.wire.transport.http import Unreachable
 
 logger = logging.getLogger(__name__)
-# It would write the password (at DEBUG) and a line for each attempt (at WARNING); ours say it once.
+# kazoo would log the password (at DEBUG), and a line for each attempt (at WARNING); our own logger says it once.
 _kazoo_logger = logging.getLogger(f"{__name__}.kazoo")
 _kazoo_logger.setLevel(logging.ERROR)
 
 DEFAULT_PORT = 2181
-_SESSION_S = 10.0  # As masters and agents have it.
+_SESSION_S = 10.0  # As in masters and agents.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.1, 2.0
-# Watches tell of every change; this is for the one that a server forgot.
+# Watches report every change; this is for a watch that a server forgot.
 _LOOK_EVERY_S = 60.0
 # How long `find` waits for the first answer.
 _PATIENCE_S = 1.0
@@ -47,7 +47,7 @@ _JSON_LABEL = "json.info_"
 class ZooKeeperUrl:
     """``zk://[user:password@]host[:port],host[:port]…/path``"""
 
-    servers: str  # As kazoo takes them.
+    servers: str  # In kazoo's form.
     path: str
     credentials: str | None = field(default=None, repr=False)
 
@@ -74,12 +74,12 @@ class ZooKeeperUrl:
 
 
 class ZooKeeperMaster:
-    """A `leader.LeadingMaster`.  Asks in a thread of its own, from `start` to `close`.
+    """A `leader.LeadingMaster`.  Asks ZooKeeper in a thread of its own, from `start` to `close`.
 
-    `tls`: whether masters speak it, of which ZooKeeper says nothing.
+    `tls`: whether masters speak TLS, which ZooKeeper does not say.
 
     Raises:
-        ValueError: `url` is none.
+        ValueError: `url` is no ZooKeeper URL.
     """
 
     def __init__(self, url: str, tls: bool) -> None:
@@ -87,8 +87,8 @@ class ZooKeeperMaster:
         self._tls = tls
         self.changes = 0
         self._leader: Endpoint | None = None  # As far as we know.
-        self._last_leader: Endpoint | None = None  # Also while none is known.
-        self._answered = threading.Event()  # Whether ZooKeeper ever has.
+        self._last_leader: Endpoint | None = None  # Kept while none is known.
+        self._answered = threading.Event()  # Set once ZooKeeper has answered.
         self._why_unknown = f"no ZooKeeper has answered yet at {self._url.servers}"
         self._connected = False
         self._changed: Callable[[], None] = lambda: None
@@ -111,7 +111,7 @@ class ZooKeeperMaster:
         return leader
 
     def answered(self, endpoint: Endpoint | None) -> None:
-        """ZooKeeper knows better than a master that redirects."""
+        """Ignored: ZooKeeper knows better than a master that redirects."""
 
     def close(self) -> None:
         self._closing.set()
@@ -133,27 +133,27 @@ class ZooKeeperMaster:
             self._woken.clear()
             self._look(client)
             self._woken.wait(_LOOK_EVERY_S)
-        with contextlib.suppress(KazooException):  # It may be busy connecting; then it ends a little later.
+        with contextlib.suppress(KazooException):  # The client may be busy connecting, and then ends a little later.
             client.stop()
             client.close()
 
     def _wake(self, _news: object) -> None:
-        """Called by kazoo: the connection's state, or the path, has changed."""
+        """Called by kazoo when the state of the connection has changed, or the path."""
         self._woken.set()
 
     def _look(self, client: KazooClient) -> None:
-        """Takes in what ZooKeeper says now, and has it tell when that changes."""
+        """Reads the leader from ZooKeeper, and sets watches for changes."""
         if client.connected != self._connected:
             self._tell_connected(client.connected)
         if not self._connected:
-            return  # What was known counts on.
+            return  # What was known last still counts.
         try:
             leader, why_unknown = self._ask(client)
         except NoAuthError:
             leader, why_unknown = None, f"may not read {self}; give the USER:PASSWORD@ that masters have in --zk"
         except (KazooException, KazooTimeoutError) as error:
             logger.info("ZooKeeper at %s did not answer: %r", self._url.servers, error)
-            return  # The connection has broken, of which the listener tells.
+            return  # The connection has broken, and the listener will say so.
         self._settle(leader, why_unknown)
 
     def _ask(self, client: KazooClient) -> tuple[Endpoint | None, str]:
@@ -169,7 +169,7 @@ class ZooKeeperMaster:
             return master_address(client.get_async(f"{path}/{member}").get(timeout=_SESSION_S)[0], self._tls), ""
         except NoNodeError:
             if client.exists_async(path, self._wake).get(timeout=_SESSION_S) is not None:
-                self._woken.set()  # It was the leader's node that is gone, or the path has come meanwhile.
+                self._woken.set()  # It was the leader's node that is gone, or the path was made meanwhile.
             return None, f"no master has registered in {self} so far"
         except ValueError as error:
             return None, f"what the leading master wrote in {self} makes no sense: {error}"
@@ -195,16 +195,16 @@ class ZooKeeperMaster:
 
 
 def leading_member(names: Iterable[str]) -> str | None:
-    """The leading master's node: of those that are masters', the one with the lowest number."""
+    """The leading master's node: among the masters' nodes the one with the lowest number."""
     members = [(int(match["number"]), name) for name in names if (match := _MEMBER.fullmatch(name))]
     return min(members)[1] if members else None
 
 
 def master_address(data: bytes, tls: bool) -> Endpoint:
-    """Of a MasterInfo in JSON.  By host name for TLS, since certificates are for names; by address otherwise.
+    """Where the master of a MasterInfo in JSON is.  By host name for TLS, as certificates are for names; else by IP.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `data` is no such MasterInfo.
     """
     try:
         address = json.loads(data)["address"]

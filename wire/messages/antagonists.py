@@ -1,4 +1,4 @@
-"""Best-effort jobs that are kept off agents where production lives that they have hurt: ``GET /v1/antagonists``."""
+"""Best-effort jobs that are kept off agents with production that they have hurt: ``GET /v1/antagonists``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Antagonist(msgspec.Struct, frozen=True, kw_only=True):
-    """`at`: when it was confirmed last, seconds since the epoch; `times`: how often."""
+    """`at`: when it was last confirmed, seconds since the epoch; `times`: how often it was confirmed."""
 
     user: str
     job: str
@@ -17,6 +17,6 @@ class Antagonist(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Antagonists(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was confirmed last stands first."""
+    """The most recently confirmed first."""
 
     antagonists: tuple[Antagonist, ...]

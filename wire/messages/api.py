@@ -1,4 +1,4 @@
-"""The shapes of the framework's HTTP API: what the command line, the dashboard and other clients exchange with it.
+"""The messages of the framework's HTTP API, for the command line, the dashboard and other clients.
 
     POST /v1/jobs                JobRequest → Job (201)
     GET  /v1/jobs                → Jobs; ?state=active|ended|all&limit=N
@@ -12,7 +12,7 @@
     POST /v1/nodes/NODE/release  → Node
     GET  /v1/hints               → Hints (wire/messages/hints.py); /v1/hints/events: as events
     …    /v1/tokens              wire/messages/tokens.py
-    GET  /v1/openapi.json        all of this for programs
+    GET  /v1/openapi.json        all of this in machine-readable form
     GET  /health                 → Health
     GET  /metrics                → Prometheus text
 
@@ -41,7 +41,7 @@ MIB = 1 << 20
 
 
 class AttemptState(enum.StrEnum):
-    """Of one attempt to run one instance; the transitions are in framework/jobs/job.py."""
+    """State of one attempt to run one instance; the transitions are in framework/jobs/job.py."""
 
     PENDING = "pending"
     LAUNCHING = "launching"
@@ -69,7 +69,7 @@ class JobState(enum.StrEnum):
         return self in (JobState.FINISHED, JobState.FAILED, JobState.KILLED)
 
 
-# The bounds are there to catch a slip of the pen, not to be a policy.
+# These bounds catch typing errors; they are no policy.
 _Text = Annotated[str, Meta(min_length=1, max_length=128 * 1024)]
 _Key = Annotated[str, Meta(min_length=1, max_length=256)]
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -78,10 +78,10 @@ _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user wants to run.  `command`: an array is an argv, a string a line for ``/bin/sh``.
 
-    `id`: the client's own, which no two jobs have; the same request with the same id is the same job.
-    `max_retries` counts the job's own failures, `max_free_retries` all other ends; None: as often as need be.
-    `rerun_unreachable_after_s`: an instance whose agent is cut off for this long is run elsewhere, although it
-    may still run there; None: it is waited for.
+    `id`: chosen by the client, unique among jobs; the same request with the same id is the same job.
+    `max_retries` limits retries after the job's own failures, `max_free_retries` those after all other ends; None: no
+    limit.  `rerun_unreachable_after_s`: an instance whose agent is cut off for this long is run elsewhere, although it
+    may still run on that agent; None: the agent is waited for.
     """
 
     command: (
@@ -129,7 +129,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     kill_requested_at: float | None = None
     kills: int = 0  # Attempts that were `killed`.
-    owner: str | None = None  # Who submitted it, where that is known.
+    owner: str | None = None  # The user or token that submitted it, if known.
 
 
 class Jobs(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,8 +142,8 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to run one instance of a job.
 
-    `reason` is a code of `wire.messages.reasons.Reason`; None where nobody has said one, which is
-    shown as such.  `record` is the kill record as it came, with the retry filled in.
+    `reason` is a code of `wire.messages.reasons.Reason`; None if none was reported, which is shown as such.
+    `record` is the kill record as it came, with the retry filled in.
     """
 
     task: str
@@ -163,7 +163,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     line: str | None = None  # The kill, in one line for people.
     retry: Retry | None = None
     record: dict[str, Any] | None = None
-    measured: TaskEnd | None = None  # How it ended and what it has used, as far as its executor said.
+    measured: TaskEnd | None = None  # How it ended and what it used, as far as its executor reported.
 
 
 class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +176,7 @@ class EventType(enum.StrEnum):
     ATTEMPT = "attempt"
     KILL = "kill"  # An attempt ended for another reason than its own exit, and not on request.
     CORRECTION = "correction"  # What an executor did to a task, or undid.
-    HINT = "hint"  # Production suffers from somebody whom no executor can correct.
+    HINT = "hint"  # Production suffers from a container or task that no executor can correct.
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,14 +196,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a job is not running, or what became of it: a sentence each."""
+    """Why a job is not running, or what became of it; each line is a sentence."""
 
     job: Job
     lines: tuple[str, ...]
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a task's output; ask on with ``offset=next_offset``."""
+    """A piece of a task's output; ``offset=next_offset`` asks for the next piece."""
 
     task: str
     text: str
@@ -212,14 +212,14 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HoldRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Place nothing new on an agent for that long; said again, it replaces what was said before."""
+    """Place nothing new on an agent for this long; a new request replaces the one before."""
 
     for_s: Annotated[float, Meta(gt=0, le=30 * 86400)]
     reason: Annotated[str, Meta(max_length=1024)] = ""
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing new is placed on the agent until then."""
+    """Nothing new is placed on the agent before `until`."""
 
     reason: str
     since: float
@@ -227,10 +227,10 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimator(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of an estimator on an agent, as far as the framework's roll-out goes.
+    """The estimator on an agent, as the framework's roll-out sees it.
 
-    `state`: launching, running, killing, away (with its agent), failed, none, or foreign (somebody else's).
-    `why` says more where all is not well, and `remedy` what to do.
+    `state`: launching, running, killing, away (with its agent), failed, none, or foreign (not this framework's).
+    If something is wrong, `why` says what, and `remedy` what to do.
     """
 
     state: str
@@ -242,7 +242,7 @@ class Estimator(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent.  Slack is what the agent says of its revocable resources, `held` what best-effort has of it."""
+    """One agent.  `slack_…`: the revocable resources that the agent reports; `held_…`: what best-effort has of them."""
 
     id: str
     hostname: str
@@ -251,14 +251,14 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     slack_mem_bytes: int
     held_cpus: float
     held_mem_bytes: int
-    tasks: int  # Ours, on it just now.
+    tasks: int  # This framework's, on the agent now.
     hold: Hold | None = None
     estimator: Estimator | None = None  # None: this framework rolls out none, and has none there.
 
 
 class Nodes(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
-    roll_out: str = ""  # Why no further estimator is upgraded, while that is so.
+    roll_out: str = ""  # Why no further estimator is upgraded at the moment; else empty.
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,12 +268,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     subscribed: bool
     jobs: int  # Not ended.
     trouble: str | None = None  # Why it is not subscribed, or cannot write its store.
-    leading: bool = True  # Of several instances one leads, and the others stand by.
-    leader: str | None = None  # The URL of the one that does, where this one does not.
+    leading: bool = True  # Of several framework instances one leads, the others stand by.
+    leader: str | None = None  # The URL of the leading instance, if that is another.
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was not done, and what to do next; `matches` are the jobs of an ambiguous name."""
+    """Why a request was not carried out, and what to do next; `matches`: the jobs with an ambiguous name."""
 
     error: str
     matches: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Where a job may run: conditions on the attributes of agents, such as ``rack == r7`` or ``zone in a,b``.
 
 An agent's attributes are what its operator gave to ``--attributes``; a name may be there several times,
-with a value each.  ``hostname`` is one for every agent.
+each time with a value.  Every agent also has the attribute ``hostname``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec import Meta
 
 _TEXT = re.compile(r"\s*([A-Za-z0-9][\w.-]{0,127})\s*(==|!=|~|\s(?:in)\s)\s*(.*?)\s*", re.DOTALL)
 _MOST_VALUES = 100
-# Matching takes time by the power of the repetitions: so many of them, in values this long, are harmless.
+# Matching time grows with the value's length to the power of the repetitions; within these limits it is harmless.
 _MOST_REPETITIONS = 3
 _VALUE_CHARACTERS = 256
 _Value = Annotated[str, Meta(max_length=_VALUE_CHARACTERS)]
@@ -27,12 +27,12 @@ _Value = Annotated[str, Meta(max_length=_VALUE_CHARACTERS)]
 class Operator(enum.StrEnum):
     IS = "=="
     IS_NOT = "!="
-    MATCHES = "~"  # The whole of the value, by a regular expression.
+    MATCHES = "~"  # A regular expression that the whole value must match.
     IN = "in"
 
 
 class Constraint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`values`: one; for ``in`` one or more.  An agent without the attribute satisfies ``!=`` alone."""
+    """`values`: one; for ``in`` one or more.  An agent without the attribute satisfies only ``!=``."""
 
     attribute: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w.-]{0,127}$")]
     operator: Operator
@@ -74,13 +74,13 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 @functools.lru_cache(maxsize=1024)
 def _pattern(text: str) -> re.Pattern[str]:
     with warnings.catch_warnings():
-        # That a later Python may read "[[" otherwise is not what the framework's log is for.
+        # Python warns that a later version may read "[[" differently, which does not belong in the framework's log.
         warnings.simplefilter("ignore", FutureWarning)
         return re.compile(text)
 
 
 def _check(pattern: str) -> None:
-    """Refuses what could keep the framework busy for hours: it matches by trying, and nothing can stop it."""
+    """Refuses patterns that could take hours: Python's matching backtracks, and nothing can interrupt it."""
     try:
         _pattern(pattern)
     except re.error as error:

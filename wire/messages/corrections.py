@@ -1,8 +1,8 @@
 """Corrections as an executor reports them to its framework, in Mesos' framework messages.
 
-Best effort, as those messages are: the kill record in the terminal update is what counts.
-These show the throttles and releases in between, and what an eviction has led to, which is
-known only after that update; an `Outcome` may come twice, before the record, or never.
+Like all such messages they may be lost: what counts is the kill record in the terminal update.
+They show the throttles and releases before it, and what an eviction has led to, which is known
+only after that update; an `Outcome` may come twice, before the record, or never.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 from serenity.wire.messages.framework_message import FrameworkMessage
 
-# A hint corrects nothing: the task is nobody's that could.
+# A hint corrects nothing, because no executor can correct the task.
 Action = Literal["throttle", "freeze", "evict", "release", "hint"]
 # As the outcome of a step begins that has helped.  By it the framework knows who was evicted rightly.
 RECOVERED = "recovered after"
@@ -24,19 +24,19 @@ class Correction(FrameworkMessage, frozen=True, kw_only=True, tag="correction"):
     action: Action
     task: str
     outcome: str
-    protected: str | None = None  # The production task for whose sake it is done,
-    protected_framework: str = ""  # by the framework's id,
-    protected_job: str = ""  # and the job that it belongs to.
+    protected: str | None = None  # The production task that the correction protects.
+    protected_framework: str = ""  # The id of that task's framework.
+    protected_job: str = ""  # That task's job.
     cause: str | None = None
-    severity: float | None = None  # The contention's (`qos.contention`).
-    dry_run: bool = False  # Nothing was done; it is what would have been.
+    severity: float | None = None  # Severity of the contention (`qos.contention`).
+    dry_run: bool = False  # Nothing was done: this is what would have been done.
 
 
 class Outcome(FrameworkMessage, frozen=True, kw_only=True, tag="outcome", omit_defaults=True):
-    """What a step on a task has led to, such as ``recovered after 3.2 s``.  Of an eviction it goes to the framework."""
+    """What a step on a task has led to, such as ``recovered after 3.2 s``.  An eviction's goes to the framework."""
 
-    at: float  # Seconds since the epoch, of the step or of this word.
+    at: float  # Seconds since the epoch, of the step or of this message.
     task: str
-    action: str  # As the ladder of a kill record calls it.
+    action: str  # As in a kill record's ladder.
     outcome: str
     record: str | None = None  # Of an eviction: the id of the kill record that it belongs to.

@@ -1,4 +1,4 @@
-"""Mesos' framework messages between an executor and its framework: best effort, any of them may be lost."""
+"""Mesos' framework messages between an executor and its framework.  Any of them may be lost."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ M = TypeVar("M")
 
 
 class MessageError(ValueError):
-    """A framework message that is none of those that are expected."""
+    """A framework message of none of the expected kinds."""
 
 
 class FrameworkMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """Each kind has a tag, so that a reader of several tells them apart."""
+    """Each kind has a tag, by which a receiver of several kinds tells them apart."""
 
     def encode(self) -> str:
-        """Base64, as Mesos wants a message's data."""
+        """In base64, as Mesos requires a message's data."""
         return base64.b64encode(msgspec.json.encode(self)).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""All that an executor tells its framework beside status updates."""
+"""All messages that an executor sends to its framework besides status updates."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Noisy-neighbour hints: production that suffers on an agent from somebody whom Serenity cannot correct.
+"""Noisy-neighbour hints: production suffers on an agent from a container or task that Serenity cannot correct.
 
-    GET /v1/hints            → Hints: those that hold
+    GET /v1/hints            → Hints: those in force
     GET /v1/hints/events     → server-sent events, each one an Event of type ``hint`` with a Hint in `body`
 
 For other schedulers, which can place their work elsewhere, and for people.
@@ -15,7 +15,7 @@ class Hint(msgspec.Struct, frozen=True, kw_only=True):
     """Times are seconds since the epoch.
 
     `suspect` is a container or task as the agent knows it.  `severity` is the contention's as of `last_at`, from 0 to 1
-    (`qos.contention`); None where its executor, an earlier one, does not say.
+    (`qos.contention`); None if the executor, of an earlier version, does not report it.
     """
 
     agent: str

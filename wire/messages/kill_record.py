@@ -1,8 +1,8 @@
 """The kill record: why one best-effort task was taken away, with the evidence.
 
-It travels as JSON in ``TaskStatus.data``; its id and cause also as labels, one line for
-people in ``message``.  The executor writes it; the framework adds `Retry`, and what the
-eviction has led to, once the executor says that (wire/messages/corrections.py).
+It travels as JSON in ``TaskStatus.data``; its id and cause also as labels, and one line for people in ``message``.
+The executor writes it.  The framework adds `Retry`, and what the eviction has led to, once the executor reports that
+(wire/messages/corrections.py).
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Protected(msgspec.Struct, frozen=True, kw_only=True):
     executor: str
     container: str
     task: str
-    job: str = ""  # That it belongs to; empty in records of versions that did not say it.
+    job: str = ""  # The task's job; empty in records of versions that did not report it.
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen on the protected task.  `deviation` is (observed - baseline) / baseline.
 
-    JSON knows no NaN and no infinity, such as the deviation from a baseline of 0: they travel as None.
+    JSON has no NaN and no infinity, such as the deviation from a baseline of 0: they are sent as None.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`parts`: what each part of the strategy gave to the score; empty where it has one part only."""
+    """`parts`: what each part of the strategy added to the score; empty if the strategy has only one part."""
 
     task: str
     score: float | None
@@ -99,7 +99,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One rung of the ladder that was tried on this task.  `at`: seconds since the epoch."""
+    """One step of the ladder that was tried on this task.  `at`: seconds since the epoch."""
 
     action: str
     at: float
@@ -125,8 +125,8 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
     decided_at: float  # Seconds since the epoch.
     agent: Agent
     killed: Killed
-    reason: str  # A code of `Reason`; a str, for a record of a newer version must still be shown.
-    detail: str = ""  # What the reason alone does not say, such as by how much a limit was broken.
+    reason: str  # A code of `Reason`; a str, because a newer version's record must still be shown.
+    detail: str = ""  # What the reason does not say, such as by how much a limit was exceeded.
     cause: str | None = None
     protected: Protected | None = None
     signal: Signal | None = None
@@ -137,7 +137,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
     graceful: bool | None = None  # Whether the task ended within its grace period.
     exit: Exit | None = None
     retry: Retry | None = None
-    outcome: str | None = None  # What the eviction has led to; None: nobody has said, and nobody guesses.
+    outcome: str | None = None  # What the eviction has led to; None: not reported, and never guessed.
     schema: int = SCHEMA
 
     def encode(self) -> bytes:
@@ -170,7 +170,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def evicted(self) -> bool:
-        """Whether it was taken for production's sake, so that there is an outcome to be known."""
+        """Whether the task was taken away for production's sake, so that its eviction has an outcome."""
         return self.known_reason is not None and self.known_reason.by_qos and bool(self.ladder)
 
     @property
@@ -178,7 +178,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
         return Reason.__members__.get(self.reason)
 
     def line(self, now: float | None = None) -> str:
-        """One line for people.  With `now` (seconds since the epoch) the retry is told as well."""
+        """One line for people.  With `now` (seconds since the epoch) it includes the retry."""
         reason = self.known_reason
         if reason is not None and reason.by_qos:
             text = f"killed by QoS on {self.agent.hostname}: {self._evidence(reason)}"
@@ -216,7 +216,7 @@ class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _number(value: float | None) -> str:
-    """Three digits, and no exponent for what people count: 2.9, 61234."""
+    """Three digits; from 100 up to a billion the whole number, without an exponent: 2.9, 61234."""
     if value is None or not math.isfinite(value):
         return "?"
     return f"{value:.0f}" if 100 <= abs(value) < 1e9 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Why a best-effort task ended: one enum, each with a text, who pays, and whether to avoid the agent."""
+"""Why a best-effort task ended: an enum of reasons, each with a text, who pays, and how long to avoid the agent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Payer(enum.Enum):
 class _Meaning:
     text: str
     payer: Payer
-    avoid_s: float  # How long the agent is avoided for that job; 0: not at all.
+    avoid_s: float  # How long the job avoids the agent; 0: not at all.
 
 
 class Reason(enum.Enum):
-    """The code is the member's name, as it stands in kill records and on the command line."""
+    """A reason's code is its member name, as kill records and the command line show it."""
 
     QOS_CPU = _Meaning("production on the agent was waiting for CPU", Payer.NOBODY, 300.0)
     QOS_CACHE = _Meaning("production on the agent was losing its cache", Payer.NOBODY, 300.0)
@@ -65,7 +65,7 @@ class Reason(enum.Enum):
         return self.name.startswith("QOS_")
 
 
-# The causes that detectors name, and the reason that an eviction for each carries.
+# The reason of an eviction, by the cause that a detector names.
 REASON_OF_CAUSE = {
     "cpu": Reason.QOS_CPU,
     "llc": Reason.QOS_CACHE,

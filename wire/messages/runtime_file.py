@@ -1,7 +1,7 @@
 """The runtime file: where `serenity local` tells the command line and the demo what it has started.
 
 ``<run dir>/local.json``, one JSON object, written whole and renamed into place; removed
-when `serenity local` ends.  A file whose process is gone counts as none.
+when `serenity local` ends.  A file whose process is gone does not count.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RuntimeFile(msgspec.Struct, frozen=True, kw_only=True):
         except ProcessLookupError:
             return False
         except PermissionError:
-            return True  # Another user's.
+            return True  # It runs, as another user.
         return True
 
 
@@ -51,7 +51,7 @@ def write(run_dir: Path, content: RuntimeFile) -> Path:
 
 
 def read(run_dir: Path) -> RuntimeFile | None:
-    """None when there is none, or none of ours."""
+    """None if there is no runtime file that this process can read."""
     try:
         return msgspec.json.decode(path_in(run_dir).read_bytes(), type=RuntimeFile)
     except (OSError, *UNDECODABLE):

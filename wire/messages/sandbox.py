@@ -1,8 +1,8 @@
 """Where a task's files are: the executor makes them, the framework reads them through the agent's ``/files``.
 
-Of an output beyond its limit only the last part is kept, in two files: ``stdout`` is the end of
-it, still written to, and ``stdout.OFFSET`` what was before, named for the place in the whole
-output of its first byte.  So `stdout` begins at OFFSET plus the size of that file.
+Only the last part of an output that exceeds its limit is kept, in two files.  ``stdout`` is the end, still written to;
+``stdout.OFFSET`` is the part before it, and OFFSET the place of that file's first byte in the whole output.  So
+``stdout`` begins at OFFSET plus the size of ``stdout.OFFSET``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ def rotated_name(output: Output, offset: int) -> str:
 
 
 def rotated_offset(output: Output, name: str) -> int | None:
-    """None when a file of that name is none of this output's."""
+    """The OFFSET of such a file name; None if the file is not of this output."""
     offset = name.removeprefix(f"{output}.")
     return int(offset) if offset != name and offset.isascii() and offset.isdecimal() else None

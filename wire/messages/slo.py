@@ -1,4 +1,4 @@
-"""How production services do: ``GET`` and ``POST /v1/slo``."""
+"""How well production services do: ``GET`` and ``POST /v1/slo``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class SloReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a production framework says of one of its services, for the time since it said so last."""
+    """A production framework's report on one of its services, for the time since its last report."""
 
     service: _Name
     indicator: _Name
     better: Literal["higher", "lower"]
     value: float  # Now.
     unit: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    objective: float | None = None  # At least this where higher is better, else at most.
-    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 60.0  # That the value stands for.
+    objective: float | None = None  # At least this if higher is better, else at most this.
+    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 60.0  # The time that `value` stands for.
 
 
 class Period(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,10 +31,10 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """`now` is None when nobody has told lately, the shares where there is no objective.
+    """`now` is None without a recent report, `met_…` (shares) without an objective.
 
-    `framework` is the Mesos framework's id, or who reported it.  `corrected_…`: corrections of
-    best-effort tasks for its sake.  `history`: the last day, the oldest first.
+    `framework` is the Mesos framework's id, or the name of the reporter.  `corrected_…`: corrections of best-effort
+    tasks for this service's sake.  `history`: the last day, the oldest first.
     """
 
     framework: str

@@ -1,9 +1,8 @@
-"""What jobs do on an agent, told by its executors each minute, and what the cluster knows of them, told to executors.
+"""Statistics of jobs: executors report those on their agent each minute, the framework answers with the cluster's.
 
-An executor sees its agent alone.  The framework puts together what all of its executors tell
-(framework/cluster), and answers each with the statistics of the jobs that it has told of: how
-many cycles an instruction of that job takes on that CPU type, which detector ``cpi_outlier``
-compares with.
+An executor sees only its own agent.  The framework combines the reports of all its executors (framework/cluster), and
+answers each with statistics of the jobs in its report: how many cycles an instruction of the job takes on that CPU
+type, with which detector ``cpi_outlier`` compares.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import msgspec
 from serenity.wire.messages import framework_message
 from serenity.wire.messages.framework_message import FrameworkMessage
 
-# Told at once; Mesos carries messages in memory.  Production with an objective goes first, then who uses the most.
+# In one report: Mesos keeps messages in memory.  Services with an objective go first, then jobs that use most CPU.
 MOST_JOBS = 200
 
 
 class Cpi(msgspec.Struct, frozen=True, kw_only=True):
-    """Cycles per instruction; a sample is one container in one minute.  `variance`: mean square distance."""
+    """Cycles per instruction; a sample is one container in one minute.  `variance`: mean square deviation."""
 
     samples: float
     mean: float
@@ -28,31 +27,31 @@ class Cpi(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A service's indicator.  `met_s`: how long it kept its objective, of the `measured_s` in which it was known."""
+    """A service's indicator.  `met_s`: how long it met its objective, within the `measured_s` in which it was known."""
 
     indicator: str
     unit: str
     better: Literal["higher", "lower"]
-    now: float  # The worst of its containers.
+    now: float  # Of the container where it is worst.
     measured_s: float
     objective: float | None = None
     met_s: float = 0.0
 
 
 class JobStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All containers of a job on the agent, over the time that the message is of."""
+    """All containers of a job on the agent, over the time that the message covers."""
 
     role: Literal["production", "best_effort"]
     framework: str  # The framework's id.
     job: str
     containers: int
     cpus: float  # Cores used, mean.
-    cpi: Cpi | None = None  # None: not counted, or too little CPU used for it.
+    cpi: Cpi | None = None  # None: not counted, or the job used too little CPU.
     slo: Slo | None = None
 
 
 class Statistics(FrameworkMessage, frozen=True, kw_only=True, tag="statistics"):
-    """`at`: the end, seconds since the epoch; of the `seconds` before."""
+    """Covers the `seconds` before `at`, which is in seconds since the epoch."""
 
     at: float
     seconds: float
@@ -61,7 +60,7 @@ class Statistics(FrameworkMessage, frozen=True, kw_only=True, tag="statistics"):
 
 
 class KnownJobs(FrameworkMessage, frozen=True, kw_only=True, tag="known_jobs"):
-    """From the framework: CPI of production jobs by name, of all agents with that CPU type."""
+    """From the framework: CPI of production jobs by name, over all agents with that CPU type."""
 
     cpu_type: str
     jobs: dict[str, Cpi]

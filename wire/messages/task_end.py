@@ -1,4 +1,4 @@
-"""How an attempt ended, measured: what its executor says in the labels of the last update."""
+"""How an attempt ended, as measured: what its executor reports in the labels of the last update."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _PEAK_MEM_BYTES = "serenity.peak_mem_bytes"
 
 
 class TaskEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """`exit_code` or `signal` is of the command's first process; the other is None, and both are if it never ran.
+    """`exit_code` or `signal` of the command's first process: one of the two is None, or both if it never ran.
 
-    `cpu_s` and `peak_mem_bytes` are of all its processes where it had a cgroup of its own (memory with its
-    page cache, as its limit counts it), else of the first and those it waited for, and of what was seen.
+    If the task had a cgroup of its own, `cpu_s` and `peak_mem_bytes` are of all its processes (memory with page cache,
+    as the limit counts it).  Else `cpu_s` is of the first process and the children that it waited for, and
+    `peak_mem_bytes` the most that was seen.
     """
 
     exit_code: int | None = None
@@ -36,7 +37,7 @@ class TaskEnd(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_labels(cls, labels: Mapping[str, str]) -> TaskEnd | None:
-        """None when there is none.  What makes no sense is left out: it is for show only."""
+        """None if no label is there.  Values that make no sense are left out: they are for show only."""
         found = cls(
             exit_code=_whole(labels.get(_EXIT_CODE)),
             signal=_whole(labels.get(_SIGNAL)),

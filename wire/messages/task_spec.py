@@ -15,8 +15,8 @@ class TaskSpecError(ValueError):
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of one instance of a job.
 
-    Unknown fields are ignored, so that an executor of an older version runs what it can;
-    a change that it must not ignore raises `schema`.
+    Unknown fields are ignored, so that an executor of an older version runs what it can.  A change that such an
+    executor must not ignore comes with a higher `schema`.
     """
 
     job_id: str
@@ -28,7 +28,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     mem_bytes: int
     env: dict[str, str] = {}
     user: str | None = None
-    disk_bytes: int | None = None  # In its sandbox; None: as much as the executor gives any task.
+    disk_bytes: int | None = None  # For its sandbox; None: the limit that the executor has for any task.
     uris: tuple[Uri, ...] = ()
     max_runtime_s: float | None = None
     grace_s: float = 5.0  # Between SIGTERM and SIGKILL.

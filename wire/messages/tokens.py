@@ -3,7 +3,7 @@
 POST   /v1/tokens            TokenRequest → NewToken (201), the one time that the secret is shown
 GET    /v1/tokens            → Tokens
 DELETE /v1/tokens/TOKEN      → Token; TOKEN is an id or a name
-GET    /v1/me                → Me: who one is to the API, with or without a token
+GET    /v1/me                → Me: who the caller is to the API, with or without a token
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import msgspec
 from msgspec import Meta
 
 TokenName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-# As Linux's useradd takes them; so no number, which would be a uid.
+# Names that Linux's useradd takes; so no numbers, which would be uids.
 UserName = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_.-]{0,31}\$?$")]
 
 
 class Role(enum.StrEnum):
-    """Each may what the one before it may."""
+    """Each role also has the rights of the role before it."""
 
     READ = "read"
-    SUBMIT = "submit"  # And kill one's own.
+    SUBMIT = "submit"  # And kill the caller's own jobs.
     ADMIN = "admin"  # Everybody's jobs, the nodes and the tokens.
 
     def may(self, needed: Role) -> bool:
@@ -32,7 +32,7 @@ class Role(enum.StrEnum):
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`users`: whom jobs that are submitted with the token may run as; a system user cannot be one."""
+    """`users`: the users that jobs submitted with the token may run as; system users are refused."""
 
     name: TokenName
     role: Role = Role.SUBMIT
@@ -40,7 +40,7 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A token as lists show it.  Its jobs belong to its name, so that a new token of that name takes them over."""
+    """A token as lists show it.  Its jobs belong to its name: a new token of the same name takes them over."""
 
     id: str
     name: str
@@ -64,7 +64,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
-    """`users`: whom one's jobs may run as; None: whomever the agents allow."""
+    """`users`: the users that the caller's jobs may run as; None: any that the agents allow."""
 
     name: str
     role: Role

@@ -1,6 +1,6 @@
-"""What a task finds in its sandbox when it starts: files to be fetched for it, archives unpacked.
+"""What a task finds in its sandbox when it starts: files that were fetched for it, archives unpacked.
 
-On the command line and in job files options stand behind a ``#``, which is never part of what is fetched:
+On the command line and in job files, options follow a ``#``; they are never part of the URI that is fetched:
 ``https://h/tool.tgz``, ``https://h/tool#executable``, ``https://h/data.zip#keep,as=data,sha256=9f86d0…``.
 """
 
@@ -16,11 +16,11 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", "
 
 
 class Uri(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`name`: what it is called in the sandbox; the last part of the path if not given."""
+    """`name`: the file's name in the sandbox; by default the last part of the URI's path."""
 
     value: Annotated[str, Meta(pattern=r"^(https?|file)://[^\s#]+$", max_length=4096)]
     name: Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]{1,255}$")] | None = None
-    extract: bool = True  # Where it is an archive, by the end of its path.
+    extract: bool = True  # Applies to archives, told by the end of the path.
     executable: bool = False
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
 
@@ -59,11 +59,11 @@ class Uri(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def is_archive(self) -> bool:
-        """By what it is called where it is, whatever it is called here."""
+        """Decided by the URI's path, whatever the file's name in the sandbox."""
         return urlsplit(self.value).path.lower().endswith(ARCHIVES)
 
     @property
     def shown(self) -> str:
-        """Without what may be secret in it: a password, a signature in the query."""
+        """The URI without parts that may be secret: a password, a signature in the query."""
         parts = urlsplit(self.value)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,4 +1,4 @@
-"""How a server is spoken to: whom we believe it to be, and who we say we are."""
+"""How to talk to a server: which certificate it must have, and who we are to it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from serenity.wire.transport.tls import client_context
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What goes with every request; one of these serves any number of servers and threads.
+    """What goes with every request.  One Access serves any number of servers and threads.
 
     Attributes:
-        tls: for servers that speak it; None: the system's authorities, and no certificate of ours.
-        authorization: the Authorization header.
-        principal: whom that header names.
-        server_name: what a server's certificate must be for, if not for the host that is called.
+        tls: for servers that speak TLS; None: the system's authorities, and no certificate of ours.
+        authorization: the Authorization header's value.
+        principal: the principal that this header names.
+        server_name: the name that a server's certificate must be for, if not the host that is called.
     """
 
     tls: ssl.SSLContext | None = None
@@ -28,7 +28,7 @@ class Access:
     server_name: str | None = None
 
     def with_token(self, token: str | None) -> Access:
-        """With a bearer token (RFC 6750), or nothing, in place of who we are otherwise."""
+        """The same with this bearer token (RFC 6750), or none, in place of the present authorization."""
         return dataclasses.replace(self, authorization=f"Bearer {token}" if token else None, principal=None)
 
 
@@ -36,7 +36,7 @@ ANONYMOUS = Access()
 
 
 class AccessSettings(Protocol):
-    """The settings of a daemon that say how it speaks to Mesos; each names a file or a person, none a secret."""
+    """The settings of a daemon for talking to Mesos.  Each is a file's path or a principal, never a secret."""
 
     @property
     def ca_file(self) -> str | None: ...

@@ -1,7 +1,7 @@
-"""Answers over HTTP that come one after the other on a connection, to requests that were sent together.
+"""HTTP answers that come one after the other on a connection, to requests that were sent together (pipelining).
 
-The standard library's client insists on reading each before the next request is sent, and takes longer over the
-headers of an answer without a body than sending a call takes.
+The standard library's client insists on reading each answer before it sends the next request, and takes longer to
+parse the headers of an answer without a body than to send a call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BODY_BYTES = 16 * 1024 * 1024
 class Answers:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.ended = False  # The peer has announced that none follows.
+        self.ended = False  # Whether no further answer follows.
 
     def next(self) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and body.  Raises OSError or HTTPException."""
@@ -43,13 +43,13 @@ class Answers:
                 chunks.append(self._read(size))
                 self._line()
             while self._line():
-                pass  # Trailers, which say nothing to us.
+                pass  # Trailers, which we do not need.
             return b"".join(chunks)
         if "content-length" in headers:
             return self._read(self._size(headers["content-length"], base=10))
         if status in (204, 304):
             return b""
-        self.ended = True  # It goes on until the peer closes.
+        self.ended = True  # The body goes on until the peer closes.
         return self._file.read(_BODY_BYTES)
 
     def _line(self) -> str:

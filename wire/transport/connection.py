@@ -1,4 +1,4 @@
-"""Connections to servers: over TCP, TLS and Unix sockets; and in words why there is none."""
+"""Connections to servers over TCP, TLS and Unix sockets; and in words why there is none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from serenity.wire.transport import tls
 from serenity.wire.transport.access import Access
 from serenity.wire.transport.endpoint import Endpoint
 
-# A peer whose machine or address is gone, and who therefore never ends the connection, is noticed after
-# some two minutes.  On a stream that is silent for hours nothing else would tell.
+# A peer whose machine or address is gone never ends the connection.  Keepalive notices that after some two minutes;
+# on a stream that is silent for hours nothing else would.
 _KEEPALIVE_IDLE_S, _KEEPALIVE_PAUSE_S, _KEEPALIVE_PROBES = 60, 15, 5
 _TLS_ALERT = b"\x15\x03"
 
@@ -42,7 +42,7 @@ class _TlsConnection(http.client.HTTPConnection):
 
 
 def connect(endpoint: Endpoint, access: Access, timeout_s: float | None) -> http.client.HTTPConnection:
-    """A connection that is open.  Raises OSError or HTTPException."""
+    """Opens a connection.  Raises OSError or HTTPException."""
     connection = _connection(endpoint, access, timeout_s)
     try:
         connection.connect()
@@ -55,16 +55,16 @@ def connect(endpoint: Endpoint, access: Access, timeout_s: float | None) -> http
 
 
 def shut(sock: socket.socket) -> None:
-    """Ends a connection for whoever is blocked in it, in another thread."""
+    """Ends a connection, which wakes another thread that is blocked in it."""
     with contextlib.suppress(OSError):  # The peer may have gone first.
-        # Not SSLSocket's own: it takes the TLS state away from under the thread that reads.
+        # Not SSLSocket.shutdown: it removes the TLS state while the other thread reads with it.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def closed_by_peer(connection: http.client.HTTPConnection) -> bool:
-    """Looks at a connection that lies idle: there is nothing to read on it, unless it is over.
+    """Whether the peer has ended an idle connection: only then is there something to read on it.
 
-    Under TLS there may be something for TLS itself, a session's ticket, which is no end.
+    Under TLS there may also be data for TLS itself, a session ticket, which does not count as the end.
     """
     sock = connection.sock
     timeout_s = sock.gettimeout()
@@ -83,7 +83,7 @@ def closed_by_peer(connection: http.client.HTTPConnection) -> bool:
 def explain(endpoint: Endpoint, error: Exception, first: bool) -> str:
     """Why a request has no answer: one line, with what to do where that is known.
 
-    `first`: it was the first one on its connection, and nothing shows that the peer speaks as we do.
+    `first`: the request was the first on its connection, so that nothing shows yet that the peer speaks our protocol.
     """
     if isinstance(error, TimeoutError):
         return f"{endpoint} does not answer (timed out)"
@@ -111,7 +111,7 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def _hint(endpoint: Endpoint, error: Exception) -> str:
-    """A server that expects TLS answers plain HTTP with an alert, or hangs up; as it does for want of a certificate."""
+    """A TLS server answers plain HTTP with an alert, or hangs up; it also hangs up if it wants a certificate."""
     alert = isinstance(error, http.client.BadStatusLine) and str(error).encode("latin-1", "replace")[:2] == _TLS_ALERT
     if endpoint.unix_path is not None or not (alert or isinstance(error, ConnectionResetError)):
         return ""

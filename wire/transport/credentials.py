@@ -1,4 +1,4 @@
-"""Principal and secret from a file: never from a command line or a variable, which end up in logs."""
+"""Principal and secret are read from a file: command lines and environment variables end up in logs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Credential:
 
 
 def read_credential(path: str, principal: str | None) -> Credential:
-    """What the file of setting `secret_file` holds; one that others than its owner can read is warned of.
+    """Reads the file of setting `secret_file`, and warns if others than its owner can access it.
 
-    It is Mesos' JSON ``{"principal": …, "secret": …}``; or, with `principal` given, the secret
-    alone; or, without, Mesos' older line ``principal secret``.
+    The file holds Mesos' JSON ``{"principal": …, "secret": …}``.  It may also hold the secret alone if `principal` is
+    given, and Mesos' older line ``principal secret`` if not.
 
     Raises:
         UnusableFile
     """
     try:
         text = read_private("secret_file", path).decode("utf-8").strip("\r\n")
-    except UnicodeDecodeError:  # Which quotes the file.
+    except UnicodeDecodeError:  # The error quotes the file.
         raise UnusableFile(f"secret_file: {path} is no text in UTF-8") from None
     found = _parse(path, text, principal)
     if not found.secret or not found.secret.isprintable():
@@ -50,7 +50,7 @@ def _parse(path: str, text: str, principal: str | None) -> Credential:
         try:
             content = json.loads(text)
             return Credential(str(content["principal"]), str(content["secret"]))
-        except (ValueError, KeyError):  # Which may quote the file.
+        except (ValueError, KeyError):  # The error may quote the file.
             raise UnusableFile(f'secret_file: {path} is not {{"principal": "…", "secret": "…"}}') from None
     if principal is not None:
         return Credential(principal, text)

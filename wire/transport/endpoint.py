@@ -24,7 +24,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str, default_port: int | None = None) -> Endpoint:
-        """Raises ValueError, in words for a user, when it is none of these forms."""
+        """Raises ValueError, in words for a user, if `text` has none of these forms."""
         scheme, _, path = text.partition(":")
         if scheme == "unix" and path.startswith("/"):
             return cls("localhost", 0, unix_path=path)
@@ -32,7 +32,7 @@ class Endpoint:
             url = urlsplit(text if "//" in text or scheme == "unix" else f"//{text}")
             port = default_port if url.port is None else url.port
             host = url.hostname or ""
-            host.encode("idna")  # What the resolver would raise, and nobody there expects.
+            host.encode("idna")  # Raises now what the resolver would raise later, where nobody expects it.
         except ValueError:
             raise _no_address(text) from None
         known = url.scheme in ("", "http", "https") and "@" not in url.netloc
@@ -41,12 +41,12 @@ class Endpoint:
         return cls(host, port, url.path.rstrip("/"), tls=url.scheme == "https")
 
     def __str__(self) -> str:
-        """As short as it can be for `parse` to make the same of it, but for the prefix."""
+        """The shortest text from which `parse` makes the same endpoint, except for the prefix."""
         return f"unix:{self.unix_path}" if self.unix_path is not None else self.url.removeprefix("http://")
 
     @property
     def url(self) -> str:
-        """Of the server, without the prefix."""
+        """The server's URL, without the prefix."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 

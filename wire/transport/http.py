@@ -1,6 +1,6 @@
 """HTTP to Mesos, to the framework and over Unix sockets: one-shot requests and event streams.
 
-`Access` says how each server is spoken to: its TLS, and who we are.
+`Access` says how to talk to each server: with which TLS, and as whom.
 
 Blocking code on the standard library's client, so that it runs in the executor's threads
 and, monkey-patched, in gevent's greenlets alike.
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 REQUEST_TIMEOUT_S = 10.0
-# A body that is read whole; a master's /state of 10,000 agents is some 100 MB.
+# Of a body that is read as a whole; a master's /state with 10,000 agents is some 100 MB.
 MAX_BODY_BYTES = 512 * 1024 * 1024
 
 
@@ -55,7 +55,7 @@ class HttpError(Exception):
 class Unreachable(Exception):  # noqa: N818 - reads as what it says
     """No answer: refused, timed out, name not found, or cut off in the middle.
 
-    `may_have_arrived` says whether the request had been sent: the peer may have carried it out.
+    `may_have_arrived`: there was a connection, so that the peer may have got the request and carried it out.
     """
 
     def __init__(self, message: str, may_have_arrived: bool = False) -> None:
@@ -73,15 +73,15 @@ class Response:
         """Raises HttpError when the body is no JSON: the peer is not what it should be."""
         try:
             return json.loads(self.body)
-        except (ValueError, RecursionError):  # The latter for what is nested too deeply.
+        except (ValueError, RecursionError):  # RecursionError: nested too deeply.
             raise HttpError(self.status, self.body, "the answer is no JSON") from None
 
 
 class Client:
     """Requests to one endpoint over one kept-alive connection.  Not thread-safe: lock around it.
 
-    A kept connection that the peer has closed meanwhile is opened anew.  No request is ever
-    sent twice: a launch that is repeated would be refused, under a task id that runs.
+    A kept connection that the peer has closed meanwhile is opened anew.  No request is ever sent twice: a repeated
+    launch would be refused, under the id of a task that runs.
     """
 
     def __init__(self, endpoint: Endpoint, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> None:
@@ -92,7 +92,7 @@ class Client:
         self._ended = False
 
     def open(self) -> None:
-        """Connects now, so that the next request needs no file for it.  Raises Unreachable."""
+        """Connects now, so that the next request needs no new file descriptor.  Raises Unreachable."""
         if self._connection is None:
             try:
                 self._connection = connect(self.endpoint, self._access, self._timeout_s)
@@ -128,10 +128,10 @@ class Client:
     def pipeline(
         self, method: str, path: str, bodies: Sequence[Any], headers: Mapping[str, str] | None = None
     ) -> list[Response]:
-        """Sends all requests before it reads the first answer: for many small ones that cannot do without each other.
+        """Sends all requests before it reads the first answer: for many small ones whose answers are needed together.
 
         Raises:
-            Unreachable: one has no answer; those before it may have been carried out, and those after it.
+            Unreachable: a request got no answer; requests before and after it may have been carried out.
         """
         if self._connection is not None and closed_by_peer(self._connection):
             self.close()
@@ -154,7 +154,7 @@ class Client:
         return responses
 
     def _raw(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> bytes:
-        """A request as http.client sends it, which insists on the answer before the next."""
+        """A request as http.client would send it; http.client itself insists on its answer before the next request."""
         data, sent_headers = _encode(body, headers, self._access)
         host = f"[{self.endpoint.host}]" if ":" in self.endpoint.host else self.endpoint.host
         sent_headers |= {"Host": f"{host}:{self.endpoint.port}", "Content-Length": str(len(data or b""))}
@@ -170,7 +170,7 @@ class Client:
             self._connection = None
 
     def end(self) -> None:
-        """From any thread: the request that is under way fails, and so does every later one."""
+        """Makes the request under way and every later one fail.  May be called from any thread."""
         self._ended = True
         connection = self._connection
         if connection is not None and connection.sock is not None:
@@ -186,7 +186,7 @@ def request(
     timeout_s: float = REQUEST_TIMEOUT_S,
     access: Access = ANONYMOUS,
 ) -> Response:
-    """One request on a connection of its own.  Any status is an answer; raises Unreachable for none."""
+    """One request on a connection of its own.  Returns an answer of any status; raises Unreachable if there is none."""
     client = Client(endpoint, timeout_s, access)
     try:
         return client.request(method, path, body, headers)
@@ -203,22 +203,22 @@ def get(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, acc
 
 
 def get_json(endpoint: Endpoint, path: str, timeout_s: float = REQUEST_TIMEOUT_S, access: Access = ANONYMOUS) -> Any:
-    """GET, decoded.  Raises as `get`, and HttpError for what is no JSON."""
+    """GET, with the JSON decoded.  Raises what `get` does, and HttpError if the body is no JSON."""
     return get(endpoint, path, timeout_s, access).json()
 
 
 class Stream:
-    """An answer that never ends: `chunks` until the peer closes, or `close` from any thread."""
+    """An answer without end: `chunks` yields it until the peer closes, or until any thread calls `close`."""
 
     def __init__(
         self, connection: http.client.HTTPConnection, sock: socket.socket, answer: http.client.HTTPResponse
     ) -> None:
         self._connection = connection
-        # Kept apart: with "Connection: close" http.client forgets the socket once the answer has begun.
+        # Kept here, because with "Connection: close" http.client drops the socket once the answer has begun.
         self._socket = sock
         self._answer = answer
         self.headers: Mapping[str, str] = _lower(answer)
-        self.ended_by_peer = False  # In order, with the last chunk: neither cut off nor closed by us.
+        self.ended_by_peer = False  # With a proper last chunk: neither cut off nor closed by us.
         self._closed = False
         self._reading = False
         self._lock = threading.Lock()
@@ -249,7 +249,7 @@ class Stream:
             self._free()
 
     def expect_within(self, silence_s: float) -> None:
-        """From now on a longer pause ends the stream.  Between two chunks, by the thread that reads them."""
+        """From now on a longer pause ends the stream.  To be called between chunks, by the thread that reads them."""
         self._socket.settimeout(silence_s)
 
     def close(self) -> None:
@@ -262,7 +262,7 @@ class Stream:
             self._free()
 
     def _free(self) -> None:
-        # Never while another greenlet reads: its buffer refuses that ("reentrant call").
+        # Never while another greenlet reads: the answer's buffer refuses to be closed then ("reentrant call").
         self._answer.close()
         self._connection.close()
         self._socket.close()
@@ -278,7 +278,7 @@ def open_stream(
     timeout_s: float = REQUEST_TIMEOUT_S,
     access: Access = ANONYMOUS,
 ) -> Stream:
-    """Opens a stream.  `timeout_s` bounds the answer's beginning, `silence_s` any pause afterwards.
+    """Opens a stream.  `timeout_s` limits the wait for the answer's beginning, `silence_s` each pause after that.
 
     Raises:
         HttpError: any status but 200.

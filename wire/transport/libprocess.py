@@ -1,8 +1,8 @@
 """An executor's TLS with its agent, as libprocess' variables describe it.
 
 Source: Mesos ``docs/ssl.md``, ``src/executor/executor.cpp``, ``3rdparty/libprocess/src/openssl.cpp``.
-An agent hands no variable of its own on: the operator names these in its
-``--executor_environment_variables``, as for every other executor.
+An agent passes none of its own variables on to executors: the operator sets these with the agent's
+``--executor_environment_variables``, as for any other executor.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from serenity.wire.transport.tls import client_context
 
 logger = logging.getLogger(__name__)
 
-# Of these any true one; the others are older names, or imply it.
+# Any of these, if true, turns verification on; those after the first are older names, or imply it.
 _VERIFY = ("VERIFY_SERVER_CERT", "VERIFY_CERT", "REQUIRE_CLIENT_CERT", "REQUIRE_CERT")
 
 
 def agent_endpoint(environ: Mapping[str, str]) -> Endpoint:
-    """Where the agent is, with TLS if it has that.
+    """Where the agent is, and whether it speaks TLS.
 
     Raises:
         KeyError: no agent started this process.
-        ValueError: what it says is no address.
+        ValueError: the agent's variable holds no address.
     """
     return dataclasses.replace(Endpoint.parse(environ["MESOS_AGENT_ENDPOINT"]), tls=_true(environ, "ENABLED"))
 
 
 def agent_access(environ: Mapping[str, str], given: Access) -> Access:
-    """`given`, and where that says nothing of TLS what the variables say.
+    """`given`, with TLS as the variables describe it if `given` has none.
 
-    As in Mesos' own executors the agent's certificate is verified only if they ask for it, and
-    must then be for its address; or, under the scheme "legacy" (which is the default, and
-    Mesos' own), for the host name that its address resolves to.
+    As in Mesos' own executors the agent's certificate is verified only if the variables ask for it.  It must then be
+    for the agent's address or, under the scheme "legacy" (Mesos' own, and the default), for the host name that this
+    address resolves to.
 
     Raises:
         UnusableFile
@@ -77,6 +77,6 @@ def _true(environ: Mapping[str, str], name: str) -> bool:
 
 
 def _value(environ: Mapping[str, str], name: str) -> str | None:
-    """Mesos still takes the names of before 1.0; they are not mixed here, for SSL_CERT_FILE is OpenSSL's own too."""
+    """Mesos still takes its names from before 1.0.  The two are not mixed, as SSL_CERT_FILE is also OpenSSL's own."""
     prefix = "LIBPROCESS_SSL_" if "LIBPROCESS_SSL_ENABLED" in environ else "SSL_"
     return environ.get(prefix + name) or None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-# Mesos itself accepts lengths up to 20 digits; an event of this size is a broken peer,
-# and buffering on would end in the executor's own out-of-memory kill.
+# Mesos itself accepts lengths of up to 20 digits.  An event above this size means a broken peer, and buffering on would
+# end with the kernel killing the executor for want of memory.
 MAX_RECORD_BYTES = 256 * 1024 * 1024
 _MAX_LENGTH_DIGITS = 20
 
@@ -24,7 +24,7 @@ def encode(record: bytes) -> bytes:
 
 
 class RecordReader:
-    """Cuts a byte stream into records.  ``feed`` it what arrives; it yields what is whole."""
+    """Cuts a byte stream into records: ``feed`` takes the bytes that arrive, and yields complete records."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -34,7 +34,7 @@ class RecordReader:
         """Yields every record completed by `chunk`.
 
         Raises:
-            RecordIOError: the length is no decimal number, or absurd.
+            RecordIOError: the length is no decimal number, or too great.
         """
         self._buffer += chunk
         while True:

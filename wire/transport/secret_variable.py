@@ -1,4 +1,4 @@
-"""Secrets that come in the environment, and must not stay there."""
+"""Secrets that are passed in the environment, and must not stay there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import MutableMapping
 
 
 def take_secret(environ: MutableMapping[str, str], name: str) -> str | None:
-    """The variable's value, which no child inherits any more; None if it is not set.
+    """Removes the variable, so that no child inherits it, and returns its value; None if it is not set.
 
-    Of our own environment it is also overwritten where the kernel has put it: for as long as we
-    live `/proc/PID/environ` shows that place to all processes of our user, whatever was unset.
-    Mesos' own executors do the same (stout's ``os::eraseenv``).
+    In this process's own environment the value is also overwritten in memory: even after the variable is unset,
+    `/proc/PID/environ` shows that memory to all processes of our user for as long as we live.  Mesos' own executors do
+    the same (stout's ``os::eraseenv``).
     """
     secret = environ.get(name)
     if secret is not None:

@@ -1,7 +1,7 @@
-"""TLS: as a client whom to believe, what to show, and in words why it did not work; as a server what to show.
+"""TLS.  For clients: whom to trust, which certificate to show, and in words why TLS failed; for servers: which to show.
 
-No certificate is trusted by accident: the server's must come from a known authority and be
-for the name or address that was called, under TLS 1.2 or newer.
+No certificate is trusted by accident: unless verification is off, a server's certificate must come from a known
+authority and be for the name or address that was called.  TLS is 1.2 or newer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serenity.wire.transport.trust_files import UnusableFile, read, read_private
 WANTS_CERTIFICATE = "if it wants a certificate of ours, give client_cert"
 # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 _OTHER_NAME = (62, 64)
-# What OpenSSL makes of a server that answers a handshake in plain text, by its versions.
+# The reasons that OpenSSL's versions give when a server answers the handshake in plain text.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
 _TOO_OLD = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
 
@@ -28,14 +28,14 @@ def client_context(
     ca_dir: str | None = None,
     verify: bool = True,
 ) -> ssl.SSLContext:
-    """What a client needs for TLS.  All files are PEM; without `ca_file` and `ca_dir` the system's authorities count.
+    """A client's TLS context.  All files are PEM; without `ca_file` and `ca_dir` the system's authorities are trusted.
 
-    The key may stand in `client_cert` too.  Without `verify` everybody is believed.
+    The key may also be in the file `client_cert`.  Without `verify` every server is trusted.
 
     Raises:
         UnusableFile
     """
-    # Not create_default_context: from Python 3.13 on it refuses authorities that were made without care.
+    # Not create_default_context: from Python 3.13 on it refuses authorities whose certificates are not made with care.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not verify:
@@ -53,7 +53,7 @@ def client_context(
 
 
 def server_context(cert: str, key: str | None) -> ssl.SSLContext:
-    """What a server needs for TLS: its certificate, and those up to its root; the key may stand in `cert` too.
+    """A server's TLS context.  `cert`: its certificate and those up to the root; the key may be in that file, too.
 
     Raises:
         UnusableFile
@@ -66,7 +66,7 @@ def server_context(cert: str, key: str | None) -> ssl.SSLContext:
 
 @functools.cache
 def default_context() -> ssl.SSLContext:
-    """The system's authorities, and nothing shown."""
+    """Trusts the system's authorities, and shows no certificate."""
     return client_context()
 
 
@@ -98,7 +98,7 @@ def explain(endpoint: Endpoint, error: ssl.SSLError) -> str:
 
 def _load_authorities(context: ssl.SSLContext, ca_file: str | None, ca_dir: str | None) -> None:
     if ca_file is not None:
-        read("ca_file", ca_file)  # OpenSSL's own words for a file that cannot be read name no file.
+        read("ca_file", ca_file)  # OpenSSL's own error for an unreadable file does not name the file.
     try:
         context.load_verify_locations(ca_file, ca_dir)
     except OSError as error:
@@ -106,7 +106,7 @@ def _load_authorities(context: ssl.SSLContext, ca_file: str | None, ca_dir: str 
 
 
 def _load_cert(context: ssl.SSLContext, whose: str, cert: str, key: str | None) -> None:
-    """`whose`: the settings' names are ``WHOSE_cert`` and ``WHOSE_key``."""
+    """`whose`: errors name the settings ``WHOSE_cert`` and ``WHOSE_key``."""
 
     def no_password() -> str:
         raise UnusableFile(f"{whose}_key: {key or cert} is encrypted, and nobody is there to type its password")

@@ -1,4 +1,4 @@
-"""The files that security hangs on: certificates, keys, secrets.  Each is named by a setting, and so are its errors."""
+"""The files that security depends on: certificates, keys, secrets.  Errors name the setting that names the file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class UnusableFile(ValueError):  # noqa: N818 - reads as what it says
-    """The text names setting and file, and what to do; never what is in the file."""
+    """The text names setting, file and remedy, and never quotes the file."""
 
 
 def read(setting: str, path: str) -> bytes:
@@ -17,7 +17,7 @@ def read(setting: str, path: str) -> bytes:
 
 
 def read_private(setting: str, path: str) -> bytes:
-    """As `read`; warns of a file that others than its owner can get at."""
+    """As `read`; logs a warning if others than its owner can access the file."""
     content, mode = _read(setting, path)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         import logging  # Only now: the command line has 150 ms to start.
@@ -28,7 +28,7 @@ def read_private(setting: str, path: str) -> bytes:
 
 
 def _read(setting: str, path: str) -> tuple[bytes, int]:
-    """With its mode, asked of the open file: by its name another may be found by then, or none."""
+    """Content and mode.  The mode is the open file's: by then the name may lead to another file, or to none."""
     try:
         with Path(path).open("rb") as file:
             return file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -1,6 +1,6 @@
-"""What reading JSON may raise for what is none, or not of the expected shape.
+"""The exceptions of decoding input that is no JSON, or not of the expected shape.
 
-msgspec passes on two exceptions that are none of its own: for bad UTF-8 in a string, and for what is nested too deeply.
+msgspec lets two exceptions through that are not its own: for bad UTF-8 in a string, and for input nested too deeply.
 """
 
 from __future__ import annotations
