@@ -2,7 +2,7 @@
 
     python -m bench.best_effort_cpus --mesos-bin DIR [--windows 8] [--window-s 2] [--weight 1] [--parts weights,slack]
 
-Needs root, cgroups v1 and a real Mesos with cgroups isolation: whose weights those of its containers are.
+Needs root, cgroups v1 and a real Mesos with cgroups isolation, so that its containers have Mesos' CPU weights.
 The agent has as many cpus as the machine, and production nine tenths of them.  Production is `idle`, `busy`
 (a spinning thread a CPU) or `bursting` (every 100 ms a fixed piece of work a CPU, which takes about half of that).
 
@@ -52,7 +52,7 @@ _EXECUTOR_CPUS = 0.1
 _ACCOUNTING, _QUOTAS = Path("/sys/fs/cgroup/cpuacct"), Path("/sys/fs/cgroup/cpu")
 _SETTLE_S = 0.3
 _FOLLOW_S = 25.0
-# Slack within seconds: what is measured here is not how it is predicted.
+# Gives slack within seconds: its prediction is not what is measured here.
 _PIPELINE = """
 [qos.strategy]
 name = "cpu_share"
@@ -68,7 +68,7 @@ rise_s = 0.0
 grow_s = 0.0
 """
 _SPIN = "while True: pass"
-# Its own share of the machine, calibrated where it runs alone, and a line with the time of each burst.
+# A burst is 0.05 s of work, calibrated by the fastest of 20 tries; each writes a line: when it ended, what it took.
 _BURSTS = """
 import sys, time
 def work(n):
@@ -86,7 +86,7 @@ with open(sys.argv[1], "a", 1) as file:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """CPU time a second, and the bursts that ended in it.  Parts are of what nobody else on the machine used."""
+    """CPU time a second, and the bursts that ended in it.  A part is a share of what nobody else on the machine got."""
 
     best_effort: float
     production: float
@@ -112,14 +112,14 @@ class Node:
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._stack = stack
         self._folder = folder
-        self.tell = folder / "grow"  # Where this is, production that waits to be told is busy.
+        self.tell = folder / "grow"  # Once this file exists, production that is idle until told is busy.
         self.client = Framework(stack.url)
         self.web = Production(stack.cluster.master, "*")
         self._agent = AgentReader(stack.cluster.agent)
         self._containers = _ACCOUNTING / self._agent.flags()["cgroups_root"]
 
     def weigh(self, weight: int) -> None:
-        """All containers together against the rest of the machine: so many times the usual."""
+        """Sets the weight of all containers together, against the rest of the machine, to so many times the usual."""
         (_QUOTAS / self._containers.name / "cpu.shares").write_text(str(1024 * weight))
 
     def produce(self, kind: str, cpus: float = _PRODUCTION_CPUS) -> str:
@@ -138,7 +138,7 @@ class Node:
 
     @contextlib.contextmanager
     def best_effort(self, cpus: float, threads: int) -> Iterator[Path]:
-        """A task that would use so many CPUs; its cgroup below the accounting hierarchy."""
+        """Runs a task that would use `threads` CPUs; yields its cgroup in the accounting hierarchy."""
         before = self._task_cgroups()
         line = " & ".join([f'{sys.executable} -I -S -c "{_SPIN}"'] * threads) + " & wait"
         request = api.JobRequest(command=("sh", "-c", line), cpus=cpus, mem_bytes=64 * MIB, grace_s=0.0)
@@ -185,7 +185,7 @@ def cpu_s(cgroup: Path) -> float:
 
 
 def idle_s() -> float:
-    """Of all CPUs of the machine, since it began."""
+    """Idle time of all CPUs of the machine since it booted, including time that waits for I/O."""
     idle, waiting = map(int, Path("/proc/stat").read_text().split(maxsplit=6)[4:6])
     return (idle + waiting) / os.sysconf("SC_CLK_TCK")
 
@@ -194,11 +194,11 @@ def pids(cgroup: Path) -> list[int]:
     try:
         return [int(line) for line in (cgroup / "cgroup.procs").read_text().split()]
     except OSError:
-        return []  # It has gone.
+        return []  # The cgroup is gone.
 
 
 def quota_cores(cgroup: Path) -> float | None:
-    """The limit in force on a task, from its cgroup below the accounting hierarchy; None: none."""
+    """The limit in force on the task whose cgroup in the accounting hierarchy is `cgroup`, in cores; None: no limit."""
     folder = _QUOTAS / cgroup.relative_to(_ACCOUNTING)
     quota = int((folder / "cpu.cfs_quota_us").read_text())
     return None if quota < 0 else quota / int((folder / "cpu.cfs_period_us").read_text())
@@ -228,7 +228,7 @@ def node(mesos_bin: Path, weight: int, *, corrections: bool, low_priority: bool 
 
 
 def weights(made: Node, kind: str, cpus: float, threads: int, windows: int, window_s: float) -> dict[str, object]:
-    """One task beside production of that kind, which is idle while the task comes, so that there is slack for it."""
+    """One task beside production of that kind; production is idle until the task runs, so that it gets slack."""
     standby = made.produce("idle")
     wait_until(lambda: made.told_cpus() >= cpus + _EXECUTOR_CPUS, "slack")
     with made.best_effort(cpus, threads) as cgroup:
@@ -258,7 +258,7 @@ def weights(made: Node, kind: str, cpus: float, threads: int, windows: int, wind
 
 
 def equal(made: Node, sizes: Sequence[float], threads: int, windows: int, window_s: float) -> dict[str, object]:
-    """Tasks of these cpus with as many threads each, beside production that leaves no CPU idle."""
+    """Tasks of these cpus with as many threads each, which leave no CPU idle, beside idle production."""
     standby = made.produce("idle")
     wait_until(lambda: made.told_cpus() >= sum(sizes) + _EXECUTOR_CPUS, "slack")
     with contextlib.ExitStack() as stack:
@@ -282,7 +282,7 @@ def slack(made: Node, what: str) -> dict[str, object]:
     cpus, others = round(0.8 * made.told_cpus(), 2), []
     with made.best_effort(cpus, _CPUS) as cgroup:
         time.sleep(8.0)
-        wait_until(lambda: quota_cores(cgroup) is None, "a task without a limit")  # That its own start may have had.
+        wait_until(lambda: quota_cores(cgroup) is None, "a task without a limit")  # Its own start may have brought one.
         told_before, began_s = made.told_cpus(), time.monotonic()
         happen: dict[str, Callable[[], object]] = {
             "ends": lambda: made.web.kill(standby),

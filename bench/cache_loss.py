@@ -1,4 +1,4 @@
-"""How often who takes the cache is named, whatever its victim loses and however that hurts.  One JSON line.
+"""How often the task that takes the cache is named, whatever its victim loses and however that hurts: one JSON line.
 
     python -m bench.cache_loss [--seeds 2]
 

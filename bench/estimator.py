@@ -37,7 +37,7 @@ _DAY_S = 86400
 
 
 def frames(containers: int, every_s: float, seed: int = 1) -> Iterator[Frame]:
-    """An endless node whose containers have a day and bursts; one in a thousand values is missing."""
+    """Endless frames of containers with a daily cycle and bursts; one in a thousand CPU values is missing."""
     luck = np.random.default_rng(seed)
     rows = tuple(Container(f"c{i}", PRODUCTION, f"job-{i}", 2.0, 2.0**31) for i in range(containers))
     node = Node(cpus=2.0 * containers, mem_bytes=2.0**31 * containers)
@@ -94,7 +94,7 @@ def bytes_per_container() -> int:
 
 
 def _traced(containers: int) -> int:
-    """What a predictor holds after a few frames, which it holds for ever: it keeps no samples."""
+    """The memory that a predictor holds after a few frames, and ever after: it keeps no samples."""
     given = [frame for _, frame in zip(range(5), frames(containers, 600.0), strict=False)]
     tracemalloc.start()
     predictor = Ahead(AheadParameters())

@@ -41,7 +41,7 @@ _SAMPLE = b'{"type":"sample"'
 def publish_ms(
     containers: int, threads: int, interval_s: float, warm_up_s: float, seconds: float
 ) -> tuple[list[float], int, int]:
-    """Each launch; and what is resident, before and at most."""
+    """How long each launch took; resident memory before the first executor comes; and the most that was resident."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="serenity-bench-")))
         found = stack.enter_context(production(containers, threads))
@@ -69,7 +69,7 @@ def _status_bytes(process: Path, name: str) -> int:
 
 @contextlib.contextmanager
 def _executors_that_come(path: Path) -> Iterator[None]:
-    """Another one every `_JOIN_EVERY_S`, which reads its history and leaves."""
+    """Another executor every `_JOIN_EVERY_S`, which reads its history and leaves."""
     ended = threading.Event()
 
     def come() -> None:
@@ -96,7 +96,7 @@ def _executor(path: Path) -> socket.socket:
 
 
 def offers_s(count: int) -> tuple[list[float], list[float]]:
-    """From opening the valve to an offer; from closing it to the end of that offer."""
+    """Seconds from opening the valve to an offer; and from closing the valve to the end of that offer."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="serenity-bench-")))
         mesos = stack.enter_context(Cluster(ClusterOptions(folder / "m")))

@@ -34,7 +34,7 @@ from typing import Any
 from bench.made_up_node import BestEffort, NodeAgent, production, program
 from tests.executor.conftest import AGENT_ID, EXECUTOR_ID, FRAMEWORK_ID, FakeAgent
 
-# The files are open, and nothing of the launches goes on.
+# After this the files are open, and the launches are over.
 _WARM_UP_S = 20.0
 _SYSCALLS_OVER_S = 10.0
 _TASK_CPUS = 0.5
@@ -93,7 +93,7 @@ def _quantile_ms(costs_s: list[float], share: float) -> float:
 
 
 def _syscalls(pid: int) -> float:
-    """Of one process, a second."""
+    """System calls of one process, a second."""
     if shutil.which("strace") is None:
         print("no strace: only reads and writes are counted", file=sys.stderr)
         before = _reads_and_writes(pid)
@@ -131,7 +131,7 @@ def _watched(containers: int, threads: int) -> Iterator[dict[str, int]]:
         node = NodeAgent(AGENT_ID, found, ours)
         stack.callback(node.stop)
         estimator, get = stack.enter_context(_estimator(node.address, folder))
-        # Sooner the tasks would hold more than the slack, and be limited at each tick.
+        # If they were launched sooner, the tasks would hold more than the slack, and be limited at each tick.
         wait_until(lambda: json.loads(get("/slack") or "{}").get("free", {}).get("cpus", 0) > 0, "slack for the tasks")
         for number in range(tasks):
             agent.launch(f"t{number}", *program(threads), cpus=_TASK_CPUS, mem_bytes=1 << 28)
@@ -160,7 +160,7 @@ def _executor(agent: FakeAgent, folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _estimator(agent: str, folder: Path) -> Iterator[tuple[int, Callable[[str], str]]]:
-    """Its process, and what it has at a path."""
+    """Its pid, and a function that gets what it serves at a path."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
     arguments = ("--agent", agent, "--listen", listen, "--run-dir", str(folder), "--state-dir", str(folder / "state"))

@@ -1,9 +1,9 @@
 """A Mesos master that answers at once: ``python -m bench.fake_master AGENTS CPUS MEM_MB [RUNNING_TASKS_FILE]``.
 
 Speaks the v1 scheduler API over real HTTP to one framework, and has nothing behind it.  An accepted task runs
-at once; its TASK_FINISHED follows when its TASK_RUNNING was acknowledged, as an agent sends them; its resources are
-offered again when that was acknowledged, too.  With a file of ``task id <tab> agent number`` lines those tasks
-run, and never end.  Prints its port.  ``GET /counts`` tells what has happened so far.
+at once; its TASK_FINISHED follows when its TASK_RUNNING was acknowledged, as from an agent; its resources are
+offered again when TASK_FINISHED was acknowledged, too.  With a file of ``task id <tab> agent number`` lines the
+tasks in it run, and never end.  Prints its port.  ``GET /counts`` tells what has happened so far.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Master:
             self._accept(call.accept)
         elif call.decline is not None:
             for each in call.decline.offer_ids:
-                self._on_offer.pop(each.value, None)  # For longer than anybody waits here.
+                self._on_offer.pop(each.value, None)  # Refused for longer than anybody waits here: never offered again.
         elif call.type == "REVIVE":
             self._suppressed = False
             for agent in self._agents:
@@ -183,7 +183,7 @@ class Master:
             self._running[task.task_id.value] = _Running(agent, cpus, mem_mb)
             self.counts.launched += 1
             self._update(task.task_id.value, agent, "TASK_RUNNING")
-        # What is left of an offer is refused for some seconds: it comes back with what ends meanwhile.
+        # What is left of an offer counts as refused for some seconds: it is offered again when a task there ends.
 
     def _acknowledged(self, acknowledge: _Acknowledge) -> None:
         task_id = acknowledge.task_id.value

@@ -9,10 +9,10 @@ Prints one JSON line with what was measured:
     thousand_true_s           1,000 tasks of `true` on one agent of localmesos, from submission to the end
                               (both on a real Mesos where SERENITY_MESOS_BIN names one)
     rss_bytes, reconcile_s    of a framework with 100,000 running tasks on 10,000 agents, after a subscription:
-                              its memory, and until every task was asked for and answered
+                              its peak memory, and the time until every task was asked for and answered
     watchers_cost             share of tasks_per_s that 1,000 watchers cost; only if named
 
-Nothing of it stays behind.  docs/performance.md has numbers, and what limits each.
+It leaves nothing behind.  docs/performance.md has numbers, and what limits each.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _TIMEOUT_S = 300.0
 
 
 def tasks_per_s(tasks: int = 20_000) -> dict[str, Any]:
-    """Of `_QUEUED` jobs the first `tasks`; 200 agents with room for ten each."""
+    """Over the first `tasks` of `_QUEUED` jobs; on 200 agents with room for ten tasks each."""
     with queued_framework() as (master, _):
         counts = until(master, lambda counts: counts["finished"] >= tasks)
         took_s = counts["last_finish_at"] - counts["first_launch_at"]
@@ -63,7 +63,7 @@ def tasks_per_s(tasks: int = 20_000) -> dict[str, Any]:
 
 
 def watchers_cost(tasks: int = 10_000, runs: int = 3) -> dict[str, Any]:
-    """The median of runs alone and of runs that are watched, in turn.  Counted from when all watchers follow."""
+    """Compares medians of runs without and with watchers, in turn.  A run counts from when all watchers follow."""
     rates: dict[int, list[float]] = {0: [], 1000: []}
     for watchers in [*rates] * runs:
         with queued_framework() as (master, url), watching(url, watchers):
@@ -86,7 +86,7 @@ def queued_framework() -> Iterator[tuple[str, str]]:
 
 
 def fill_with_pending(database: Path, jobs: int) -> None:
-    """Jobs of one instance, submitted one after the other."""
+    """Stores pending jobs of one instance each, as if submitted one after the other."""
     store = Store(f"sqlite:///{database}")
     store.open()
     now_s, last, request = time.time(), None, JobRequest(command=("true",), cpus=1.0, mem_bytes=64 * MIB)
@@ -103,7 +103,7 @@ def fill_with_pending(database: Path, jobs: int) -> None:
 
 @contextlib.contextmanager
 def watching(url: str, count: int) -> Iterator[None]:
-    """So many clients that follow all events, in a process of their own."""
+    """Runs `count` clients that follow all events, in a process of their own."""
     if not count:
         yield
         return
@@ -119,7 +119,7 @@ def watching(url: str, count: int) -> Iterator[None]:
         process.wait()
 
 
-# Says when each of them has been sent something.
+# A program that says when each of its clients has been sent something.
 _WATCHERS = """
 import selectors, socket, sys
 path, count = sys.argv[1], int(sys.argv[2])
@@ -192,7 +192,7 @@ def _offer(number: int) -> Offer:
 
 
 def submit_to_running_p99_s(submissions: int = 200) -> dict[str, Any]:
-    """The first, which waits for the executor's start, is left out."""
+    """The first submission, which waits for the executor's start, is left out."""
     with local_stack(cpus=4.0) as url:
         _run(url, {"command": ["true"], "cpus": 0.1, "mem_bytes": 32 * MIB})
         took_s = []
@@ -283,7 +283,8 @@ def rss_and_reconcile(tasks: int = 100_000, agents: int = 10_000) -> dict[str, A
         (folder / "running").write_text("\n".join(f"{task_id}\t{agent}" for task_id, agent in running.items()))
         with fake_master(agents, 4.0, 8192.0, folder / "running") as master, framework(folder, master) as url:
             counts = until(master, lambda counts: counts["reconciled"] >= 2 * tasks)
-            # What was sent last is handled when a question that comes after it is answered.
+            # All that was sent is handled when the framework's counter has come so far; if it has no such counter,
+            # when a question that came after it is answered.
             while "messages_total" in (before := metrics(url)) and handled(before) < counts["reconciled"]:
                 time.sleep(0.2)
             took_s = time.time() - counts["subscribed_at"]
@@ -305,7 +306,7 @@ def handled(text: str) -> float:
 
 
 def fill_with_running(database: Path, tasks: int, agents: int) -> dict[str, int]:
-    """Jobs of one running task each; their agents by task id."""
+    """Stores jobs of one running task each; returns the number of its agent by task id."""
     store = Store(f"sqlite:///{database}")
     store.open()
     template, now_s, last = ExecutorTemplate("bench-F", "true"), time.time(), None
@@ -346,7 +347,7 @@ def fill_with_running(database: Path, tasks: int, agents: int) -> dict[str, int]
 
 @contextlib.contextmanager
 def fake_master(agents: int, cpus: float, mem_mb: float, running: Path | None = None) -> Iterator[str]:
-    """Yields its address."""
+    """Runs a fake master; yields its address."""
     arguments = [str(agents), str(cpus), str(mem_mb), *([str(running)] if running else [])]
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.fake_master", *arguments], stdout=subprocess.PIPE, text=True
@@ -361,7 +362,7 @@ def fake_master(agents: int, cpus: float, mem_mb: float, running: Path | None = 
 
 @contextlib.contextmanager
 def framework(folder: Path, master: str, real_executor: bool = False) -> Iterator[str]:
-    """Yields its URL.  Its log stays in `folder`, and is shown when it fails."""
+    """Runs a framework; yields its URL.  Its log stays in `folder`, and is shown when it does not start."""
     arguments = [
         *("--master", master, "--database", f"sqlite:///{folder / 'f.db'}"),
         *("--listen", "none", "--socket", str(folder / "api"), "--tokens-file", str(folder / "tokens.json")),

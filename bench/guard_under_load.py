@@ -86,7 +86,7 @@ def started(argv: list[str], cgroup: Path | None, **more: object) -> subprocess.
 
 
 class Estimator:
-    """Sends a frame a second, from `hurts_s` on (monotonic) such as show harm."""
+    """Sends a frame a second; from `hurts_s` (monotonic) on the frames show harm."""
 
     def __init__(self, run_dir: Path) -> None:
         self.leases_s: list[float] = []
@@ -126,10 +126,10 @@ class Estimator:
         self.leases_s.append(time.monotonic())
 
     def gone(self, hello: node.Hello) -> None:
-        """The end."""
+        """Comes only at the end."""
 
     def release(self, release: node.Release) -> bool:
-        """The end of the contention, which does not come."""
+        """Would come at the end of the contention, which does not end."""
         return False
 
     def holders(self) -> node.Leases:
@@ -149,7 +149,7 @@ def _frame(t: float, hurt: bool, tasks: tuple[str, ...]) -> Frame:
 
 @contextlib.contextmanager
 def _executor(agent: FakeAgent, folder: Path, cgroup: Path | None) -> Iterator[Path]:
-    """Its log."""
+    """Runs an executor; yields the path of its log."""
     environment = {
         "PATH": os.environ["PATH"],
         "MESOS_AGENT_ENDPOINT": agent.address,
@@ -187,7 +187,7 @@ def _wait(ready: object, what: str, within_s: float = 60.0) -> None:
 
 
 def _in_force(cgroup: Path | None, agent: FakeAgent) -> bool:
-    """A quota on some task's cgroup, or where there are none, the executor's word of a throttle."""
+    """Whether some task's cgroup has a quota; without such cgroups, whether the executor has reported a throttle."""
     quotas = list(cgroup.glob("*/cpu.cfs_quota_us")) if cgroup is not None else []
     if quotas:
         return any(int(each.read_text()) > 0 for each in quotas)
@@ -236,7 +236,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seconds", type=float, default=60.0, help="of contention")
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -15)  # Who measures must not wait for what is measured.
+        os.setpriority(os.PRIO_PROCESS, 0, -15)  # The measuring process must not wait for the measured ones.
     print(json.dumps(measure(options.parse_args().seconds)))
 
 

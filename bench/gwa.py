@@ -20,11 +20,11 @@ from serenity.qos.frame import Floats
 
 _DAY_S, _EVERY_S, _PAUSE_S = 86400.0, 300.0, 900.0
 _TIME, _USE_PERCENT = 0, 4
-_MILLISECONDS = 1e11  # Seconds since the epoch are fewer.
+_MILLISECONDS = 1e11  # Above this, times are in milliseconds: seconds since the epoch are fewer.
 
 
 def machine(file: Path) -> Floats:
-    """Shape (samples, 2): seconds since the epoch, share of its CPUs used.  ValueError: a line that is none."""
+    """Shape (samples, 2): seconds since the epoch, share of its CPUs used.  Raises ValueError for a bad line."""
     found: Floats = np.genfromtxt(
         file, delimiter=";", skip_header=1, usecols=(_TIME, _USE_PERCENT), encoding="latin-1", ndmin=2
     )
@@ -34,7 +34,7 @@ def machine(file: Path) -> Floats:
 
 
 def together(machines: list[Floats], from_day: int, days: int) -> Floats:
-    """Shape (frames, machines), in cores; the last value counts until the next."""
+    """Shape (frames, machines), in cores; a measured value counts until the next.  Raises ValueError for no machine."""
     first = min(each[0, 0] for each in machines)
     t = (np.ceil(first / _DAY_S) + from_day) * _DAY_S + np.arange(0.0, days * _DAY_S, _EVERY_S)
     columns = []

@@ -47,7 +47,7 @@ _MARK = f"serenity-bench-spinner-{os.getpid()}"
 
 
 def spinners(cpus: float) -> api.JobRequest:
-    """As many as fit into that much slack."""
+    """As many spinning tasks as fit into that much slack; at least one."""
     return api.JobRequest(
         name="spinner",
         command=(sys.executable, "-S", "-c", f"{_MARK!r}\nwhile True: pass"),
@@ -59,7 +59,7 @@ def spinners(cpus: float) -> api.JobRequest:
 
 
 def cpu_s_of_spinners() -> float:
-    """Of all that run now, since each began."""
+    """CPU time of all spinners that run now, since each began."""
     total = 0.0
     for each in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # It has ended.

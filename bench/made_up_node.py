@@ -1,4 +1,4 @@
-"""A node for benchmarks: production containers in real cgroups, and the agent that tells of them.
+"""A node for benchmarks: production containers in real cgroups, and an agent that reports them.
 
 The agent answers what an estimator asks, and takes its slack; nothing is behind it.
 """
@@ -22,7 +22,7 @@ from typing import Any
 from serenity.qos.sources.cgroups import V2, Mounts
 from serenity.wire.transport import recordio
 
-# Those that a Mesos agent with the usual isolators has; a machine with v2 alone has that one.
+# The cgroups v1 controllers of a Mesos agent with the usual isolators; V2 for a machine that has only cgroups v2.
 _CONTROLLERS = ("cpu", "cpuacct", "memory", "blkio", "freezer", "perf_event", V2)
 # Threads that wake up once a second, as those of a server without much load.
 _PROGRAM = """
@@ -39,7 +39,7 @@ live()
 
 
 def program(threads: int) -> list[str]:
-    """A command of so many threads."""
+    """A command that runs so many threads."""
     return [sys.executable, "-I", "-S", "-c", _PROGRAM.format(threads=threads)]
 
 
@@ -51,7 +51,7 @@ class Production:
 
 @contextlib.contextmanager
 def production(count: int, threads: int) -> Iterator[list[Production]]:
-    """So many containers, each a process in a cgroup of its own in each hierarchy that may be written."""
+    """Runs `count` containers, each a process in a cgroup of its own in each hierarchy that may be written."""
     parents = _parents()
     processes: list[subprocess.Popen[bytes]] = []
     made: list[Production] = []
@@ -75,7 +75,7 @@ def production(count: int, threads: int) -> Iterator[list[Production]]:
 
 
 def _parents() -> list[Path]:
-    """A folder of ours in each hierarchy.  Empty without the right to make one: then processes must do."""
+    """A cgroup of ours in each hierarchy; none where we may not make one: then a container is just a process."""
     mounts, name = Mounts.read(), f"/serenity-bench-{os.getpid()}"
     parents = []
     for folder in dict.fromkeys(mounts.folder(controller, name) for controller in _CONTROLLERS):
@@ -87,7 +87,7 @@ def _parents() -> list[Path]:
 
 
 def _remove(folder: Path) -> None:
-    """A cgroup whose last process has just ended is busy for a moment."""
+    """Tries for a while: a cgroup whose last process has just ended is busy for a moment."""
     deadline_s = time.monotonic() + 10
     while folder.exists():
         try:
@@ -110,7 +110,7 @@ class BestEffort:
 
 
 class NodeAgent:
-    """An agent that tells of `containers`, and of one best-effort executor; `launch` as one would."""
+    """An agent that reports `containers` and one best-effort executor; `launch_s` publishes as for a launch."""
 
     def __init__(self, agent_id: str, containers: list[Production], best_effort: BestEffort) -> None:
         said: dict[str, Any] = {
@@ -209,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _state(agent_id: str, containers: list[Production], best_effort: BestEffort) -> dict[str, Any]:
-    """As Mesos' ``/state``, with what is read of it, and about as long a container."""
+    """As Mesos' ``/state``, with the fields that are read, and with about as much text for each container."""
     executors = [
         {
             "id": f"web.{number}",

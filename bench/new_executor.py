@@ -1,10 +1,10 @@
 """What an executor that starts anew misses: ``python -m bench.new_executor FOLDER``.
 
 FOLDER has traces and their truth, as qosbench's generator writes them.  Each episode is met by a pipeline that has run
-since the trace began, and by ones that were handed so many seconds of frames when it began, as the estimator hands its
-history to a new executor (`HISTORY_S`).  Prints a JSON line for each: how many of the episodes' victims were found
-within a minute, after how long (median), for how many the antagonist was the first suspect, and what was said
-in the minute before the episodes, or in as much of it as was handed over.
+since the trace began, and by pipelines that start with it and are handed the last frames before it, as the estimator
+hands its history (`HISTORY_S`) to a new executor.  Prints a JSON line for each pipeline: how many of the episodes'
+victims were found within a minute, after how long (median), for how many the antagonist was the first suspect, and how
+many decisions were made in the minute before the episodes, or in as much of it as was handed over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serenity.qos.trace import read_trace
 
 HISTORY_S = 300.0
 _WITHIN_S = 60.0
-_JUDGED_S = 10.0  # The first suspect is that of the last decision so long after the first one.
+_JUDGED_S = 10.0  # The first suspect is that of the last decision within this time of the first one.
 
 
 @dataclass

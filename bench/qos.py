@@ -56,7 +56,7 @@ _RUNS = 3
 
 
 def frames(containers: int, *, renew_every: int = 0, seed: int = 1) -> Iterator[Frame]:
-    """An endless node, a third of it production; every `renew_every` frames one container is replaced."""
+    """Endless frames of containers, a third of them production; every `renew_every` frames one is replaced."""
     luck = np.random.default_rng(seed)
     sizes = np.array([size for size, _ in COLUMNS.values()])[:, None]
     spreads = np.array([spread for _, spread in COLUMNS.values()])[:, None]

@@ -10,8 +10,8 @@ phase of a program explains; the detector has to find time, size and mechanism b
 a best-effort task that begins to write at the onset (`mean_delay_s`), or one that always wrote
 as much (`alone_s`): nothing coincides then, and it must outlast what a container waits for by itself.
 
-Of a slowdown that comes by and by, each sample tells as much as it has grown by then: the bound is when
-their divergences have come to ln(ARL0) (Lai, Information bounds and quick detection of parameter changes, 1998).
+If a slowdown grows gradually, each sample tells as much as the slowdown has grown by then: the bound is when the sum of
+the samples' divergences comes to ln(ARL0) (Lai, Information bounds and quick detection of parameter changes, 1998).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUIET_S, HURT_S = 400, 120
 def delays(
     slowdown: float, onsets: int, false_alarm_days: float, rise_s: float = 0.0, *, coincides: bool = True
 ) -> list[float]:
-    """Samples from the onset to the frame that tells, the first being 1; each on a node of its own."""
+    """For each onset, on a node of its own: samples from it to the frame in which it is detected, the first being 1."""
     parameters = replace(InterferenceParameters(), false_alarm_days=false_alarm_days)
     return [_delay(np.random.default_rng(seed), slowdown, parameters, rise_s, coincides) for seed in range(onsets)]
 
@@ -57,12 +57,12 @@ def _delay(
 
 
 def grown(sample: int, rise_s: float) -> float:
-    """What share of the slowdown is there at that sample, the first being 1."""
+    """The share of the slowdown that has come by that sample, the first sample being 1."""
     return min(1.0, sample / rise_s) if rise_s else 1.0
 
 
 def bound(slowdown: float, false_alarm_days: float, rise_s: float = 0.0) -> float:
-    """In samples of a second; the change is one of the logarithm's level, in Gaussian noise."""
+    """The bound in samples of a second, for a change in the logarithm's level, in Gaussian noise."""
     needed, sample = math.log(false_alarm_days * 86400.0), 0
     while True:
         sample += 1
@@ -74,7 +74,7 @@ def bound(slowdown: float, false_alarm_days: float, rise_s: float = 0.0) -> floa
 
 
 def mean(told: list[float]) -> float | None:
-    """None where one was missed."""
+    """None where an onset was missed."""
     return round(sum(told) / len(told), 2) if math.isfinite(sum(told)) else None
 
 

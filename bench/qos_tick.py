@@ -38,7 +38,7 @@ class _Roster:
 
 
 def measure(containers: int = 100, ticks: int = 500) -> dict[str, Any]:
-    """The first ticks, which open the files, are left out.  None for the times where no cgroup can be made."""
+    """The first ticks, which open the files, are left out.  The times are None where no cgroup can be made."""
     with _machine(containers) as (rows, hierarchies):
         if not hierarchies:
             nothing = dict.fromkeys(("live_tick_ms_p50", "live_tick_ms_p99", "sample_ms_p50"))
@@ -104,7 +104,7 @@ def _machine(count: int) -> Iterator[tuple[list[Container], list[str]]]:
 
 
 def _remove(folder: Path) -> None:
-    """A cgroup whose last process has just ended is busy for a moment."""
+    """Tries for a while: a cgroup whose last process has just ended is busy for a moment."""
     deadline_s = time.monotonic() + 10
     while True:
         try:

@@ -24,7 +24,7 @@ from serenity.qos.trace import read_trace
 
 @dataclass(frozen=True)
 class Day:
-    """`use` of shape (frames, containers), in cores, each of which was allocated one."""
+    """`use` has shape (frames, containers), in cores; each container was allocated one core."""
 
     name: str
     t: Floats
@@ -48,7 +48,7 @@ class GroupedNode:
 
 
 def days(folder: Path) -> list[Day]:
-    """Raises TraceError; ValueError: no traces there."""
+    """Raises TraceError; ValueError: no traces in `folder`."""
     files = sorted(folder.glob("*.jsonl.gz"))
     if not files:
         raise ValueError(f"{folder} has no traces named DAY-NUMBER.jsonl.gz")
@@ -61,7 +61,7 @@ def days(folder: Path) -> list[Day]:
 
 
 def grouped(day: Day, machines: int, seed: int) -> list[GroupedNode]:
-    """As many nodes of so many machines as there are; the rest is left out."""
+    """As many nodes of `machines` containers as the day has containers for; those left over are left out."""
     dealt = np.random.default_rng(seed).permutation(day.use.shape[1])
     count = len(dealt) // machines
     return [

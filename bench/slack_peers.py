@@ -26,7 +26,7 @@ from serenity.qos.frame import Floats
 from serenity.qos.pipeline import DEFAULT_FILE, read
 
 HORIZON_S, WARM_UP_S = 1800.0, 4 * 3600.0
-# What peers look back on: two hours of slackbench's five minutes.
+# The frames that peers look back on: two hours of slackbench's five-minute frames.
 _PAST = 24
 MAY_BE_WRONG, MAY_BE_WRONG_BY = 0.005, 0.01
 
@@ -39,12 +39,12 @@ def ours(node: GroupedNode, config: Path) -> Floats:
 
 
 def _windows(node: GroupedNode, of: Callable[[Floats], Any]) -> Floats:
-    """Of the last `_PAST` frames of (frames, containers) up to each."""
+    """For each frame, `of` the last `_PAST` frames up to it, an array of shape (frames, containers)."""
     return np.array([of(node.use[max(0, k - _PAST + 1) : k + 1]) for k in range(len(node.t))])
 
 
 def recent_max(node: GroupedNode, margin: float) -> Floats:
-    """The most used in two hours, and a margin of the node: the rule of thumb."""
+    """The rule of thumb: predicts the most used in two hours, plus a margin of the node."""
     return node.cpus * (1 - margin) - _windows(node, lambda past: past.sum(axis=1).max())
 
 
@@ -90,7 +90,7 @@ FIXED: dict[str, Peer] = {
 
 
 def measured(nodes: Sequence[GroupedNode], slacks: Iterable[Floats]) -> dict[str, float]:
-    """Over all of them, as slackbench's score.py has it."""
+    """The figures over all nodes, as slackbench's score.py computes them."""
     given = possible = 0.0
     wrong, excess = [], []
     for node, slack in zip(nodes, slacks, strict=True):
@@ -124,7 +124,7 @@ def best(nodes: Sequence[GroupedNode], *, mild: bool) -> dict[str, Any]:
             np.arange(0, 15, 0.1),
         ),
     ):
-        for parameter in parameters:  # The more of it, the less is given.
+        for parameter in parameters:  # The larger, the less is given.
             result = measured(nodes, [zero - parameter * unit for zero, unit in zip(at_zero, a_unit, strict=True)])
             if result["violation_rate"] <= MAY_BE_WRONG and not (mild and result["excess_p999"] > MAY_BE_WRONG_BY):
                 found.append({"peer": f"{name} {parameter:.3g}", **result})

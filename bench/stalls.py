@@ -4,10 +4,10 @@
 
 Production of a machine that is not full (run delay and io pressure of some thousandths, hardly any
 noise, no hardware counters), which now and then waits for itself for a moment: exponential with
-a mean of 1.2 s, 5 to 80 % of the time.  Beside it best-effort tasks start every 45 s and
-do no harm, one is always busy; and every ten minutes or so either that one, or one that begins with
-it, does: 10 to 100 %, for one to three minutes.  By how many such waits an hour each container has,
-the default pipeline's false alarms in a container-day, and how soon the harm is told.
+a mean of 1.2 s, 5 to 80 % of the time.  Beside it best-effort tasks start every 45 s and do no harm,
+and one task is always busy.  Every ten minutes or so either that task, or one that becomes busy just
+then, does harm: 10 to 100 %, for one to three minutes.  For each number of such waits an hour in each
+container: the default pipeline's false alarms in a container-day, and how soon the harm is told.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STALLS_PER_HOUR = (0.0, 1.0, 6.0, 30.0)
 SERVICES = 5
 NODE = Node(cpus=16.0, mem_bytes=64e9)
 WAITS = ("run_delay", "psi_io")
-_AFTER_S = 30.0  # What is told so long after a contention is of it.
+_AFTER_S = 30.0  # What is told up to this long after a contention belongs to it.
 _ONE_ALARM_S = 60.0
 
 
@@ -38,7 +38,7 @@ class Harm:
     end: int
     kind: str  # Of WAITS.
     size: float
-    begins: bool  # Whether who does it begins with it.
+    begins: bool  # Whether the task that does it becomes busy with it; else it is always busy.
     victims: tuple[int, ...]
 
 

@@ -79,7 +79,7 @@ class Framework:
         return answer
 
     def stream(self, path: str, last_id: str | None = None, silence_s: float | None = None) -> Stream:
-        """Server-sent events from the one after `last_id` on.  Raises Unreachable, whose callers go on; or Failure."""
+        """Server-sent events after the event `last_id`.  Raises Failure, or Unreachable, which the caller handles."""
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
         try:
             return open_stream(self.endpoint, "GET", path, None, headers, silence_s, access=self._access)
@@ -107,7 +107,7 @@ class Framework:
 
 
 def job_path(job: str, rest: str = "") -> str:
-    """Raises Failure for what can be no job."""
+    """The API path of a job.  Raises Failure for a text that can be no job's name or id."""
     if not job.strip():
         raise Failure("an empty name is no job; `serenity list` shows all there are", exits.USAGE)
     if len(job) > _LONGEST_NAME:

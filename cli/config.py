@@ -54,5 +54,5 @@ def show(file: Path | None, as_json: bool) -> int:
 
 
 def _shown(value: Any) -> Any:
-    """An address, of ZooKeeper or of a database, may hold a password."""
+    """The value without credentials: the address of ZooKeeper or of a database may hold a password."""
     return without_credentials(value) if isinstance(value, str) and "://" in value else value

@@ -30,7 +30,7 @@ _EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`state`: it is well, works with less, or has to be mended; `text` says what, and what to do."""
+    """`state`: well, working with less, or to be mended; `text` says what was found, and what to do about it."""
 
     about: str
     state: State

@@ -13,10 +13,13 @@ from serenity.daemon import exits
 
 
 class Picture:
-    """Of one replay; none without a `path`.  `module` has a class ``Drawing`` with ``add`` and ``save``."""
+    """The picture of one replay; without a `path` nothing is drawn.
+
+    `module` has a class ``Drawing`` with ``add`` and ``save``.
+    """
 
     def __init__(self, module: str, path: Path | None) -> None:
-        """Raises Failure without matplotlib, and where nothing could be written at the end of a long replay."""
+        """Raises Failure without matplotlib, or if `path` cannot be written: before a long replay, not after it."""
         self._path, self._drawing, self._empty = path, None, True
         if path is None:
             return
@@ -33,7 +36,7 @@ class Picture:
             self._empty = False
 
     def save_so_far(self) -> None:
-        """Where the trace ends in an error, which is told instead of any that this raises."""
+        """For a trace that ends in an error: the user is told of that error, not of one in saving."""
         if not self._empty:
             with contextlib.suppress(Failure):
                 self.save()

@@ -1,4 +1,4 @@
-"""`serenity estimator`: the daemon, and the words an operator of its node has for it."""
+"""`serenity estimator`: the daemon, and the commands by which an operator of its node controls it."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ def command(context: click.Context, arguments: tuple[str, ...]) -> int:
             code: int = verb.invoke(made)
             return code
     context.invoke(_daemon, arguments=arguments)
-    return 0  # Not reached: the process has become the daemon's.
+    return 0  # Not reached: the process has become the daemon.

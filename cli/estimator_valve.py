@@ -71,7 +71,7 @@ def leases(run_dir: str | None, agent_id: str | None, as_json: bool) -> int:
 
 
 def _operator() -> str:
-    """As it is logged: who stands behind sudo, where somebody does."""
+    """The holder's name as it is logged; under sudo, that of the user who called sudo."""
     name = os.environ.get("SUDO_USER")
     if not name:
         try:
@@ -92,7 +92,7 @@ def _socket(run_dir: str | None, agent_id: str | None) -> Path:
         found = []
     except PermissionError as error:
         raise _not_allowed(folder) from error
-    # The framework has a socket there, too, where it runs on the same node.
+    # A framework on the same node has its socket in this folder, too; only an estimator's has a lock file.
     found = [each for each in found if each.with_suffix(".lock").exists()]
     if not found:
         raise Failure(f"no estimator runs here: {folder} has no socket of one; name its --run-dir", exits.UNREACHABLE)
@@ -125,7 +125,7 @@ def _ask(path: Path, word: node.Lease | node.Release | None) -> node.Leases:
 
 
 def _answers(connection: socket.socket, count: int) -> list[node.Leases]:
-    """Fewer where it hung up before."""
+    """`count` answers, or fewer where the estimator hangs up before."""
     lines, found = node.LineReader(), list[node.Leases]()
     while len(found) < count and (chunk := connection.recv(65536)):
         messages = map(node.decode_to_executor, lines.feed(chunk))

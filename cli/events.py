@@ -12,7 +12,7 @@ from serenity.cli.output import words
 from serenity.wire.messages import api
 from serenity.wire.transport.http import Unreachable
 
-# The server says something every ten seconds.
+# The server sends something every ten seconds.
 _SILENCE_S = 35.0
 _PAUSE_S = 0.5
 
@@ -20,7 +20,7 @@ _PAUSE_S = 0.5
 def follow(framework: Framework, path: str) -> Iterator[api.Event]:
     """Every event from now on, for ever; a restart of the framework loses none.
 
-    Raises Failure when the framework cannot be reached at the first attempt.
+    Raises Failure when the framework refuses, or cannot be reached before its first event id has come.
     """
     last_id: str | None = None
     away = False
@@ -44,7 +44,7 @@ def follow(framework: Framework, path: str) -> Iterator[api.Event]:
 
 
 def parse(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-    """(id, data) of each event; data is empty for one that only moves the id on."""
+    """(id, data) of each event; data is empty for an event that only advances the id."""
     buffer, event_id, data = b"", "", b""
     for chunk in chunks:
         buffer += chunk

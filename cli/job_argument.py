@@ -12,7 +12,7 @@ _MOST = 200
 
 
 def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Of the newest jobs that have not ended, and of the newest of all where `incomplete` is of none of them."""
+    """Names and ids of the newest jobs that have not ended; of the newest of all jobs where none of those match."""
     try:
         framework = Framework(ctx.params.get("url"))
         for state in ("active", "all"):

@@ -110,12 +110,12 @@ def _of_text(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 
 def _amount(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
-    """A number is as good as its text."""
+    """Accepts a number as well as its text."""
     return lambda value: parse(str(value) if isinstance(value, int | float) else _text(value))
 
 
 def _each(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
-    """One text, or an array of them."""
+    """Accepts one text, or an array of texts."""
     return lambda value: tuple(parse(_text(each)) for each in (value if isinstance(value, list) else [value]))
 
 

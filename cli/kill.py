@@ -24,7 +24,7 @@ def command(jobs: tuple[str, ...], as_json: bool, url: str | None) -> int:
         try:
             job = framework.post(job_path(each, "/kill"), {}, api.Job)
         except Failure as failure:
-            # The others are to be killed nevertheless.
+            # The other jobs are to be killed nevertheless.
             failure.show()
             codes.append(failure.exit_code)
             continue

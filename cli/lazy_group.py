@@ -1,4 +1,4 @@
-"""A command of verbs, each a module of its own that is imported when it is used or asked for help."""
+"""A command with verbs, each in a module of its own that is imported only when the verb or its help is asked for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Verbs = Mapping[str, tuple[str, str]]
 
 
 class LazyGroup(click.Group):
-    """`verbs`: of each its module, with a click command named ``command``, and its line in the help text.
+    """`verbs`: for each verb the module with its click command, named ``command``, and its line in the help text.
 
-    `sections`: their titles there, and the verbs of each; by default one, of all.
+    `sections`: for each section of that text its title and its verbs; by default one section with all verbs.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from serenity.cli.demo.production import Production
     from serenity.cli.stack import Daemon, Stack
 
-# The rest of the machine's cpus stay unallocated; slack comes from what production holds and does not use.
+# The share of the agent that production holds; the rest stays unallocated.  Slack is what production does not use.
 _PRODUCTION_SHARE = 0.75
 _POLL_S = 0.2
 _FIRST_PAUSE_S = 2.0
@@ -144,7 +144,7 @@ def _tell(stack: Stack, folder: Path, listen: str) -> None:
 
 
 def _watch(stack: Stack, production: Production) -> None:
-    """Starts again what has ended, after pauses that double while it keeps ending; returns on SIGTERM."""
+    """Restarts daemons that have ended, after pauses that double while one keeps ending; ends on SIGTERM or SIGINT."""
     from serenity.daemon.signals import stop_event
 
     stopping = stop_event()

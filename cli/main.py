@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough.  Python would complain again when it closes stdout.
+        # The reader of our output is gone.  Python would complain a second time when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
     except OSError as error:
@@ -99,7 +99,7 @@ def _usage_line(error: click.UsageError) -> str:
 
 
 def _our_bug(error: Exception) -> int:
-    # Only here: both take longer to import than all of click's own modules.
+    # Imported only here: both take longer to import than all of click's own modules.
     import tempfile
     import traceback
 
@@ -111,6 +111,6 @@ def _our_bug(error: Exception) -> int:
             traceback.print_exception(error, file=file)
         line += f"; please report it with {path}"
     except OSError:
-        pass  # No place to write: the line has to do.
+        pass  # The traceback cannot be written: the line alone has to do.
     click.echo(line, err=True)
     return exits.BUG

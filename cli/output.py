@@ -31,7 +31,7 @@ def print_json(value: object) -> None:
 
 
 def words(text: str) -> None:
-    """What is not data goes to stderr."""
+    """Prints a message for people, to stderr: stdout is for data."""
     click.echo(text, err=True)
 
 
@@ -58,7 +58,7 @@ def bold(text: str) -> str:
 def table(
     head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset(), whole: bool = False
 ) -> str:
-    """Plain columns, those in `right` flush right; the last one is cut at the terminal's edge, or `whole` and folded.
+    """Plain columns, those in `right` flush right; the last column is cut at the terminal's edge, or folded if `whole`.
 
     The column ``STATE`` is coloured.  Off a terminal nothing is cut or folded.
     """
@@ -84,7 +84,7 @@ def _line(
 
 
 def _folded_row(row: Sequence[str], room: int | None) -> list[Sequence[str]]:
-    """As many rows as its last cell needs."""
+    """`row` as several rows, its last cell folded to `room` columns."""
     if room is None or len(row[-1]) <= room:
         return [row]
     import textwrap
@@ -94,7 +94,7 @@ def _folded_row(row: Sequence[str], room: int | None) -> list[Sequence[str]]:
 
 
 def _room(widths: Sequence[int]) -> int | None:
-    """Columns left for the last one; None off a terminal."""
+    """How many characters are left for the last column; None off a terminal."""
     if not sys.stdout.isatty():
         return None
     return terminal_width() - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
@@ -129,7 +129,7 @@ def ago(at: float | None) -> str:
 
 
 def clock_time(at: float) -> str:
-    """``12:03:04`` of today, ``Nov 21 12:03`` of another day."""
+    """``12:03:04`` for a time of today, ``Nov 21 12:03`` for one of another day."""
     then, now = time.localtime(at), time.localtime()
     same_day = then[:3] == now[:3]
     return time.strftime("%H:%M:%S" if same_day else "%b %d %H:%M", then)

@@ -30,7 +30,7 @@ _SYSTEM = Path("/etc/serenity/serenity.toml")
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A framework's address, where that was found, and the profile's keys, if it was there."""
+    """A framework's address, where the address was found, and the profile's keys if it was found in a profile."""
 
     url: str
     origin: str
@@ -51,13 +51,16 @@ def find_framework(flag: str | None, environ: Mapping[str, str]) -> Where:
 
 
 def access_of(where: Where, endpoint: Endpoint, environ: Mapping[str, str]) -> Access:
-    """SERENITY_TOKEN goes to whom the user names; a profile's token to its own address only.  Raises Failure."""
+    """SERENITY_TOKEN is for whichever framework was found; a profile's token only for the profile's own address.
+
+    Raises Failure.
+    """
     from serenity.wire.transport.trust_files import UnusableFile, read_private
 
     try:
         access = ANONYMOUS
         if endpoint.tls and "ca_file" in where.profile:
-            from serenity.wire.transport.tls import client_context  # Only then: it takes 10 ms.
+            from serenity.wire.transport.tls import client_context  # Imported only then: it takes 10 ms.
 
             access = Access(client_context(_expanded(where.profile["ca_file"])))
         token = environ.get("SERENITY_TOKEN")
@@ -73,7 +76,7 @@ def access_of(where: Where, endpoint: Endpoint, environ: Mapping[str, str]) -> A
 
 
 def profile_path(environ: Mapping[str, str]) -> Path:
-    """The user's profile, else the system's; where neither is, the one that would be."""
+    """The file that SERENITY_CONFIG names; else the user's, else the system's; the user's path if neither exists."""
     if environ.get("SERENITY_CONFIG"):
         return Path(environ["SERENITY_CONFIG"])
     home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/nonexistent")) / ".config")

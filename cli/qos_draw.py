@@ -37,7 +37,7 @@ def command(file: Path | None, wanted: str, output: Path | None) -> int:
     try:
         tables = read(file or DEFAULT_FILE)
         if not tables.for_estimator_alone:
-            Pipeline.from_table(tables)  # Only what can run is drawn.
+            Pipeline.from_table(tables)  # Only a pipeline that can run is drawn.
         SlackStages.from_file(tables)
     except PipelineError as error:
         raise Failure(str(error), exits.USAGE) from error

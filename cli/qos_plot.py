@@ -31,7 +31,7 @@ _CAUSES = {
     "overload": "#641e16",
     "unknown": "#566573",
 }
-# What best-effort tasks press on, by cause; CPU, as activity in general, where the cause does not tell.
+# By cause, the column that shows what best-effort tasks press on; for other causes CPU, as activity in general.
 _PRESSURES = {"llc": "llc_bytes", "memory_bandwidth": "mem_bw", "io": "io_bytes", "memory": "rss_bytes"}
 _RATIOS = {
     "cpi": ("cycles", "instructions", 1.0),
@@ -39,16 +39,16 @@ _RATIOS = {
     "run_delay": ("run_delay", "cpu", 1.0),
 }
 _UNITS = {"cpi": "CPI", "mpki": "misses / 1000 instr.", "run_delay": "s waited / CPU s", "cpu_granted": "share of CPU"}
-_MOST_ROWS = 12  # Those with most decisions; more are no picture.
-_BASELINE_S = 60.0  # Outside of contentions; in them it is the decision's.
+_MOST_ROWS = 12  # The rows with most decisions; a picture of more cannot be read.
+_BASELINE_S = 60.0  # The baseline's window outside contentions; in a contention the decision has a baseline.
 
 
 class Drawing:
-    """Give it every frame and what was decided at it, then `save`."""
+    """`add` every frame with the decisions made at it, then `save`."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
-        # Per frame who was there, and the columns of COLUMNS; shape (columns, containers).
+        # For each frame the ids of its containers, and the values of COLUMNS, of shape (columns, containers).
         self._frames: list[tuple[list[str], Any]] = []
         self._production: set[str] = set()
         self._indicators: set[str] = set()
@@ -89,7 +89,7 @@ class Drawing:
         pyplot.close(figure)
 
     def _rows(self) -> list[tuple[str, str]]:
-        """Containers, and of each the signals that decisions rest on; those with most decisions first."""
+        """(container, signal its decisions rest on), most decisions first; CPI or run delay without decisions."""
         counts: dict[tuple[str, str], int] = {}
         for name in sorted(self._production):
             signals = [each.signal for each in self._decisions.get(name, []) if each.signal]
@@ -98,7 +98,7 @@ class Drawing:
         return sorted(counts, key=lambda row: (-counts[row], row))
 
     def signal(self, name: str, signal: str) -> Floats:
-        """What a decision about that container went by, over time; NaN: not measured."""
+        """The values over time of a signal that decisions about container `name` rest on; NaN: not measured."""
         if signal in self._indicators:
             return self._column(name, "sli")
         if signal == NODE_CPU:
@@ -144,7 +144,7 @@ class Drawing:
                 labels.add(decision.t, f" {decision.cause}: {suspect}")
 
     def _episodes(self, name: str) -> Iterable[tuple[Decision, float]]:
-        """Each decision to act, and when the next one, or the end of the contention, took its place."""
+        """Each decision to act, and its end: the next decision or release, else the end of the trace."""
         for each, after in itertools.pairwise([*self._decisions.get(name, []), None]):
             if each is not None and each.action != "release":
                 yield each, self._times[-1] if after is None else after.t
@@ -178,10 +178,10 @@ class Drawing:
 
 
 class _Labels:
-    """Texts at moments, above each other where these are close."""
+    """Labels at points in time, stacked where the points are close together."""
 
     _LINES = 3
-    _WIDTH = 0.16  # Of the time that is shown, of a usual one.
+    _WIDTH = 0.16  # Of a usual label, as a share of the time that is shown.
 
     def __init__(self, axes: Any, span_s: float) -> None:
         self._axes = axes
@@ -197,9 +197,9 @@ class _Labels:
 
 
 def baseline(t: Floats, values: Floats, signal: str, episodes: Sequence[tuple[Decision, float]]) -> Floats:
-    """The decisions' own; outside of contentions the median of `_BASELINE_S` before, at 400 places at most.
+    """The baseline: in a contention the decision's, else the median of the last `_BASELINE_S`, at 400 places at most.
 
-    In a contention that was told by another signal it stays where it was.
+    In a contention that another signal revealed, the baseline stays where it was.
     """
     calm = values.copy()
     for decision, end in episodes:

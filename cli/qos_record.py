@@ -44,7 +44,7 @@ def command(file: Path, seconds: float | None, interval: float, agent: str | Non
     command samples by itself.
     """
     settings, access = _settings(agent)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C: what is there is kept, and whole.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C: the frames so far are kept, whole.
     count, began_s = 0, time.monotonic()
     with contextlib.ExitStack() as opened:
         out = opened.enter_context(_opened(file))
@@ -87,7 +87,7 @@ def _settings(agent: str | None) -> tuple[EstimatorSettings, Access]:
 
 
 def _frames(settings: EstimatorSettings, access: Access, interval_s: float) -> tuple[float, _Lines]:
-    """How far apart they are, and lines of a trace, for ever."""
+    """The seconds between frames, and an endless iterator of trace lines."""
     from serenity.daemon.clock import SystemClock
     from serenity.qos.sources.roster import Roster, asking_interval_s
     from serenity.wire.mesos.state import AgentReader
@@ -122,7 +122,7 @@ def _sampled(roster: Roster, settings: EstimatorSettings, interval_s: float) -> 
     roster.start()
     pause = threading.Event()
     try:
-        sampler.sample(ticks.now_s())  # Rates need a reading before.
+        sampler.sample(ticks.now_s())  # Rates need an earlier reading.
         while True:
             pause.wait(ticks.wait_s())
             yield sampler.sample(ticks.now_s()).to_json()
@@ -134,7 +134,7 @@ def _sampled(roster: Roster, settings: EstimatorSettings, interval_s: float) -> 
 def _messages(connection: socket.socket) -> Iterator[ToExecutor]:
     from serenity.wire.messages import node
 
-    me = f"record {os.getpid()}"  # No container is called so.
+    me = f"record {os.getpid()}"  # No container has this id.
     hello = node.Hello(framework_id="", executor_id="serenity qos record", container_id=me, pid=os.getpid())
     reader = node.LineReader()
     with connection:
@@ -147,12 +147,12 @@ def _messages(connection: socket.socket) -> Iterator[ToExecutor]:
 
 
 def _received(messages: Iterator[ToExecutor], interval_s: float) -> _Lines:
-    """The estimator's frames, as far apart as is wanted; it samples no faster than it does."""
+    """The estimator's frames, `interval_s` apart, or as far apart as the estimator samples if that is slower."""
     from serenity.wire.messages import node
 
     last = -interval_s
     for message in messages:
-        # A frame that comes a little early is the next one all the same.
+        # A frame that comes up to a tenth of the interval early counts as the next one all the same.
         if isinstance(message, node.Sample) and message.frame["t"] - last >= 0.9 * interval_s:
             last = message.frame["t"]
             yield message.frame
@@ -182,4 +182,4 @@ def _write(out: IO[bytes], line: Json) -> None:
     import msgspec
 
     out.write(msgspec.json.encode(line) + b"\n")
-    out.flush()  # A recording that is cut off is good up to there.
+    out.flush()  # A recording that is cut off is valid up to that point.

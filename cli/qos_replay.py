@@ -43,7 +43,7 @@ def command(trace: Path, config: Path | None, plot: Path | None, as_json: bool) 
                 click.echo(msgspec.json.encode(decision) if as_json else _line(decision))
             picture.add(frame, decisions)
     except (PipelineError, TraceError) as error:
-        picture.save_so_far()  # A trace that was cut off is good up to there.
+        picture.save_so_far()  # A trace that was cut off is valid up to that point.
         raise Failure(str(error), exits.USAGE) from error
     picture.save()
     if not as_json:

@@ -1,5 +1,5 @@
-"""Draws a replay of slack: what production was allocated, used and was expected to use, what was given, and where that
-was too much."""
+"""Draws a replay of slack: what production was allocated, used and was expected to use, the slack that was given, and
+where it was too much."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serenity.estimator.slack import Slack
 from serenity.qos.frame import Floats, Frame
 
 _INK, _GREY, _BLUE, _GREEN, _RED = "#22313f", "#8d99a6", "#2471a3", "#3f9b6c", "#c0392b"
-# As far as the default predictor looks ahead, and as its peers are judged (docs/slack.md).
+# How far the default predictor looks ahead, and over what horizon it and its peers are judged (docs/slack.md).
 _HORIZON_S = 1800.0
 _HOUR_S = 3600.0
 
@@ -49,7 +49,7 @@ class _Resource:
 
 
 class Drawing:
-    """Give it every frame and the slack at it, then `save`."""
+    """`add` every frame with the slack at it, then `save`."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
@@ -108,7 +108,7 @@ class Drawing:
 
 
 def _draw_node(axes: Any, t: Floats, of: _Resource, judgement: Judgement) -> None:
-    """All of the node: from the bottom what is used, what it may become, and what is given away above that."""
+    """The whole node, from the bottom up: what is used, the predicted peak of that, and the slack on top of it."""
     predicted, capacity = np.array(of.predicted), np.array(of.capacity)
     axes.fill_between(t, predicted, predicted + judgement.slack, step="post", color=_GREEN, alpha=0.22, lw=0)
     axes.fill_between(t, of.used, step="post", color=_INK, alpha=0.12, lw=0)
@@ -121,7 +121,7 @@ def _draw_node(axes: Any, t: Floats, of: _Resource, judgement: Judgement) -> Non
 
 
 def _draw_use(axes: Any, t: Floats, of: _Resource, judgement: Judgement) -> None:
-    """What production may use without meeting best-effort, what it used, and the peak that came."""
+    """What the slack leaves to production, what production used, and the peak of its use that came."""
     left, came = of.room - judgement.slack, of.room - judgement.possible
     axes.fill_between(t, came, left, step="post", where=left >= came, color=_BLUE, alpha=0.1, lw=0)
     axes.step(t, came, where="post", color=_GREY, lw=1.0)
@@ -129,7 +129,7 @@ def _draw_use(axes: Any, t: Floats, of: _Resource, judgement: Judgement) -> None
     axes.step(t, of.used, where="post", color=_INK, lw=0.8)
     for begin, end in _spans(t, judgement):
         axes.axvspan(begin, end, color=_RED, alpha=0.25, lw=0)
-    # The first frames, in which everything counts at its allocation, would hide the rest.
+    # A quantile: the first frames, in which every container counts at its allocation, would dwarf the rest.
     high = max(float(np.quantile(left, 0.9)), float(np.nanmax(of.used)))
     low = float(np.nanmin(of.used))
     axes.set_ylim(max(0.0, low - 0.15 * (high - low)), high + 0.25 * (high - low) + 1e-9)
@@ -143,7 +143,7 @@ def _label(axes: Any, text: str, of: _Resource) -> None:
 
 
 def _spans(t: Floats, judgement: Judgement) -> list[tuple[float, float]]:
-    """From when to when the slack was too much, one frame at least."""
+    """Begin and end of every time in which the slack was too much; one frame at least."""
     edges = np.diff(judgement.violates.astype(np.int8), prepend=0, append=0)
     begins, ends = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
     return [(float(t[a]), float(t[min(int(b), len(t) - 1)])) for a, b in zip(begins, ends, strict=True)]

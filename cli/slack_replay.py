@@ -45,7 +45,7 @@ def command(trace: Path, predictor: str | None, config: Path | None, plot: Path 
             click.echo(msgspec.json.encode(step.estimate) if as_json else _line(step))
             picture.add(frame, step.slack)
     except (PipelineError, TraceError) as error:
-        picture.save_so_far()  # A trace that was cut off is good up to there.
+        picture.save_so_far()  # A trace that was cut off is valid up to that point.
         raise Failure(str(error), exits.USAGE) from error
     picture.save()
     if not as_json:

@@ -47,7 +47,7 @@ def _row(service: Service) -> tuple[str, ...]:
 
 
 def _share(share: float | None) -> str:
-    """Never 100 % of what was missed once."""
+    """Never 100 % for an objective that was missed even once."""
     if share is None:
         return "-"
     return "100%" if share == 1.0 else f"{min(share, 0.9999):.2%}"

@@ -41,7 +41,7 @@ class StackOptions:
     Attributes:
         cluster: its work directory also takes the daemons' logs, the store and the estimator's state.
         run_dir: sockets and the runtime file.
-        listen: the framework's API for who has a token, ``HOST:PORT``; it is at a socket in `run_dir` in any case.
+        listen: ``HOST:PORT`` of the framework's API for callers with a token; its socket in `run_dir` is always there.
         environment: more variables for the daemons, such as ``SERENITY_EXECUTOR_RUNG0``.
     """
 
@@ -52,7 +52,7 @@ class StackOptions:
 
 
 class Daemon:
-    """One of our own long-running processes; what it says goes into a log."""
+    """One of our own long-running processes; its output goes into a log."""
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # A Ctrl-C is for the one who started it, who then calls `stop`.
+                start_new_session=True,  # A Ctrl-C is meant for the starting process, which then calls `stop`.
             )
 
     @property
@@ -112,7 +112,7 @@ class Stack:
     def __init__(self, options: StackOptions) -> None:
         self.options = options
         self.cluster = Cluster(options.cluster)
-        self.url = ""  # The framework's API, and the estimator's: valid once started.
+        self.url = ""  # Of the framework's API; `estimator_address` is the estimator's.  Both are valid once started.
         self.estimator_address = ""
         self._daemons: list[Daemon] = []
 
@@ -131,8 +131,8 @@ class Stack:
     def _start_daemons(self) -> None:
         work_dir, run_dir = self.options.cluster.work_dir, self.options.run_dir
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Whose machine this is may run jobs as himself, root too.
-        # Nobody waits here until the default predictor has learnt.
+        # The owner of the machine may run jobs as the own user, even as root.
+        # Another pipeline: nobody waits here until the default predictor has learnt.
         defaults = {
             "SERENITY_EXECUTOR_ALLOW_ROOT": "true",
             "SERENITY_ESTIMATOR_PIPELINE": str(Path(qos.__file__).with_name("first_minutes.toml")),
@@ -208,13 +208,13 @@ class Stack:
 
 
 def other_runs(run_dir: Path) -> runtime_file.RuntimeFile | None:
-    """A `serenity local` of another process that uses this run directory, and lives."""
+    """The runtime file of another `serenity local` that uses this run directory and is alive; None without one."""
     found = runtime_file.read(run_dir)
     return found if found is not None and found.alive and found.pid != os.getpid() else None
 
 
 class WorkFolder:
-    """A work directory that was named and stays, or a temporary one, which goes unless something went wrong."""
+    """A work directory: one that was named stays; a temporary one is removed unless something went wrong."""
 
     def __init__(self, named: Path | None) -> None:
         self._temporary = named is None
@@ -242,7 +242,7 @@ def agent_resources(cpus: float, mem_mb: float) -> str:
 
 
 def free_agent_port() -> int:
-    """A port of those that such an agent offers, on which nobody listens."""
+    """One of the ports in `agent_resources` on which nobody listens.  Raises StackError."""
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -33,7 +33,7 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """As a callback of click: one text, or several where the option may be repeated."""
+    """`parse` as a callback of click: for one text, or for several where the option may be repeated."""
 
     def convert(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         try:
@@ -170,7 +170,7 @@ def _require_no_job_flags(ctx: click.Context) -> None:
 
 
 def _submit_all(framework: Framework, requests: list[api.JobRequest], tell: bool) -> list[api.Job]:
-    """Raises Failure, which says how far it got."""
+    """Raises Failure, which says how many jobs were submitted before."""
     jobs: list[api.Job] = []
     for request in requests:
         try:

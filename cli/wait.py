@@ -1,4 +1,4 @@
-"""`serenity wait`: until jobs have ended.  Bears a framework that restarts meanwhile."""
+"""`serenity wait`: waits until jobs have ended, also while the framework restarts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(jobs: tuple[str, ...], timeout: float | None, as_json: bool, url: st
 
 
 def wait_for(framework: Framework, jobs: Sequence[str], timeout_s: float | None, as_json: bool) -> int:
-    """Prints how each ended; the worst exit code."""
+    """Prints how each job ended; returns the worst exit code."""
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     # Names are resolved once: a second job of that name, submitted meanwhile, changes nothing.
     waiting = [framework.get(job_path(job), api.JobDetail).job for job in jobs]

@@ -39,13 +39,13 @@ def command(job: str | None, kills: bool, as_json: bool, url: str | None) -> int
 
 
 def _line(event: api.Event) -> str | None:
-    """Such as ``12:03:04  failed     hello 0.1 on h7: exited with 3``; None for what only repeats the line before."""
+    """Such as ``12:03:04  failed     hello 0.1 on h7: exited with 3``; None if it only repeats the line before."""
     state = "corrected" if event.type is EventType.CORRECTION else event.state or ""
     if event.type is EventType.JOB and event.text == f"job {state}" and not JobState(state).ended:
         return None
     who = event.name or event.job or "a task that is not known any more"
     if event.type is EventType.HINT:
-        who = event.hostname or "an agent"  # The suspect is none of our tasks, and its name none of ours.
+        who = event.hostname or "an agent"  # The suspect is no task of ours: there is no job to name.
     elif event.task is not None:
         parts = parse_task_id(event.task)
         who += f" {event.task if parts is None else f'{parts.instance}.{parts.attempt}'}"

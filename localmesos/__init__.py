@@ -8,11 +8,11 @@ For the demo and the tests; not for production.
     containers/  processes started, measured, limited and ended
     web/         ports, streams, and JSON that is a protobuf message
 
-Decisions are apart from I/O: all of `master` and `agent` is pure but `process`, `files` and `meta_files`, and the
-programs that they start.  `embedded` joins the two, `endpoints` says what is behind each path of theirs.  Between
-them stand `messages`, and `tasks` as both know them.
+Decisions are apart from I/O: `master` and `agent` are pure but for their modules `process`, `files` and
+`meta_files`, and the program `command_executor`.  `embedded` joins master and agent, `endpoints` says what is behind
+each path of their ports.  Both share `messages`, and `tasks` as each of them knows them.
 
-It refuses what Mesos refuses, in the same words (``tests/localmesos/test_refused_*``), and what it says has the
+It refuses what Mesos refuses, in the same words (``tests/localmesos/test_refused_*``), and its answers have the
 same shape (``test_shapes``).  Knowingly different from a real Mesos:
 
 * The master's state is in memory, as with ``--registry=in_memory``; the agent's is checkpointed.
@@ -20,7 +20,8 @@ same shape (``test_shapes``).  Knowingly different from a real Mesos:
 * JSON only, no authentication, no TLS.
 * Of the offer operations only LAUNCH; no task groups, volumes, health checks, images, or URIs.
 * Isolation by cgroups v1 if it is asked for, without a listener for memory pressure or the OOM killer; else none.
-  Either way nothing of a container survives it.
-* An agent that finds the checkpoint of one with other resources begins anew, where Mesos refuses to start.
+  Either way no process survives its container.
+* An agent that finds the checkpoint of an agent with another hostname or other resources begins anew, where Mesos
+  refuses to start.
 * Two live streams of one resource provider id: the newer one replaces the older, where Mesos aborts.
 """

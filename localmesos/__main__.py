@@ -31,7 +31,7 @@ from serenity.localmesos.web.http import listen
 from serenity.wire.mesos.resources import ResourceError
 
 EXIT_USAGE = 2
-EXIT_REFUSED = 4  # As everywhere in `serenity`: it was understood, and cannot be.
+EXIT_REFUSED = 4  # As everywhere in `serenity`: understood, but it cannot be done.
 NOTICE = "This is an embedded single-machine Mesos for demos and tests, not for production."
 _DURATIONS = (
     ("allocation-interval", 1.0, "between offers"),
@@ -119,7 +119,7 @@ def _agent_settings(arguments: argparse.Namespace) -> AgentSettings:
         import_path=str(Path(serenity.__file__).resolve().parent.parent),
         resources_flag=arguments.resources,
         isolation=arguments.isolation,
-        # Nobody else's, and after a kill found again.
+        # A name that nobody else has, and that is the same again after a kill.
         cgroups_root=f"serenity-{hashlib.sha256(bytes(work_dir)).hexdigest()[:12]}",
         revocable_cpu_low_priority=not arguments.no_revocable_cpu_low_priority,
         executor_registration_timeout_s=arguments.executor_registration_timeout,
@@ -139,7 +139,7 @@ def _master_settings(arguments: argparse.Namespace) -> MasterSettings:
 
 
 def _obey(mesos: EmbeddedMesos, told_to_stop: gevent.event.Event) -> None:
-    """One command at a time, until standard input ends."""
+    """Obeys one command at a time, until standard input ends."""
     descriptor, pending = sys.stdin.fileno(), b""
     while True:
         gevent.socket.wait_read(descriptor)

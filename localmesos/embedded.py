@@ -1,12 +1,12 @@
 """Master and agent in one process, each of which can end by itself, and the connection between them.  Runs on gevent.
 
-One process and not two: what the kill of an agent does happens here as well, and a second interpreter would
+One process and not two: the kill of an agent has the same effects here, and a second interpreter would
 have to be started and watched every time.  The agent is an object with its port, streams and containers
-(`agent_process.AgentProcess`); killed, it is thrown away between two events, its connections break, its
-containers' processes live on, and the next one is built from the files of its work directory alone.
+(`agent.process.AgentProcess`).  When it is killed, the object is thrown away between two events: its connections
+break, its containers' processes live on, and the next agent is built from the files of its work directory alone.
 
-The two state machines are only ever called from the two processes' callbacks, and neither yields while it
-works: no locks.  After every call its effects are carried out to the last, messages between master and agent included.
+The two state machines are only ever called from greenlets of this process, and neither yields while it works:
+no locks.  After every call all effects are carried out, messages between master and agent included.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class EmbeddedMesos:
     def __init__(
         self, agent: AgentSettings, master: MasterSettings, listeners: tuple[socket.socket, socket.socket]
     ) -> None:
-        """`listeners`: the master's and the agent's.  Raises CgroupsError where there can be none."""
+        """`listeners`: the master's and the agent's.  Raises CgroupsError where cgroups cannot be used."""
         self._settings = agent
         self._clock = steady_clock()
         self._launcher = Launcher()
@@ -86,7 +86,7 @@ class EmbeddedMesos:
             raise ClusterError(f"the agent has ended: {self._agent_end or 'it was killed'}")
 
     def stop(self) -> None:
-        """SHUTDOWN to every executor; when the longest grace period is over all is killed."""
+        """Sends SHUTDOWN to every executor; when the longest grace period is over, all that is left is killed."""
         agent = self._agent
         if agent is not None:
             agent.agent.shut_down_all()
@@ -99,7 +99,7 @@ class EmbeddedMesos:
         self._sweep()
 
     def _sweep(self) -> None:
-        """What an agent that was killed has left."""
+        """Kills and removes what an agent that was killed has left."""
         processes.kill_all(self._left_over, self._thaw)
         if self._cgroups is not None:
             self._cgroups.remove_root()
@@ -127,9 +127,9 @@ class EmbeddedMesos:
     # -- effects -----------------------------------------------------------------------
 
     def carry_out(self) -> None:
-        """Carries out whatever master and agent want done, and what that makes them want."""
+        """Carries out the effects of master and agent, and the effects that follow from these."""
         if self._carrying_out:
-            return  # Called by an effect: the loop below is not done yet.
+            return  # Called by an effect: the loop below is still running.
         self._carrying_out = True
         try:
             while self._master.master.outbox or (self._agent is not None and self._agent.agent.outbox):
@@ -153,14 +153,14 @@ class EmbeddedMesos:
             self._master.master.receive(agent.agent.settings.agent_id, effect)
         elif isinstance(effect, EndAgent):
             self._agent_end = effect.reason
-            gevent.spawn(self.kill_agent)  # Not from within: it is being carried out.
+            gevent.spawn(self.kill_agent)  # Not at once: effects are being carried out.
         else:
             agent.perform(effect)
 
     # -- faults ------------------------------------------------------------------------
 
     def kill_agent(self) -> None:
-        """As by SIGKILL.  Nothing happens if there is none."""
+        """Ends the agent as SIGKILL would.  Nothing happens if none runs."""
         agent, self._agent = self._agent, None
         if agent is not None:
             agent.kill()
@@ -168,10 +168,10 @@ class EmbeddedMesos:
             self.carry_out()
 
     def start_agent(self) -> None:
-        """After it was killed; returns when it is registered again.
+        """After the agent was killed; returns when it is registered again.
 
         Raises:
-            ClusterError: it runs, its port is taken, or it has ended again.
+            ClusterError: the agent runs, its port is taken, or it has ended again.
         """
         if self._agent is not None:
             raise ClusterError("the agent is running")
@@ -184,7 +184,7 @@ class EmbeddedMesos:
         self._register()
 
     def lose_agent(self) -> None:
-        """It is killed, and the master gives it up at once: unreachable, as when its ping timeouts are over."""
+        """Kills the agent; to the master it is unreachable at once, as when its ping timeouts are over."""
         lost = list(self._master.master.agents)
         self.kill_agent()
         for agent_id in lost:
@@ -198,7 +198,7 @@ class EmbeddedMesos:
             self._agent.port.cut_streams([each for each in kinds if each in _SUBSCRIBERS_OF_AGENT])
 
     def refuse(self, which: str, for_s: float) -> None:
-        """503 to every request of ``master`` or ``agent``."""
+        """Has ``master`` or ``agent`` answer every request with 503, for `for_s`."""
         if which == "master":
             self._master.port.refuse(for_s)
         elif self._agent is not None:
@@ -212,6 +212,6 @@ def _taken(outbox: list[Effect]) -> list[Effect]:
 
 
 def steady_clock() -> Callable[[], float]:
-    """Unix time that never jumps: the wall clock of now, carried on by the monotonic one."""
+    """Unix time that never jumps: the wall clock at this call, carried on by the monotonic clock."""
     offset_s = time.time() - time.monotonic()
     return lambda: time.monotonic() + offset_s

@@ -77,7 +77,7 @@ def _mark_gone(master: Master, call: Json) -> None:
 
 
 def _tear_down(master: Master, body: bytes) -> None:
-    """By an operator: any framework, by its id."""
+    """Teardown by an operator, of any framework, by its id."""
     framework_id = parse_qs(body.decode("utf-8", "replace")).get("frameworkId")
     if framework_id is None:
         raise CallRefused(400, "Missing 'frameworkId' query parameter in the request body")
@@ -118,7 +118,7 @@ def _readable_of_agent(process: AgentProcess, flags: Mapping[str, str]) -> dict[
     agent = process.agent
 
     def recovered(handler: Handler) -> Handler:
-        """Some answers are there only once the agent has recovered."""
+        """`handler`, but 503 until the agent has recovered."""
 
         def handle(request: Request) -> Answer:
             if agent.state is AgentState.RECOVERING:
@@ -169,7 +169,7 @@ def _subscribed(
     call: Mapping[str, Any],
     heartbeat_s: float | None,
 ) -> Answer:
-    """Subscribes by a new stream, and answers with it.  An executor is not told its id: its calls name none."""
+    """Subscribes with a new stream, the answer.  An executor is not told the stream's id: its calls name none."""
     request.require_json_accepted()
     if kind != "executor" and _STREAM_ID in request.headers:
         raise CallRefused(400, "Subscribe calls should not include the 'Mesos-Stream-Id' header")

@@ -1,6 +1,6 @@
 """What master and agent say to one another, and what either wants done in the world.
 
-Both are state machines without I/O: calls, messages and the clock go in, these come out
+Both are state machines without I/O: calls, messages and the clock go in, effects come out
 (`Outbox`).  `embedded.EmbeddedMesos` carries them out.  The messages to the other side are
 those of Mesos' own ``src/messages/messages.proto``, cut down to what is used here.
 """
@@ -21,9 +21,9 @@ from serenity.wire.mesos.resources import Json, Resources
 class RunTask:
     framework_info: Json
     task: Json
-    # Of the providers as the master knows them: a launch on older ones is dropped.
+    # Of the providers as the master knows them: a launch with outdated versions is dropped.
     provider_versions: Mapping[str, str]
-    launch_executor: bool  # The master expects no such executor to run.
+    launch_executor: bool  # The master expects that the executor does not run yet.
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ShutdownFramework:
 
 @dataclass(frozen=True, slots=True)
 class UpdateFramework:
-    """The framework has subscribed anew: its unacknowledged updates are due at once."""
+    """A framework's current FrameworkInfo; its unacknowledged updates are due at once."""
 
     framework_info: Json
 
@@ -95,7 +95,7 @@ ToAgent = (
 
 @dataclass(frozen=True, slots=True)
 class ForAgent:
-    """A message and the agent that is to get it; lost if that is not there."""
+    """A message for an agent; it is lost if the agent is not there."""
 
     agent_id: str
     message: ToAgent
@@ -126,9 +126,9 @@ class ReregisterAgent:
     agent_info: Json
     total: Resources
     frameworks: tuple[Json, ...]
-    executors: tuple[Json, ...]  # Those of command tasks left out, and those that have ended.
+    executors: tuple[Json, ...]  # Without those of command tasks, and those that have ended.
     tasks: tuple[Task, ...]  # Snapshots.
-    providers: Mapping[str, ProviderState]  # Mesos sends them next, before anything is offered.
+    providers: Mapping[str, ProviderState]  # Mesos sends them in a second message, before anything is offered.
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class LaunchContainer:
-    """Starts the first process of a container; answered by `Agent.container_launched` or `container_ended`."""
+    """Starts a container's first process; answered by `Agent.container_launched`, `_failed` or `_ended`."""
 
     container_id: str
     allocated: Resources
@@ -195,7 +195,7 @@ class LaunchContainer:
 
 @dataclass(frozen=True, slots=True)
 class UpdateContainer:
-    """What a container is allocated to has changed, and so its limits are to."""
+    """Sets a container's limits: what is allocated to it has changed."""
 
     container_id: str
     allocated: Resources
@@ -210,7 +210,7 @@ class DestroyContainer:
 
 @dataclass(frozen=True, slots=True)
 class RecoverContainers:
-    """Takes over what an earlier agent has started; of each the end is told, and any other one is killed."""
+    """Takes over containers of an earlier agent, and tells the end of each; all its others are killed."""
 
     containers: tuple[RecoveredContainer, ...]
 
@@ -224,7 +224,7 @@ class RecoveredContainer:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Writes a file that a later agent recovers from; what follows this in the outbox happens when it is there."""
+    """Writes a file that a later agent recovers from; later effects in the outbox wait until it is there."""
 
     path: str  # In the meta directory.
     content: Json
@@ -232,7 +232,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Removes a directory of the meta directory."""
+    """Removes a directory below the meta directory."""
 
     path: str
 

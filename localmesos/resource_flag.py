@@ -10,7 +10,7 @@ _PART = re.compile(r"(?P<name>[\w-]+)(\((?P<role>[\w*/-]+)\))?:(?P<value>.+)")
 
 
 def parse_resources(text: str) -> Resources:
-    """The agent's own resources; those of a role are reserved to it statically.
+    """The agent's own resources; those with a role are statically reserved to that role.
 
     Raises:
         ResourceError: in words for a user.

@@ -1,6 +1,6 @@
 """A task as master and agent each know it, and the status messages about it.
 
-Both keep their own: the master's record goes with the terminal update's acknowledgement, the
+Each keeps its own record: the master's is live until the terminal update is acknowledged, the
 agent's stays with its executor.  Pure data; JSON is v1 (``include/mesos/v1/mesos.proto``).
 """
 
@@ -27,7 +27,7 @@ TERMINAL_STATES = frozenset(
         "TASK_GONE_BY_OPERATOR",
     }
 )
-# What a framework without PARTITION_AWARE gets TASK_LOST for.
+# States in place of which a framework without PARTITION_AWARE gets TASK_LOST.
 _PARTITION_STATES = frozenset(
     {"TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_UNREACHABLE", "TASK_UNKNOWN"}
 )
@@ -93,7 +93,7 @@ class Task:
 
     @property
     def container_status(self) -> Json:
-        """That field of the latest update that had it, in a message of its own; an empty one for none."""
+        """The field of the latest update that had it, in a message of its own; an empty message without any."""
         found = (each["container_status"] for each in reversed(self.statuses) if "container_status" in each)
         return next(({"container_status": each} for each in found), {})
 
@@ -133,7 +133,7 @@ def status(
     with_uuid: bool = False,
     unreachable_s: float | None = None,
 ) -> Json:
-    """A TaskStatus that master or agent makes up themselves.
+    """A TaskStatus that the master or the agent makes on its own behalf.
 
     Args:
         with_uuid: updates of the agent are acknowledged; those of the master are not and have none.
@@ -170,7 +170,7 @@ def capabilities_of(framework_info: Mapping[str, Any]) -> frozenset[str]:
 
 
 def roles_of(framework_info: Mapping[str, Any]) -> tuple[str, ...]:
-    """With MULTI_ROLE those of `roles`, else the single `role`."""
+    """The roles in `roles` with MULTI_ROLE, else the single `role`."""
     if "MULTI_ROLE" in capabilities_of(framework_info):
         return tuple(framework_info.get("roles", []))
     return (framework_info.get("role", "*"),)

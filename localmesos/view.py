@@ -8,7 +8,7 @@ from typing import Any
 from serenity.localmesos.tasks import Task
 from serenity.wire.mesos.resources import Json, Kind, Resources, Value
 
-# The API spoken is that of this version.  Serenity's own goes into `git_tag`, so that nobody is fooled.
+# The version of Mesos whose API is spoken.  `git_tag` says what really answers, so that nobody is fooled.
 MESOS_VERSION = "1.11.0"
 BUILD = "serenity-localmesos"
 AGENT_CAPABILITIES = (
@@ -67,7 +67,7 @@ def reservations(resources: Resources) -> Json:
 
 
 def role_of(resources: Resources) -> str:
-    """The role that they are allocated to."""
+    """The role to which the resources are allocated; ``*`` if to none."""
     return next((str(k.json["allocation_info"]["role"]) for k in resources.kinds if "allocation_info" in k.json), "*")
 
 

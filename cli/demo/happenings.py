@@ -16,8 +16,8 @@ from serenity.wire.transport.http import HttpError, Stream, Unreachable
 class Happenings:
     """Every event from its construction on, until `stop`.
 
-    `tell` is called with each, in the collecting thread.  A stream that is cut off ends the
-    collection: the framework of a demo is not expected to end, and who watches its process says so.
+    `tell` is called with each event, in the collecting thread.  A stream that is cut off ends the
+    collection: a demo's framework is not expected to end, and the demo says so if its process does.
 
     Raises (construction):
         Unreachable, Failure: there is no framework to listen to.
@@ -32,7 +32,7 @@ class Happenings:
         self._thread.start()
 
     def of(self, kind: api.EventType, since: float) -> list[api.Event]:
-        """Those at or after `since`, seconds since the epoch."""
+        """The events of that kind at or after `since`, seconds since the epoch."""
         with self._lock:
             return [each for each in self._events if each.type == kind and each.at >= since]
 

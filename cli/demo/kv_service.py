@@ -22,7 +22,7 @@ class Service:
     """The stored values and the counters."""
 
     def __init__(self) -> None:
-        self._answers: dict[bytes, bytes] = {}  # By the request line that asks for it.
+        self._answers: dict[bytes, bytes] = {}  # By the request line that each answers.
         self.cmd_get = self.cmd_set = 0
 
     def handle(self, unread: bytearray) -> bytes:
@@ -80,7 +80,7 @@ class Service:
 
 
 class Peer:
-    """One client: what it has sent and is not handled, what is answered and not sent."""
+    """One client: requests that are not handled yet, and answers that are not sent yet."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -89,7 +89,7 @@ class Peer:
 
 
 def serve(port: int) -> None:
-    """Until the process is ended.  Raises OSError when the port is in use."""
+    """Serves until the process is ended.  Raises OSError when the port is in use."""
     service = Service()
     selector = selectors.DefaultSelector()
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
@@ -125,7 +125,7 @@ def _exchange(service: Service, peer: Peer) -> bool:
         if peer.unsent:
             del peer.unsent[: peer.sock.send(peer.unsent)]
     except BlockingIOError:
-        pass  # It reads slowly; the selector tells when to go on.
+        pass  # The client reads slowly; the selector tells when to go on.
     except OSError:
         return False
     return True

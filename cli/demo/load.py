@@ -2,15 +2,15 @@
 
 A closed-loop client slows down with its service and so hides what it should show
 ("coordinated omission", Gil Tene).  Here every request has a due time, and its latency
-counts from then.  A request that finds `GIVE_UP_S` worth of unanswered ones before it is
-given up at once and counted, as a client with a timeout does: an ever longer queue would
+counts from then.  A request that finds `GIVE_UP_S` worth of unanswered requests ahead of it
+is given up at once, and counted, as by a client with a timeout: an ever longer queue would
 make the service look slow long after it has recovered.
 
     python -m serenity.cli.demo.load --address HOST:PORT --rate OPS [--duration S]
 
 One JSON object a line on stdout, one a second: ``{"t", "ops_per_s", "p99_ms", "given_up_per_s",
 "latencies_ms"}``, the last a histogram, milliseconds to requests, so that seconds can be added up.
-With ``--rate 0`` it asks for far more than can be answered, and prints what was:
+With ``--rate 0`` it asks for far more than can be answered, and prints the rate of the answers:
 ``{"capacity_ops_per_s"}``.
 """
 
@@ -36,10 +36,10 @@ TURN_S = 0.002
 GIVE_UP_S = 0.5
 _REPORT_S = 1.0
 _CAPACITY_S = 3.0  # How long the capacity is measured, after a first second to warm up.
-# What is asked for at first; twice that, and so on, where nearly all of it is answered.
+# The rate that is asked for at first; it is doubled, up to the most, while nearly all of it is answered.
 _ABSURD_RATE, _MOST_RATE, _FILLED = 4e6, 64e6, 0.9
 _PATIENCE_S = 5.0
-# The client must not be what is measured: where it may, it goes before everybody else.
+# The client must not be what is measured: where that is permitted, it goes before all other processes.
 _NICE = -15
 
 
@@ -76,7 +76,7 @@ class Connection:
     unsent: bytearray = field(default_factory=bytearray)
     batches: deque[Batch] = field(default_factory=deque)
     outstanding: int = 0
-    answered_bytes: int = 0  # Of an answer that is not whole yet.
+    answered_bytes: int = 0  # Received of an answer that is not whole yet.
 
     def send(self, requests: bytes, count: int, due_s: float) -> None:
         self.unsent += requests
@@ -93,7 +93,7 @@ class Connection:
             del self.unsent[:sent]
 
     def receive(self, now_s: float, latencies_ms: Counter[int]) -> int:
-        """Takes what is there, counts the answers by their latency, and returns how many there were."""
+        """Reads what has arrived, counts the answers by their latency, and returns how many there were."""
         answers, self.answered_bytes = divmod(self.answered_bytes + self._read(), ANSWER_BYTES)
         self.outstanding -= answers
         left = answers
@@ -176,7 +176,7 @@ class OpenLoop:
         return Connection(sock)
 
     def run(self, duration_s: float, report: bool = True) -> None:
-        """For `duration_s`; a line of JSON a second if `report`."""
+        """Sends for `duration_s`; prints a line of JSON a second if `report`."""
         due_s = begin_s = time.monotonic()
         owed = 0.0
         report_s = begin_s + _REPORT_S
@@ -226,7 +226,7 @@ class OpenLoop:
 
 
 def capacity_ops_per_s(address: tuple[str, int]) -> float:
-    """What the service answers when more is asked for than it can: its saturation throughput.
+    """Answers a second when the service is asked for more than it can answer: its saturation throughput.
 
     Raises LoadError or OSError.
     """
@@ -234,10 +234,10 @@ def capacity_ops_per_s(address: tuple[str, int]) -> float:
 
 
 def saturation(answered: Callable[[float], float]) -> float:
-    """The most that is answered, where `answered` tells what is of a rate that is asked for, both in ops/s.
+    """The highest rate of answers, in ops/s; `answered` gives it for a rate of requests.
 
-    A rate that is answered nearly in full says only that the service can do more: twice that is
-    asked then.  A capacity taken too low would load the demo's service so little that nobody hurts it.
+    A rate that is answered nearly in full says only that the service can do more: then twice that rate
+    is tried.  With a capacity taken too low the demo would load its service so little that nobody hurts it.
     """
     rate = _ABSURD_RATE
     while (most := answered(rate)) >= _FILLED * rate and rate < _MOST_RATE:
@@ -260,7 +260,7 @@ def go_first() -> None:
     except PermissionError:
         return
     if os.getsid(0) != os.getpid():
-        return  # The session is somebody's terminal; what follows would raise everything in it.
+        return  # The session is somebody's terminal; what follows would raise all its processes.
     try:
         # With autogroup a session is scheduled as one, by a priority of its own.
         with open("/proc/self/autogroup", "w") as file:

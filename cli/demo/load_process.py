@@ -1,4 +1,4 @@
-"""The load on the demo's service: a process of its own, whose seconds are collected as they come."""
+"""The load on the demo's service: a process of its own, whose lines, one a second, are collected as they come."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LoadProcess:
     """Runs until `stop`; `seconds` grows by one a second."""
 
     def __init__(self, address: str, rate: float) -> None:
-        # A session of its own: it gives itself a priority, which with autogroup is the session's.
+        # A session of its own: the load raises its own priority, which with autogroup is that of the session.
         self._process = subprocess.Popen(
             _command(address, rate),
             stdin=subprocess.DEVNULL,
@@ -60,7 +60,7 @@ class LoadProcess:
             return list(self._seconds)
 
     def wait_for_next(self, have: int, timeout_s: float) -> list[Second]:
-        """All seconds, once there are more than `have` or the time is over.  Raises LoadFailed when it has ended."""
+        """All seconds, once there are more than `have` or the time is over.  Raises LoadFailed if the load ends."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._seconds) > have or self._process.poll() is not None, timeout_s)
             if self._process.poll() is not None:

@@ -1,6 +1,6 @@
 """A production framework, as any other: its tasks run on regular resources, and know nothing of Serenity.
 
-All that it does for Serenity is to label its service with where its indicator is.
+All that it does for Serenity is to say, in its service's labels, where the service's indicator is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Service:
     cpus: float
     mem_mb: float
     labels: Mapping[str, str] = field(default_factory=dict)
-    port: int | None = None  # Allocated to it; Serenity asks a task for its indicator on no other.
+    port: int | None = None  # Allocated to the task; Serenity asks for a task's indicator on no other port.
 
     def task_info(self, agent_id: str, resources: Resources) -> dict[str, Any]:
         return {
@@ -48,7 +48,7 @@ class Service:
 
 
 def key_value_service(port: int, cpus: int) -> tuple[Service, str]:
-    """What is protected, on a machine of `cpus`: memcached where there is one; and what it is in words."""
+    """The service to protect, on a machine of `cpus`: memcached where it is installed; and its name in words."""
     address = f"127.0.0.1:{port}"
     memcached = shutil.which("memcached")
     if memcached is not None:
@@ -63,12 +63,12 @@ def key_value_service(port: int, cpus: int) -> tuple[Service, str]:
 
 
 def standby(cpus: int, mem_mb: float) -> Service:
-    """Idle, so that its allocation, most of the machine's, is the slack."""
+    """An idle service: its allocation, most of the machine, is the slack."""
     return Service("standby", ("sleep", "86400"), cpus * 0.65, mem_mb * 0.6)
 
 
 def sli_labels(address: str) -> dict[str, str]:
-    """What tells Serenity where a memcached's throughput is to be read."""
+    """The labels that tell Serenity where to read a memcached's throughput."""
     return {
         "serenity.sli.kind": "memcached",
         "serenity.sli.address": address,
@@ -80,7 +80,7 @@ def sli_labels(address: str) -> dict[str, str]:
 
 
 def _port(offered: Resources, port: int | None) -> Resources | None:
-    """`port`, as it stands in the offer; nothing if None is wanted, None if it is not offered."""
+    """`port` as a resource of the offer; no resources if no port is wanted, None if the port is not offered."""
     if port is None:
         return Resources()
     only = {"ranges": {"range": [{"begin": port, "end": port}]}}
@@ -152,7 +152,7 @@ class Production:
         name, state = status["task_id"]["value"], status["state"]
         with self._changed:
             self._states[name] = state
-            if status.get("reason") == "REASON_INVALID_OFFERS":  # Rescinded meanwhile: the next one will do.
+            if status.get("reason") == "REASON_INVALID_OFFERS":  # Its offer was rescinded: the next will do.
                 self._waiting[name] = self._services[name]
             elif state in _TERMINAL:
                 self._trouble = f"production task {name} ended: {state} {status.get('message', '')}".strip()
@@ -186,7 +186,7 @@ class Production:
         """Command executors send none."""
 
     def executorLost(self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int | None) -> None:  # noqa: N802
-        """The task's own update tells."""
+        """The task's own status update tells."""
 
     def slaveLost(self, driver: SchedulerDriver, agent_id: Any) -> None:  # noqa: N802
         with self._changed:

@@ -13,7 +13,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 class Progress:
-    """`quiet` says nothing at all, for `--json`."""
+    """With `quiet` nothing is printed at all, for `--json`."""
 
     def __init__(self, stream: TextIO = sys.stderr, quiet: bool = False) -> None:
         self._stream = stream
@@ -32,7 +32,7 @@ class Progress:
         self._write(indented(text, "  ", width))
 
     def second(self, now_s: float, ops_per_s: float, reference: float | None, p99_ms: float, left_s: float) -> None:
-        """The service, now.  `reference`: what is 100 %; None while that is not known."""
+        """Shows the service's last second.  `reference`: the throughput that is 100 %; None while it is not known."""
         share = ops_per_s / reference if reference else 1.0
         percent = f"{share:4.0%}" if reference else "    "
         text = f"{ops_per_s / 1000:6.0f}k ops/s {percent}  p99 {p99_ms:5.0f} ms"
@@ -61,7 +61,7 @@ class Progress:
 
 
 def indented(text: str, indent: str, width: int | None) -> str:
-    """`text` behind `indent`, its further lines a little deeper; None does not break it."""
+    """`text` behind `indent`, broken at `width`, with further lines a little deeper; None does not break it."""
     if width is None:
         return indent + text
     deeper = indent + "    "

@@ -10,7 +10,7 @@ from typing import Any
 from serenity.cli.demo.load import percentile_ms
 from serenity.cli.demo.progress import indented
 
-# Each phase is judged by its last ten seconds, when what it began with has settled.
+# Each phase is judged by its last ten seconds, when the effects of its beginning have settled.
 JUDGED_S = 10.0
 RECOVERED_SHARE = 0.9
 RECOVERED_FOR_S = 3
@@ -206,7 +206,7 @@ def to_json(measured: Measurements) -> dict[str, Any]:
 
 
 def table(measured: Measurements, width: int | None = None) -> str:
-    """For people: figures within 80 columns; kill lines broken at `width`, None for not at all."""
+    """The report for people: figures within 80 columns; kill lines broken at `width`, None for not at all."""
     alone = measured.figures("alone").ops_per_s
     lines = [f"{'phase':<14}{'throughput':>16}{'of alone':>10}{'p99':>10}{'given up':>14}"]
     for phase in measured.phases:

@@ -35,12 +35,13 @@ _LOAD_SHARE = 0.65
 _AGGRESSORS = 6
 _AGGRESSOR_MEM_BYTES = 160 * MIB
 _HARMLESS_CPUS = 0.05
-# Of the slack, what the aggressors ask for: when production catches up after the second phase it uses more than ever
-# before, the slack shrinks by that, by more than half on a machine that is fast just then, and aggressors who had
-# more than is left would be held to it, hurt nobody, and not be evicted.
+# The share of the slack that the aggressors ask for.  When production catches up after the second phase, it uses more
+# than ever before, and the slack shrinks by as much: by more than half on a machine that is fast just then.  Aggressors
+# that held more than is left would be limited to it, hurt nobody, and not be evicted.
 _AGGRESSORS_SHARE = 0.4
-# Of the protected phase: how long what is throttled is held before it is given back; and of its allocation, how much a
-# second.  With the defaults, half a minute and a tenth, nobody would see who hurts again, and is evicted.
+# How long a throttled task is held before it gets its CPU back, as a share of the protected phase; and how much it gets
+# back a second, as a share of its allocation.  With the defaults, half a minute and a tenth, the phase would end before
+# a task hurts again, and is evicted.
 _HOLD_SHARE = 0.2
 _STEP_SHARE = 0.5
 _EXECUTOR_CPUS = 0.1
@@ -59,7 +60,7 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """`seconds`: the three phases together; what is around them takes half a minute more."""
+    """`seconds`: the three phases together; starting, settling and stopping take half a minute more."""
 
     work_dir: Path
     run_dir: Path
@@ -93,7 +94,7 @@ class Demo:
             mesos_bin=self._options.mesos_bin,
             resources=agent_resources(cpus, _AGENT_MEM_MB),
             cgroups=cgroups,
-            # By default Mesos gives best-effort next to no CPU shares, and nothing would ever be hurt.
+            # By default Mesos gives best-effort next to no CPU shares, and production would never be hurt.
             agent_flags={"no-revocable_cpu_low_priority": None} if cgroups else {},
         )
         settings = {
@@ -139,10 +140,10 @@ class Demo:
         self._progress.say(f"logs: {self._options.work_dir}")
 
     def _load_rate(self, service: Service, address: str) -> float:
-        """The share of what the service can take that the demo puts on it, operations a second.
+        """The load that the demo puts on the service, operations a second: `_LOAD_SHARE` of its capacity.
 
-        Measured on an instance of its own, outside Mesos: Serenity would remember the
-        saturation as production's peak, and rightly hold back the slack for it.
+        The capacity is measured on an instance of its own, outside Mesos: else Serenity would remember
+        the saturation as production's peak, and rightly hold back the slack for it.
         """
         capacity = capacity_of(service, address)
         rate = _LOAD_SHARE * capacity
@@ -201,7 +202,7 @@ class Demo:
         self._phases.append(Phase(name, begin, time.time()))
 
     def _settle(self, load: LoadProcess, alone: float) -> None:
-        """Until production is back to what it was, so that the next phase starts from health."""
+        """Waits until production has its old throughput back, so that the next phase starts from health."""
         deadline = time.monotonic() + _SETTLE_TIMEOUT_S
         seconds: list[Second] = load.seconds
         while time.monotonic() < deadline:
@@ -212,7 +213,7 @@ class Demo:
         self._progress.say("production has not come back to its old throughput; going on all the same")
 
     def _tell(self, event: api.Event) -> None:
-        by_user = event.reason == Reason.KILLED_BY_USER.code  # Our own, between the phases.
+        by_user = event.reason == Reason.KILLED_BY_USER.code  # Our own kill, between the phases.
         if event.type == api.EventType.CORRECTION or (event.type == api.EventType.KILL and not by_user):
             after = f"+{event.at - self._onset:.1f} s  " if self._onset is not None else ""
             self._progress.say(f"{after}{_who(event)}: {event.text}")
@@ -220,7 +221,7 @@ class Demo:
     # -- waiting -----------------------------------------------------------------------------------
 
     def _wait_for_running(self, client: Framework, job: str, count: int, what: str) -> float:
-        """When the last of `count` instances began to run, seconds since the epoch."""
+        """Waits for `count` running instances; returns when the last of them began, seconds since the epoch."""
 
         def running(detail: api.JobDetail) -> list[float]:
             return sorted(
@@ -275,13 +276,13 @@ class Demo:
 
 
 def _who(event: api.Event) -> str:
-    """Such as ``aggressor/2``: a task's id is its job's, the instance, the attempt."""
+    """Such as ``aggressor/2``: a task's id consists of its job's id, the instance and the attempt."""
     instance = (event.task or "").split(".")[1:2]
     return "/".join([event.name or event.job or "?", *instance])
 
 
 class _Watch:
-    """Notices what ended that should not have."""
+    """Notices when production or a daemon has ended, which they should not."""
 
     def __init__(self, stack: Stack, web: Production) -> None:
         self._stack = stack
@@ -299,8 +300,8 @@ class _Watch:
 def isolate_by_cgroups(mesos_bin: Path | None, wanted: str | None) -> bool:
     """Whether the demo's agent uses cgroups.  `wanted`: ``posix``, ``cgroups`` or None for an agent's own default.
 
-    That is posix.  By cgroups, weights protect a service that needs little more than its share, and how much it
-    suffers is left to chance.
+    The default is posix.  With cgroups, CPU weights protect a service that needs little more than its share, and how
+    much it suffers is left to chance.
 
     Raises DemoError when what is wanted is not possible.
     """
@@ -311,7 +312,7 @@ def isolate_by_cgroups(mesos_bin: Path | None, wanted: str | None) -> bool:
 
 @contextlib.contextmanager
 def _qos_off(run_dir: Path) -> Iterator[Callable[[], None]]:
-    """Executors correct nothing while this file is there; what is yielded removes it."""
+    """Makes the file that turns executors' corrections off; yields a function that removes it."""
     path = node.qos_off_file(run_dir)
     path.touch()
     try:
@@ -335,7 +336,7 @@ def _harmless() -> api.JobRequest:
 
 
 def _aggressors(slack_cpus: float) -> api.JobRequest:
-    """As many cpus as can be, so that Mesos' own shares favour them as much as they ever would."""
+    """All of their share of the slack, so that Mesos' own CPU shares favour them as much as they ever would."""
     cpus = _AGGRESSORS_SHARE * slack_cpus - _HARMLESS_CPUS - _EXECUTOR_CPUS
     each_cpus = max(0.05, int(cpus / _AGGRESSORS * 100) / 100)
     return api.JobRequest(
@@ -353,7 +354,7 @@ def _slack_cpus(client: Framework) -> float:
 
 
 def _confine_to(count: int) -> int:
-    """Binds this process, and so all its children, to `count` CPUs at most; how many it has then."""
+    """Binds this process, and so all its children, to `count` CPUs at most; returns how many it has."""
     allowed = sorted(os.sched_getaffinity(0))[:count]
     os.sched_setaffinity(0, allowed)
     return len(allowed)

@@ -1,4 +1,4 @@
-"""Draws the demo: throughput and latency over time, with the phases and what was corrected when."""
+"""Draws the demo: throughput and latency over time, with the phases and the corrections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARKS = {
 
 
 class NoMatplotlib(Exception):  # noqa: N818
-    """It is not installed here."""
+    """matplotlib is not installed here."""
 
 
 def draw(measured: Measurements, path: Path) -> None:

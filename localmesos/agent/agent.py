@@ -2,7 +2,7 @@
 
 A state machine without I/O.  Messages come from the master, calls from executors and resource
 providers, news of containers from `container.Containers`, time from `tick`; what is to happen is
-appended to `outbox` and carried out by `agent_process.AgentProcess`.  It follows
+appended to `outbox` and carried out by `process.AgentProcess`.  It follows
 ``src/slave/slave.cpp``; where it knowingly does not, the method says so.
 
 Its parts, in modules of their own: `task_launch`, `executor_calls`, `provider`, `updates`,
@@ -60,7 +60,7 @@ logger = logging.getLogger(__name__)
 
 class Agent:
     def __init__(self, settings: AgentSettings, clock: Callable[[], float], recovered: Recovered | None = None) -> None:
-        """`clock` gives Unix time that never goes back; `settings` have the id of what is `recovered`."""
+        """`clock` gives Unix time that never goes back; `settings` have the id of the agent that is `recovered`."""
         self.settings = settings
         self.started_s = clock()
         self.state = AgentState.REGISTERING
@@ -156,7 +156,7 @@ class Agent:
     def make_update(
         self, framework: Framework, task_id: str, state: str, text: str, reason: str, executor_id: str | None
     ) -> None:
-        """An update of the agent's own."""
+        """Makes an update on the agent's own behalf."""
         status = tasks.status(
             task_id, state, self.clock(), "SOURCE_AGENT", text, reason,
             agent_id=self.settings.agent_id, executor_id=executor_id, with_uuid=True,
@@ -164,13 +164,13 @@ class Agent:
         self.update(framework, framework.executor_of(task_id), status)
 
     def update(self, framework: Framework, executor: Executor | None, status: Json) -> None:
-        """Notes an update, whoever made it, and forwards it when it is its turn."""
+        """Notes an update, an executor's or the agent's own, and forwards it if its turn has come."""
         if framework.terminating:
             return  # Nobody would acknowledge it.
         task_id = status["task_id"]["value"]
         due = self._updates.add(framework.framework_id, status, self.clock())
         if executor is not None:
-            if task_id in executor.queued:  # It never reached the executor.
+            if task_id in executor.queued:  # The task never reached the executor.
                 executor.launched[task_id] = Task.of(executor.queued.pop(task_id), executor.framework_id)
             task = executor.launched.get(task_id)
             if task is not None:
@@ -186,9 +186,9 @@ class Agent:
 
     def _forward(self, framework_id: str, status: Json) -> None:
         if self.state in (AgentState.RECOVERING, AgentState.REGISTERING):
-            return  # All there is goes out with the registration.
+            return  # All pending updates go out once the agent is registered.
         task_id = status["task_id"]["value"]
-        framework = self.frameworks.get(framework_id)  # None if it was only ever refused launches.
+        framework = self.frameworks.get(framework_id)  # None if all its launches were refused.
         executor = framework.executor_of(task_id) if framework is not None else None
         task = executor.task(task_id) if executor is not None else None
         if task is not None:
@@ -220,7 +220,7 @@ class Agent:
             self.remove_if_idle(framework)
 
     def resend_updates(self, framework_id: str | None = None) -> None:
-        """What waits for its acknowledgement, of a framework or of all."""
+        """Sends again the updates that wait for an acknowledgement, of one framework or of all."""
         self._updates.resend(framework_id, self.clock())
         self._send_due_updates()
 
@@ -237,7 +237,7 @@ class Agent:
             self.checkpoints.executor(framework, executor)
 
     def container_failed(self, container_id: str, error: str) -> None:
-        """It could not be started at all."""
+        """The container could not be started at all."""
         framework, executor = self._executor_in(container_id)
         if framework is not None and executor is not None:
             text = f"Failed to launch container: {error}"
@@ -245,13 +245,13 @@ class Agent:
             self.terminated(framework, executor, None)
 
     def container_ended(self, container_id: str, wait_status: int | None) -> None:
-        """All its processes are gone; `wait_status` of the first as from waitpid(2), None if nobody knows."""
+        """A container's processes are all gone; `wait_status`: the first one's, as of waitpid(2), None if unknown."""
         framework, executor = self._executor_in(container_id)
         if framework is not None and executor is not None:
             self.terminated(framework, executor, wait_status)
 
     def container_update_failed(self, container_id: str, error: str) -> None:
-        """Its limits could not be set: it is destroyed, tasks and all."""
+        """The container's limits could not be set: it is destroyed, tasks and all."""
         framework, executor = self._executor_in(container_id)
         if framework is not None and executor is not None and not executor.ending:
             self.fail_update(framework, executor, error)
@@ -269,7 +269,7 @@ class Agent:
         return None, None
 
     def terminated(self, framework: Framework, executor: Executor, wait_status: int | None) -> None:
-        """The executor's container is gone: its tasks with it, and itself once all updates are acknowledged."""
+        """The executor's container is gone, and its tasks; the executor goes once all updates are acknowledged."""
         executor.state, executor.stream_id = ExecutorState.TERMINATED, None
         if not executor.for_command_task and self.state is not AgentState.RECOVERING:
             # Before the updates: the master must not count an executor that holds nothing any more.
@@ -290,7 +290,7 @@ class Agent:
         self.checkpoints.forget_executor(framework, executor)
 
     def remove_if_idle(self, framework: Framework) -> None:
-        """A framework without executors is history; its next task makes it anew."""
+        """A framework without executors moves to `completed`; its next task makes it anew."""
         if not framework.executors and self.frameworks.get(framework.framework_id) is framework:
             del self.frameworks[framework.framework_id]
             self.completed.append(framework)
@@ -299,7 +299,7 @@ class Agent:
     # -- executors are ended -----------------------------------------------------------
 
     def shut_down(self, executor: Executor) -> None:
-        """SHUTDOWN, and the container is destroyed when the grace period is over."""
+        """Sends SHUTDOWN; the container is destroyed when the grace period is over."""
         executor.state = ExecutorState.TERMINATING
         self.send(executor, "SHUTDOWN", None)
         executor.destroy_at_s = self.clock() + executor_launch.shutdown_grace_s(executor.info, self.settings)
@@ -309,7 +309,7 @@ class Agent:
         self.outbox.append(DestroyContainer(executor.container_id))
 
     def shut_down_all(self) -> None:
-        """The agent ends: no more launches, every executor gets its SHUTDOWN."""
+        """The agent ends: no more launches, and every executor is sent SHUTDOWN."""
         self.state = AgentState.TERMINATING
         for _, executor in living(self.frameworks):
             if not executor.ending:
@@ -345,7 +345,7 @@ class Agent:
                 executor.stream_id = None
 
     def tick(self) -> None:
-        """Time has passed: registrations and shutdowns run out, updates are sent again."""
+        """Time has passed: registrations and shutdowns time out, updates are sent again."""
         now_s = self.clock()
         if self.state is AgentState.RECOVERING:
             if now_s >= self.started_s + self.settings.executor_reregistration_timeout_s:

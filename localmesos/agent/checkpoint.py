@@ -1,7 +1,7 @@
-"""What the agent writes down, so that a later one goes on where it was killed, and how that one reads it.  Pure.
+"""What an agent writes down, so that the next one can go on after a kill, and how the next one reads it.  Pure.
 
-Of frameworks with ``checkpoint`` only; of the others nothing survives.  Below the work directory's
-``meta``, one JSON document a file::
+Of frameworks, only those with ``checkpoint`` are written down; nothing of the others survives.  Below the
+work directory's ``meta``, one JSON document a file::
 
     agent.json                                                the AgentInfo: the agent keeps its id
     resource_providers.json                                   type and name by id, for good
@@ -31,7 +31,7 @@ _PROVIDERS = "resource_providers.json"
 
 
 class Checkpoints:
-    """The writing side: appends to the agent's outbox, where it stands before what must not happen without it."""
+    """The writing side: appends to the agent's outbox, before the effects that must not happen without the write."""
 
     def __init__(self, outbox: Outbox, updates: StatusUpdates) -> None:
         self._outbox = outbox
@@ -100,9 +100,9 @@ class Recovered:
 
 
 def agent_id(files: Mapping[str, Json], settings: AgentSettings) -> str | None:
-    """Of the agent that goes on; None if there was none, or one with another name or other resources.
+    """The checkpointed agent's id; None without a checkpoint, or if hostname or resources differ from `settings`.
 
-    Mesos refuses to start such a one; here it begins anew.
+    If they differ, Mesos refuses to start; here the agent begins anew.
     """
     info = files.get(_AGENT)
     if info is None or info["hostname"] != settings.hostname:
@@ -114,14 +114,14 @@ def recovered(files: Mapping[str, Json], settings: AgentSettings) -> Recovered |
     """None if there was no agent before.
 
     Args:
-        files: content by path.  What belongs to a document that is not there was being removed, or
-            had not been begun, when the agent was killed.
+        files: content by path.  A document is ignored if that of its framework or executor is missing: the
+            agent was killed while it removed them, or before it had written them all.
     """
     if _AGENT not in files:
         return None
     providers = {pid: (str(each["type"]), str(each["name"])) for pid, each in files.get(_PROVIDERS, {}).items()}
     found = Recovered(files[_AGENT], providers)
-    # By depth: a framework comes before its executors, and those before their tasks.
+    # By depth: a framework comes before its executors, and executors before their tasks.
     for path, content in sorted(files.items(), key=lambda item: item[0].count("/")):
         parts = PurePosixPath(path).parts
         if parts[-1] == "framework.json":
@@ -146,7 +146,7 @@ def _executor(content: Json, framework_id: str, settings: AgentSettings) -> Exec
         container_id=container_id,
         sandbox=executor_launch.sandbox_path(settings, framework_id, executor_id, container_id),
         for_command_task=bool(content["for_command_task"]),
-        register_by_s=float("inf"),  # There is one timeout for all that are recovered.
+        register_by_s=float("inf"),  # All recovered executors share one timeout.
         pid=content.get("pid"),
         ever_sent=True,
     )
@@ -154,7 +154,7 @@ def _executor(content: Json, framework_id: str, settings: AgentSettings) -> Exec
 
 def _add_task(executor: Executor, content: Json, updates: StatusUpdates) -> None:
     task = Task.from_v1(content["task"])
-    task.update_state = task.update_uuid = None  # This agent has sent none yet.
+    task.update_state = task.update_uuid = None  # This agent has sent no update yet.
     updates.restore(executor.framework_id, task.task_id, content["pending"], content["seen"])
     if not task.terminal:
         executor.launched[task.task_id] = task

@@ -36,7 +36,7 @@ _RECONNECT_PAUSE_S = 0.5
 _SHUTDOWN_MARGIN_S = 2.0  # The agent destroys the container when the whole grace period is over.
 _LAST_ACKNOWLEDGEMENT_S = 60.0
 _NS_PER_S = 1e9
-# What the agent sets to find this program, and no task should inherit.
+# The agent sets it so that Python finds this program; no task should inherit it.
 _NOT_FOR_THE_TASK = frozenset({"PYTHONPATH"})
 
 
@@ -84,7 +84,7 @@ class CommandExecutor:
     # -- the agent ---------------------------------------------------------------------
 
     def run(self) -> NoReturn:
-        """Reads events until the command has ended and all is acknowledged, or the agent is lost."""
+        """Reads events until the command has ended and all updates are acknowledged, or the agent is lost."""
         recovery_s = 0.0
         if self._environ.get("MESOS_CHECKPOINT") == "1":
             recovery_s = parse_mesos_duration_s(self._environ.get("MESOS_RECOVERY_TIMEOUT", "15mins"))
@@ -188,7 +188,7 @@ class CommandExecutor:
             if "allocation_info" in resource:
                 environment["MESOS_ALLOCATION_ROLE"] = resource["allocation_info"]["role"]
         if "value" not in command:
-            raise SystemExit("the command has no value")  # Mesos' own aborts.
+            raise SystemExit("the command has no value")  # Mesos' command executor aborts.
         if command.get("shell", True):
             argv, program = ["sh", "-c", command["value"]], "/bin/sh"
         else:
@@ -258,7 +258,7 @@ class CommandExecutor:
         return parse_mesos_duration_s(self._environ.get("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", "5secs"))
 
     def _give_up(self) -> NoReturn:
-        """Leaves time for the end of the command and its acknowledgement, which exits with 0, then exits with 1."""
+        """Waits for the command's end and its acknowledgement, on which the process exits with 0; else exits with 1."""
         time.sleep(_SHUTDOWN_MARGIN_S + self._shutdown_grace_s() if self._shutting_down else _LAST_ACKNOWLEDGEMENT_S)
         log("no acknowledgement of the terminal update from the agent")
         self._exit(1)

@@ -47,7 +47,7 @@ class ExecutorCalls:
             outbox.append(Close(executor.stream_id))
         executor.state, executor.stream_id = ExecutorState.RUNNING, stream_id
         if not executor.ever_sent and not executor.queued:
-            self._agent.shut_down(executor)  # Its only tasks were killed before it came (MESOS-8411).
+            self._agent.shut_down(executor)  # Its only tasks were killed before it subscribed (MESOS-8411).
             return
         subscribed = {
             "executor_info": executor.info,
@@ -63,7 +63,7 @@ class ExecutorCalls:
             task_launch.publish_queued(self._agent, executor)
 
     def _drop_unknown(self, framework: Framework, executor: Executor, known: list[Json]) -> None:
-        """Tasks that were sent while the connection broke, and that the executor has never seen."""
+        """Drops tasks that were sent while the connection broke, and that the executor has never seen."""
         known_ids = {task["task_id"]["value"] for task in known}
         for task in list(executor.launched.values()):
             if task.state == "TASK_STAGING" and task.task_id not in known_ids:
@@ -107,7 +107,7 @@ class ExecutorCalls:
         return framework, executor
 
     def _update(self, framework: Framework, executor: Executor, status: Json) -> None:
-        """Passes it on with what the agent knows, and acknowledges it: from now on it is the agent's to keep."""
+        """Passes an update on, completed by the agent, and acknowledges it: from now on the agent must keep it."""
         agent_id = {"value": self._agent.settings.agent_id}
         if status.get("agent_id", agent_id) != agent_id:
             logger.warning("update for agent %s, dropped", status["agent_id"])

@@ -1,4 +1,4 @@
-"""How an executor is started: its ExecutorInfo if Mesos makes it up, its sandbox, its environment.  Pure.
+"""How an executor is started: its ExecutorInfo if the agent makes one, its sandbox, its environment.  Pure.
 
 Measured on Mesos 1.11 and 1.12; ``Slave::getExecutorInfo`` and ``executorEnvironment`` in
 ``src/slave/slave.cpp``.
@@ -21,14 +21,14 @@ COMMAND_EXECUTOR_MEM_MB = 32
 # Mesos leaves the executor this much longer than the kill policy asks for.
 _KILL_MARGIN_S = 2.0
 _NS_PER_S = 10**9
-# What `os::host_default_path` of stout gives when the environment has none.
+# The PATH that stout's `os::host_default_path` gives when the environment has none.
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UNITS_S = (("weeks", 604800.0), ("days", 86400.0), ("hrs", 3600.0), ("mins", 60.0), ("secs", 1.0), ("ms", 1e-3))
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """What an agent is, and the flags of mesos-agent that are followed; defaults as there."""
+    """An agent's identity, and the flags of mesos-agent that localmesos follows, with mesos-agent's defaults."""
 
     agent_id: str
     hostname: str
@@ -36,8 +36,8 @@ class AgentSettings:
     port: int
     work_dir: Path
     resources: Resources
-    import_path: str  # The PYTHONPATH on which the command executor finds itself, installed or not.
-    resources_flag: str = ""  # What `resources` were read from.
+    import_path: str  # The PYTHONPATH on which Python finds the command executor, installed or not.
+    resources_flag: str = ""  # The text that `resources` were parsed from.
     isolation: str = "posix"  # Or "cgroups".
     cgroups_root: str = "mesos"
     revocable_cpu_low_priority: bool = True
@@ -75,7 +75,7 @@ def command_executor_info(task: Mapping[str, Any], framework_id: str, settings: 
         "command": {
             "shell": False,
             "value": sys.executable,
-            # By its whole path it finds its packages.  -P: nothing may be imported from the sandbox, where it runs.
+            # By its whole path Python finds its packages.  -P: nothing may be imported from the sandbox, its folder.
             "arguments": [sys.executable, "-P", "-m", "serenity.localmesos.agent.command_executor"],
             "environment": {"variables": environment},
             **{name: command[name] for name in ("user", "uris") if name in command},

@@ -1,8 +1,8 @@
 """``/files``: reading sandboxes, and nothing else (``src/files/files.cpp``).
 
-A path is one of an executor's run directory, real or virtual
-(``/frameworks/FID/executors/EID/runs/latest/stdout``), or below it.  Symbolic links are resolved
-first, and what then is outside of that directory does not exist.
+A path is that of an executor's run directory, real or virtual
+(``/frameworks/FID/executors/EID/runs/latest/stdout``), or a path below it.  Symbolic links are
+resolved first; a file that then lies outside of that directory counts as missing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read(path: str | None, offset: str | None, length: str | None, executors: It
 
 
 def browse(path: str | None, executors: Iterable[Executor]) -> Answer:
-    """The files of a directory, as ``ls -l`` would have them."""
+    """The files of a directory, as ``ls -l`` would list them."""
     if path is None:
         return _refused("Expecting 'path=value' in query.")
     directory = _resolve(path, executors)
@@ -66,7 +66,7 @@ def download(path: str | None, executors: Iterable[Executor]) -> Answer:
 
 
 def _resolve(path: str, executors: Iterable[Executor]) -> Path | None:
-    """The file meant, all links resolved; None unless it exists inside a sandbox."""
+    """The file at `path`, all links resolved; None unless it exists inside a sandbox."""
     for executor in executors:
         run = f"/frameworks/{executor.framework_id}/executors/{executor.executor_id}/runs"
         virtual = (f"{run}/{executor.container_id}", f"{run}/latest")

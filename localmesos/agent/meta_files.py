@@ -10,7 +10,7 @@ from serenity.wire.mesos.resources import Json
 
 
 class MetaFiles:
-    """Survives the agent's end at any moment; not the machine's (nothing is synced), as in Mesos by default."""
+    """Files that survive the agent's end at any moment; not the machine's (no fsync), as in Mesos by default."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

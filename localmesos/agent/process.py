@@ -1,7 +1,7 @@
-"""The agent with all its I/O: what Mesos has in a process of its own.  Runs on gevent.
+"""The agent with all its I/O: in Mesos a process of its own.  Runs on gevent.
 
-It can be killed, as with SIGKILL: then nothing of it is left but the processes of containers and what it has
-checkpointed, and another one begins with that.
+It can be killed, as with SIGKILL: then nothing of it is left but the processes of containers and its checkpoint,
+from which the next agent starts.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class AgentProcess:
         clock: Callable[[], float],
         carry_out: Callable[[], None],
     ) -> None:
-        """Recovers from its work directory if there is anything.
+        """Recovers from the checkpoint in its work directory, if there is one.
 
         Args:
-            settings: with the id that it has if there is nothing.
-            launcher: has the processes of containers, and lives on when this is killed.
-            carry_out: is called after every change: whatever is in the outboxes then is to happen.
+            settings: with the id for an agent that recovers from nothing.
+            launcher: has the processes of containers, and lives on when this agent is killed.
+            carry_out: called after every change, to carry out the effects in the outboxes.
 
         Raises:
             OSError, ValueError: the checkpoint cannot be read.
@@ -60,14 +60,14 @@ class AgentProcess:
         files = self._files.read_all()
         known = checkpoint.agent_id(files, settings)
         if known is None:
-            self._files.remove("")  # Of an agent that had other resources, and is no more.
+            self._files.remove("")  # Left by an agent with another hostname or other resources, if by any.
             files = {}
         settings = dataclasses.replace(settings, agent_id=known or settings.agent_id, port=self.port.number)
         self.agent = Agent(settings, clock, checkpoint.recovered(files, settings))
         self._containers = Containers(self, launcher, cgroups, settings.work_dir)
 
     def perform(self, effect: Effect) -> None:
-        """One of its own effects; messages to the master, and its own end, are not among them."""
+        """Performs an effect of the agent, other than messages to the master and the agent's own end."""
         if isinstance(effect, Send):
             self.port.send(effect.stream_id, effect.event)
         elif isinstance(effect, Close):
@@ -100,7 +100,7 @@ class AgentProcess:
 
     @property
     def longest_grace_s(self) -> float:
-        """How long the executors that are being shut down may take."""
+        """How long the executors that are being shut down may still take."""
         now_s = self._clock()
         executors = [each for framework in self.agent.frameworks.values() for each in framework.executors.values()]
         return max((each.destroy_at_s - now_s for each in executors if each.destroy_at_s is not None), default=0.0)

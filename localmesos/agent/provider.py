@@ -1,4 +1,4 @@
-"""The resource provider manager of the agent: who provides what, and publications to them.
+"""The resource provider manager of the agent: which providers there are, and what they are asked to publish.
 
 Local resource providers subscribe to the agent and report a total.  Before a launch on their
 resources they are asked to publish them, and the launch waits for the answer.  Pure, like the
@@ -27,8 +27,8 @@ class Publication:
 
     container_id: str
     task_ids: tuple[str, ...]
-    first_launch: bool  # Of the container's first task: the container is not there yet.
-    waiting: dict[str, str] = field(default_factory=dict)  # Provider id by the uuid that is to be answered.
+    first_launch: bool  # For the container's first task: the container does not exist yet.
+    waiting: dict[str, str] = field(default_factory=dict)  # Provider id by the uuid of the unanswered request.
     failure: str | None = None
 
     @property
@@ -47,7 +47,7 @@ class ResourceProviders:
     """All resource providers of one agent."""
 
     def __init__(self, outbox: Outbox, checkpoints: Checkpoints, known: Mapping[str, tuple[str, str]]) -> None:
-        """`known`: type and name by id, of before; an id keeps both for good."""
+        """`known`: type and name by id, from the checkpoint; an id keeps both for good."""
         self._outbox = outbox
         self._checkpoints = checkpoints
         self._known = dict(known)
@@ -56,12 +56,12 @@ class ResourceProviders:
 
     @property
     def states(self) -> Mapping[str, ProviderState]:
-        """Of every provider that is there and has reported."""
+        """The state of every subscribed provider that has reported one."""
         return {pid: each.state for pid, each in self._subscribed.items() if each.state is not None}
 
     @property
     def subscribed(self) -> list[tuple[Json, Resources]]:
-        """Info and total of every provider that is there; that of one which has not reported is nothing."""
+        """Info and total of every subscribed provider; the total is empty for one that has not reported."""
         return [
             (each.info, Resources() if each.state is None else each.state.total) for each in self._subscribed.values()
         ]
@@ -97,7 +97,7 @@ class ResourceProviders:
         self._outbox.append(Send(stream_id, {"type": "SUBSCRIBED", "subscribed": subscribed}))
 
     def call(self, stream_id: str | None, call: Mapping[str, Any]) -> None:
-        """UPDATE_STATE and UPDATE_PUBLISH_RESOURCES_STATUS; what they finished is in `finished`.
+        """UPDATE_STATE and UPDATE_PUBLISH_RESOURCES_STATUS; `finished` gives the publications that these finished.
 
         Raises:
             CallRefused
@@ -138,7 +138,7 @@ class ResourceProviders:
             try:
                 total += Resources.from_json([each])
             except ResourceError as error:
-                # Mesos takes it with 202, and leaves out what is negative (seen on 1.11).
+                # Mesos answers 202 all the same, and leaves out negative resources (seen on 1.11).
                 logger.warning("resource provider %s: %s", provider_id, error)
         provider.state = ProviderState(provider.info, total, update["resource_version_uuid"]["value"])
 
@@ -153,7 +153,7 @@ class ResourceProviders:
         logger.warning("resource provider %s answers a publication that nobody asked for", provider_id)
 
     def stream_closed(self, stream_id: str) -> bool:
-        """Whether it was a provider's: then its resources are gone, and what it had not answered has failed."""
+        """Whether the stream was a provider's: its resources are gone, its unanswered publications have failed."""
         for provider_id, provider in self._subscribed.items():
             if provider.stream_id == stream_id:
                 del self._subscribed[provider_id]
@@ -166,10 +166,10 @@ class ResourceProviders:
     # -- publications ------------------------------------------------------------------
 
     def publish(self, publication: Publication, resources: Resources) -> None:
-        """Asks every provider whose resources these are; `finished` tells when all have answered.
+        """Asks each provider of `resources` to publish them; `finished` tells when all have answered.
 
         Args:
-            resources: everything in use on the agent, that of the new tasks included.
+            resources: all that is in use of these providers' resources on the agent, by the new tasks, too.
         """
         for provider_id in sorted({kind.provider_id for kind in resources.kinds if kind.provider_id is not None}):
             provider = self._subscribed.get(provider_id)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def begin(agent: Agent, recovered: Recovered | None) -> None:
-    """Executors that are recovered have some time to come back, and only then is the master told who is there."""
+    """Recovered executors have some time to come back; only then does the agent reregister with the master."""
     agent.checkpoints.agent(agent.settings.info)
     if recovered is None:
         agent.outbox.append(RecoverContainers(()))
@@ -40,7 +40,7 @@ def begin(agent: Agent, recovered: Recovered | None) -> None:
     ]
     agent.outbox.append(RecoverContainers(tuple(alive)))
     for framework, executor in living(agent.frameworks):
-        if executor.pid is None:  # The agent was killed before it had started it.
+        if executor.pid is None:  # The agent was killed before it had checkpointed a pid.
             text = "Abnormal executor termination: unknown container"
             executor.termination = Termination("TASK_FAILED", "REASON_EXECUTOR_TERMINATED", text)
             agent.terminated(framework, executor, None)
@@ -49,7 +49,7 @@ def begin(agent: Agent, recovered: Recovered | None) -> None:
 
 
 def finish(agent: Agent) -> None:
-    """The time is over: who is not back by now is killed."""
+    """The time is over: executors that are not back by now are killed."""
     timeout = executor_launch.mesos_duration(agent.settings.executor_reregistration_timeout_s)
     for framework, executor in living(agent.frameworks):
         if executor.state is ExecutorState.REGISTERING:
@@ -81,9 +81,9 @@ def _reregister(agent: Agent) -> None:
 
 
 def registered(agent: Agent, message: AgentRegistered) -> None:
-    """The master has taken it: updates go out again, and what it asked about is answered."""
+    """The master has registered the agent: updates go out again, and tasks that it asked about are answered."""
     agent.state = AgentState.RUNNING
-    # What has changed since the registration was sent.
+    # Providers may have changed since the registration was sent.
     agent.outbox.append(UpdateProviders(agent.providers.states))
     for info, task_id in message.unknown_tasks:
         framework = agent.frameworks.get(info["id"]["value"])

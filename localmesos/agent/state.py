@@ -17,7 +17,7 @@ MAX_COMPLETED_FRAMEWORKS = 50
 
 
 class AgentState(enum.Enum):
-    """RECOVERING ─► REGISTERING ─► RUNNING ─► TERMINATING; without anything to recover it begins with the second."""
+    """RECOVERING ─► REGISTERING ─► RUNNING ─► TERMINATING; with nothing to recover it begins as REGISTERING."""
 
     RECOVERING = "RECOVERING"  # Executors have a while to come back; no update goes out, hardly a call is answered.
     REGISTERING = "REGISTERING"
@@ -26,7 +26,7 @@ class AgentState(enum.Enum):
 
 
 class ExecutorState(enum.Enum):
-    """REGISTERING ─► RUNNING ─► TERMINATING ─► TERMINATED; any of them may go straight to the last."""
+    """REGISTERING ─► RUNNING ─► TERMINATING ─► TERMINATED; from any state it may go straight to TERMINATED."""
 
     REGISTERING = "REGISTERING"  # Starting; it has not subscribed yet.
     RUNNING = "RUNNING"
@@ -36,7 +36,7 @@ class ExecutorState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """Why a container is going to end, if the agent knows better than ``Executor terminated``."""
+    """Why a container is going to end, if the agent can say more than ``Executor terminated``."""
 
     state: str
     reason: str
@@ -54,12 +54,12 @@ class Executor:
     state: ExecutorState = ExecutorState.REGISTERING
     pid: int | None = None
     stream_id: str | None = None
-    ever_sent: bool = False  # A task has reached it.
+    ever_sent: bool = False  # Whether any task was ever sent to it.
     destroy_at_s: float | None = None  # The end of the grace period of a shutdown.
     termination: Termination | None = None
     queued: dict[str, Json] = field(default_factory=dict)  # TaskInfos that have not been sent to it.
     launched: dict[str, Task] = field(default_factory=dict)
-    terminated: dict[str, Task] = field(default_factory=dict)  # Terminal, the update not acknowledged.
+    terminated: dict[str, Task] = field(default_factory=dict)  # Terminal tasks whose update is not acknowledged.
     completed: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
 
     @property
@@ -68,7 +68,7 @@ class Executor:
 
     @property
     def allocated(self) -> Resources:
-        """Its own resources and those of its tasks that are not over."""
+        """Its own resources and those of its tasks that have not ended."""
         queued = [Resources.from_json(info["resources"]) for info in self.queued.values()]
         own = Resources.from_json(self.info.get("resources", []))
         return Resources.total([own, *queued, *(task.resources for task in self.launched.values())])
@@ -112,7 +112,7 @@ class Framework:
 
 
 def living(frameworks: dict[str, Framework]) -> Iterator[tuple[Framework, Executor]]:
-    """Every executor whose container is there or is being made; a copy, so that it may change meanwhile."""
+    """Every executor whose container exists or is being made; from a copy, so that `frameworks` may change."""
     yield from [
         (framework, executor)
         for framework in frameworks.values()

@@ -1,4 +1,4 @@
-"""The agent's way of a task to its executor: checked, queued, published, sent.  Parts of the agent; pure like it.
+"""A task's way to its executor: checked, queued, its resources published, sent.  Parts of the agent; pure like it.
 
 ``Slave::run``, ``_run``, ``__run`` and ``___run`` in ``src/slave/slave.cpp``.
 """
@@ -89,7 +89,7 @@ def _new_executor(agent: Agent, framework: Framework, info: Json, for_command_ta
 
 
 def publish_queued(agent: Agent, executor: Executor, first_launch: bool = False) -> None:
-    """Has the resources of all executors published; then the queued tasks go to `executor`, or it is started."""
+    """Has all that is in use of `executor`'s providers published; then starts it, or sends it its queued tasks."""
     used = Resources()
     for _, each in living(agent.frameworks):
         used += each.allocated
@@ -101,7 +101,7 @@ def publish_queued(agent: Agent, executor: Executor, first_launch: bool = False)
 
 
 def continue_launches(agent: Agent) -> None:
-    """Goes on with whatever the providers have answered."""
+    """Goes on with the launches that the providers have answered."""
     for publication in agent.providers.finished():
         for framework, executor in living(agent.frameworks):
             if executor.container_id == publication.container_id:
@@ -127,7 +127,7 @@ def _published(agent: Agent, framework: Framework, executor: Executor, publicati
         agent.outbox.append(UpdateContainer(executor.container_id, executor.allocated))
         for task_id in publication.task_ids:
             info = executor.queued.pop(task_id, None)
-            if info is not None:  # Else it was killed meanwhile.
+            if info is not None:  # Else the task was killed meanwhile.
                 executor.launched[task_id] = Task.of(info, executor.framework_id)
                 executor.ever_sent = True
                 agent.send(executor, "LAUNCH", {"task": info})

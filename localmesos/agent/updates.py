@@ -1,7 +1,7 @@
 """Task status updates on their way to the framework: one at a time, until acknowledged.
 
-Of each task the first update is forwarded, and the next only after the acknowledgement;
-an unacknowledged one is sent again after 10 s, 20 s, … up to 10 min, and at once when the
+A task's first update is forwarded, and each further one only after the last was acknowledged;
+an unacknowledged update is sent again after 10 s, 20 s, … up to 10 min, and at once when the
 framework subscribes anew (``src/slave/task_status_update_manager.cpp``).  Pure.
 """
 
@@ -22,7 +22,7 @@ RETRY_MAX_S = 600.0
 @dataclass(slots=True)
 class _TaskUpdates:
     pending: deque[Json] = field(default_factory=deque)
-    seen: set[str] = field(default_factory=set)  # Uuids of all that ever came.
+    seen: set[str] = field(default_factory=set)  # Uuids of all updates that ever came.
     retry_s: float = RETRY_MIN_S
     due_s: float = 0.0
 
@@ -34,7 +34,7 @@ class StatusUpdates:
         self._tasks: dict[tuple[str, str], _TaskUpdates] = {}
 
     def add(self, framework_id: str, status: Json, now_s: float) -> bool:
-        """Takes an update in; True if it is to be forwarded now.  One that came before changes nothing."""
+        """Takes an update in; True if it is to be forwarded now.  A duplicate changes nothing."""
         task = self._tasks.setdefault((framework_id, status["task_id"]["value"]), _TaskUpdates())
         if status["uuid"] in task.seen:
             return False
@@ -46,13 +46,13 @@ class StatusUpdates:
         return True
 
     def acknowledge(self, framework_id: str, task_id: str, uuid: str, now_s: float) -> tuple[Json | None, Json | None]:
-        """Returns the acknowledged update, None if it was not the one forwarded, and the next to forward."""
+        """Returns the acknowledged update (None if it was not the forwarded one) and the next to forward, if any."""
         task = self._tasks.get((framework_id, task_id))
         if task is None or not task.pending or task.pending[0]["uuid"] != uuid:
             return None, None
         acknowledged = task.pending.popleft()
         if acknowledged["state"] in TERMINAL_STATES:
-            del self._tasks[(framework_id, task_id)]  # Nothing may follow.
+            del self._tasks[(framework_id, task_id)]  # No update may follow.
             return acknowledged, None
         task.retry_s, task.due_s = RETRY_MIN_S, now_s + RETRY_MIN_S
         return acknowledged, task.pending[0] if task.pending else None
@@ -71,13 +71,13 @@ class StatusUpdates:
         return list(task.pending), sorted(task.seen)
 
     def restore(self, framework_id: str, task_id: str, pending: Iterable[Json], seen: Iterable[str]) -> None:
-        """As it was before the agent was killed; `resend` makes it due."""
+        """Restores a task's updates as they were before the agent was killed; `resend` makes them due."""
         restored = _TaskUpdates(deque(pending), set(seen), due_s=math.inf)
         if restored.pending or restored.seen:
             self._tasks[framework_id, task_id] = restored
 
     def resend(self, framework_id: str | None, now_s: float) -> None:
-        """Makes all of a framework's due at once, or all there are, and the backoff begin anew."""
+        """Makes a framework's updates, or those of all frameworks, due at once, and begins their backoff anew."""
         for (owner, _), task in self._tasks.items():
             if framework_id in (None, owner):
                 task.retry_s, task.due_s = RETRY_MIN_S / 2, now_s

@@ -12,7 +12,7 @@ from serenity.wire.mesos.resources import Json, Resources
 
 
 def flags(agent: Agent, master: str) -> dict[str, str]:
-    """Those of mesos-agent's flags that mean something here."""
+    """The flags of mesos-agent that mean something here."""
     settings = agent.settings
     cgroups = settings.isolation == "cgroups"
     return {
@@ -221,7 +221,7 @@ def _queued_v1(executor: Executor, info: Json) -> Json:
 
 
 def all_executors(agent: Agent) -> Iterator[Executor]:
-    """Past and present ones, the newest of an id first."""
+    """Present and past executors; of several with one id the newest comes first."""
     yield from _executors(agent.frameworks.values())
     for framework in reversed(list(_all_frameworks(agent))):
         yield from reversed(framework.completed)
@@ -238,7 +238,7 @@ def _executors(frameworks: Iterable[Framework]) -> Iterator[Executor]:
 
 
 def allocated(agent: Agent, container_id: str) -> Resources:
-    """What a container's executor and tasks are allocated to."""
+    """What is allocated to a container's executor and tasks."""
     for _, executor in living(agent.frameworks):
         if executor.container_id == container_id:
             return executor.allocated

@@ -70,7 +70,7 @@ class Cluster:
         return sorted(self.options.work_dir.glob("*.log"))
 
     def start(self) -> None:
-        """Returns when both answer and the agent is registered.
+        """Returns when master and agent answer and the agent is registered.
 
         Raises:
             ClusterError: a port in use, no root for cgroups, a flag it does not know, …
@@ -85,27 +85,27 @@ class Cluster:
         """Executors are shut down within their grace period, then everything ends.  May be called twice."""
         self._backend.stop()
 
-    # -- faults: what is not there on a real Mesos raises ClusterError ---------------------
+    # -- faults: one that this kind of Mesos cannot have raises ClusterError ---------------
 
     def kill_master(self) -> None:
-        """SIGKILL to the master, of a real Mesos; agent, executors and tasks live on."""
+        """Sends SIGKILL to the master of a real Mesos; agent, executors and tasks live on."""
         self._backend.kill_master()
 
     def start_master(self) -> None:
-        """After `kill_master`: one that knows nobody, for its registry was in memory.  Agents look for it when they
-        miss its pings, for ``agent_ping_timeout`` times ``max_agent_ping_timeouts`` of the master's flags.
+        """After `kill_master`: a master that knows nobody, for its registry was in memory.  Agents look for it when
+        they have missed its pings for ``agent_ping_timeout`` times ``max_agent_ping_timeouts`` of the master's flags.
         """
         self._backend.start_master()
 
     def kill_agent(self) -> None:
-        """SIGKILL to the agent; executors and tasks of frameworks that checkpoint live on."""
+        """Sends SIGKILL to the agent; executors and tasks of frameworks that checkpoint live on."""
         self._backend.kill_agent()
 
     def start_agent(self) -> None:
-        """After `kill_agent` or `lose_agent`; returns when it has recovered and is registered again.
+        """After `kill_agent` or `lose_agent`; returns when the agent has recovered and is registered again.
 
         Raises:
-            ClusterError: also if the agent ended by itself, as one does that was marked gone.
+            ClusterError: also if the agent ended by itself, as an agent does that was marked gone.
         """
         self._backend.start_agent()
 
@@ -118,7 +118,7 @@ class Cluster:
         self._backend.lose_agent()
 
     def mark_agent_gone(self) -> None:
-        """As by an operator: the agent shuts down with all it runs, and is never taken back."""
+        """Marks the agent gone, as an operator does: it shuts down with all it runs, and is never taken back."""
         for agent in http.get_json(self._master, "/slaves")["slaves"]:
             call = {"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": agent["id"]}}}
             answer = http.request(self._master, "POST", "/api/v1", call)

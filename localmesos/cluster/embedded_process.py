@@ -20,7 +20,7 @@ _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 60.0
 _READY = "ready: "
-# Flags that it follows: those with a duration, as its own options of the same names.
+# The Mesos flags with a duration that the embedded Mesos follows: it has options of the same names.
 _DURATIONS_OF_AGENT = (
     "executor_registration_timeout",
     "executor_reregistration_timeout",
@@ -44,12 +44,12 @@ class EmbeddedProcess:
             logged_bytes = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "serenity.localmesos", *self._arguments()],
-                stdin=subprocess.PIPE,  # For commands; its end, however this process ends, stops the Mesos.
+                stdin=subprocess.PIPE,  # For commands; it closes however this process ends, which stops the Mesos.
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self._options.work_dir,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (imports, inherited)))},
-                start_new_session=True,  # A Ctrl-C is for the one who started it, who then calls `stop`.
+                start_new_session=True,  # A Ctrl-C is meant for the starting process, which then calls `stop`.
                 text=True,
             )
         ready = self._line(self._process, _READY, _START_TIMEOUT_S)
@@ -88,7 +88,7 @@ class EmbeddedProcess:
         return [*bare, *(f"--{name}={value}" for name, value in arguments.items())]
 
     def _line(self, process: subprocess.Popen[str], begin: str, timeout_s: float) -> str | None:
-        """The next line that begins so; None if it ended instead, or took too long and was killed."""
+        """The next line with that `begin`; None if the process ended instead, or took too long and was killed."""
         assert process.stdout is not None
         impatience = threading.Timer(timeout_s, process.kill)
         impatience.start()
@@ -141,7 +141,7 @@ class EmbeddedProcess:
         if process is None:
             raise ClusterError("the embedded Mesos does not run")
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # It has ended: there is no answer.
+        with contextlib.suppress(BrokenPipeError):  # The process has ended: no answer comes.
             process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
             process.stdin.flush()
         line = self._line(process, "{", _ANSWER_TIMEOUT_S)

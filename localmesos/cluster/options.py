@@ -10,7 +10,7 @@ DEFAULT_RESOURCES = "cpus:2;mem:4096;disk:1024;ports:[31000-32000]"
 
 
 class ClusterError(Exception):
-    """It could not be started, or cannot do that; the text is for a user."""
+    """A Mesos could not be started, or cannot do what was asked; the text is for a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class ClusterOptions:
     Attributes:
         work_dir: for logs, sandboxes and checkpoints; made if it is not there.
         mesos_bin: the folder of mesos-master and mesos-agent; None for the embedded Mesos.
-        cgroups: isolation by cgroups of its own, removed at the end (needs root), instead of none.
+        cgroups: isolate by cgroups of its own, removed at the end (needs root), instead of not at all.
         agent_flags: more flags of mesos-agent, by name: a value, or None for a bare one
             (``{"no-revocable_cpu_low_priority": None}``).  They prevail over what is set here.
-            The embedded one follows those that `embedded_process` lists, and has nothing that the
-            others could change.
-        master_flags: the same of mesos-master.
+            The embedded Mesos follows the flags that `embedded_process` handles, and has nothing
+            that the others could change.
+        master_flags: the same for mesos-master.
     """
 
     work_dir: Path

@@ -62,7 +62,7 @@ class RealMesos:
 
     def _registered(self) -> bool:
         if _get(self.agent, "/version") is None:
-            return False  # The master may still take the killed one for active.
+            return False  # Asked first: the master may still take the killed agent for active.
         answer = _get(self.master, "/slaves")
         port = int(self.agent.rpartition(":")[2])
         return answer is not None and any(each["active"] and each["port"] == port for each in answer["slaves"])
@@ -120,7 +120,7 @@ class RealMesos:
                 stdout=log,
                 stderr=log,
                 cwd=self._options.work_dir,
-                start_new_session=True,  # A Ctrl-C is for the one who started it, who then calls `stop`.
+                start_new_session=True,  # A Ctrl-C is meant for the starting process, which then calls `stop`.
             )
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
@@ -143,7 +143,7 @@ class RealMesos:
         self._end("agent", signal.SIGKILL, _END_TIMEOUT_S)
 
     def lose_agent(self) -> None:
-        """Raises ClusterError if the master does not give it up in its time."""
+        """Raises ClusterError if the master does not give the agent up in time."""
         self.kill_agent()
         flags = _get(self.master, "/flags")["flags"]
         patience_s = parse_mesos_duration_s(flags["agent_ping_timeout"]) * (int(flags["max_agent_ping_timeouts"]) + 1)
@@ -208,7 +208,7 @@ class RealMesos:
 
 
 def free_port(ip: str, port: int) -> int:
-    """`port` if it is free, or any free one for 0; somebody may take it before it is used.
+    """`port` if it is free, or any free port for 0; another process may take it before it is used.
 
     Raises:
         ClusterError: it is in use.
@@ -224,7 +224,7 @@ def free_port(ip: str, port: int) -> int:
 
 
 def _get(address: str, path: str) -> Any:
-    """The JSON of an endpoint; None while there is none."""
+    """The JSON that an endpoint answers; None while it does not."""
     try:
         return http.get_json(http.Endpoint.parse(address), path)
     except (http.Unreachable, http.HttpError):

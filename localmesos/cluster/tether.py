@@ -1,4 +1,4 @@
-"""What runs between a supervisor's spawn and a long-running process: ties its end to the supervisor's.
+"""Runs between a supervisor's spawn and a long-running process, and ties the end of that process to the supervisor's.
 
 However the supervisor ends, SIGKILL included, the process then gets a signal (prctl(2),
 PR_SET_PDEATHSIG), and so nothing of `serenity local` outlives it.
@@ -14,23 +14,23 @@ import os
 import signal
 import sys
 
-TYPE_CHECKING = False  # As typing's own, which takes its time to import.
+TYPE_CHECKING = False  # In place of typing's own: typing takes its time to import.
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1
-_NOT_STARTED = 127  # As of a shell that did not find the command.
+_NOT_STARTED = 127  # As from a shell that does not find the command.
 
 
 def tethered(argv: Sequence[str], signum: signal.Signals = signal.SIGTERM) -> list[str]:
-    """The command line of `argv` tied to this process, for a ``Popen`` of the main thread, whose end is meant."""
+    """The command line that ties `argv` to this process; for a ``Popen`` in the main thread, whose end counts."""
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(signum)), *argv]
 
 
 def main(supervisor_pid: int, signum: int, argv: list[str]) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
     if os.getppid() != supervisor_pid:
-        return _NOT_STARTED  # It has ended meanwhile: nobody will be told, and nobody is there to care.
+        return _NOT_STARTED  # The supervisor has ended meanwhile: no signal would come any more.
     try:
         os.execv(argv[0], argv)
     except OSError as error:

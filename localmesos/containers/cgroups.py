@@ -26,7 +26,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class CgroupsError(Exception):
-    """There can be none here; the text is for a user."""
+    """Cgroups cannot be used here; the text is for a user."""
 
 
 class Cgroups:
@@ -34,7 +34,7 @@ class Cgroups:
         """Makes the root in every hierarchy.
 
         Args:
-            root: a relative path, nobody else's.
+            root: a relative path that nobody else uses.
             low_priority: revocable cpus count less (``--revocable_cpu_low_priority``).
 
         Raises:
@@ -55,7 +55,7 @@ class Cgroups:
             raise CgroupsError(f"cannot make the cgroup {error.filename}: {error.strerror}") from error
 
     def _folders(self, container_id: str = "") -> list[Path]:
-        """One a hierarchy: cpu and cpuacct may share one."""
+        """One folder a hierarchy: cpu and cpuacct may share a hierarchy."""
         return list(dict.fromkeys(root / container_id for root in self._roots.values()))
 
     def containers(self) -> set[str]:
@@ -75,7 +75,7 @@ class Cgroups:
             (folder / "cgroup.procs").write_text(str(pid), encoding="utf-8")
 
     def update(self, container_id: str, allocated: Resources, first: bool = False) -> None:
-        """Raises OSError, and ValueError for no cpus or memory at all: with both no process could go on."""
+        """Raises OSError; ValueError for no cpus or no memory at all: no process could go on without either."""
         for name in ("cpus", "mem"):
             if not allocated.named(name):
                 raise ValueError(f"No {name} resource given")
@@ -89,7 +89,7 @@ class Cgroups:
             self._write(container_id, "memory", "memory.limit_in_bytes", limit_bytes)
 
     def members(self, container_id: str) -> set[int]:
-        """Pids in it and in the cgroups below it."""
+        """Pids in the container's cgroups and in those below."""
         found: set[int] = set()
         for folder in self._all_below(container_id):
             try:
@@ -99,14 +99,14 @@ class Cgroups:
         return found
 
     def thaw(self, container_id: str) -> None:
-        """It and the cgroups below it."""
+        """Thaws the container's cgroup and those below."""
         for folder in self._all_below(container_id):
             if (state := folder / "freezer.state").exists():
                 with contextlib.suppress(OSError):  # Somebody has removed it since.
                     state.write_text("THAWED", encoding="utf-8")
 
     def remove(self, container_id: str) -> None:
-        """After its last process, with whatever is below it."""
+        """Removes the container's cgroups, with those below, after its last process has ended."""
         for folder in self._all_below(container_id):
             try:
                 folder.rmdir()
@@ -114,7 +114,7 @@ class Cgroups:
                 logger.warning("cannot remove the cgroup %s: %s", folder, error.strerror)
 
     def remove_root(self) -> None:
-        """At the very end."""
+        """Removes the root cgroups, at the very end."""
         for folder in self._all_below(""):
             try:
                 folder.rmdir()
@@ -122,7 +122,7 @@ class Cgroups:
                 logger.warning("cannot remove the cgroup %s: %s", folder, error.strerror)
 
     def _all_below(self, container_id: str) -> Iterator[Path]:
-        """In every hierarchy, the deepest first."""
+        """The container's cgroups and those below, in every hierarchy, the deepest first."""
         for top in self._folders(container_id):
             for folder, _, _ in os.walk(top, topdown=False):
                 yield Path(folder)

@@ -1,8 +1,8 @@
 """The containers of an agent: measured, limited, and killed to the last child.
 
-Runs on gevent.  Without cgroups a container is a session of its own and what comes of it
-(`processes.members`), as with Mesos' posix launcher, only that here nothing survives; with them
-(`cgroups.Cgroups`) it is what is in its cgroup as well.
+Runs on gevent.  Without cgroups a container is a session of its own with its descendants
+(`processes.members`), as with Mesos' posix launcher, only that here no process survives; with
+cgroups (`cgroups.Cgroups`) every process in its cgroup belongs to it as well.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from serenity.wire.mesos.resources import Json, Resources
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.01
-_NOT_FOUND_STATUS = 127 << 8  # As of a shell that did not find the command.
+_NOT_FOUND_STATUS = 127 << 8  # As from a shell that does not find the command.
 
 
 class ContainerNews(Protocol):
-    """Who is told what becomes of containers; `agent.Agent` by way of `agent_process.AgentProcess`."""
+    """Is told what becomes of containers; `agent.Agent`, by way of `agent.process.AgentProcess`."""
 
     def container_launched(self, container_id: str, pid: int) -> None: ...
     def container_failed(self, container_id: str, error: str) -> None: ...
@@ -44,14 +44,14 @@ class ContainerNews(Protocol):
 class _Container:
     mark: bytes
     pid: int
-    # CPU seconds (user, system) by pid and start, as last seen; those that have ended are in
-    # the sum, so that what is reported never falls.
+    # CPU seconds (user, system) by pid and start, as last seen.  The sums below are of processes
+    # that have ended, so that the reported CPU time never falls.
     cpu_s: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     ended_user_s: float = 0.0
     ended_system_s: float = 0.0
 
     def count(self, alive: list[processes.Process]) -> tuple[float, float]:
-        """CPU seconds, user and system, of all that was ever seen in it."""
+        """CPU seconds, user and system, of all processes that were ever seen in the container."""
         seen = {(each.pid, each.started_ticks): (each.user_s, each.system_s) for each in alive}
         for gone in self.cpu_s.keys() - seen.keys():
             self.ended_user_s += self.cpu_s[gone][0]
@@ -63,7 +63,7 @@ class _Container:
 
 class Containers:
     def __init__(self, news: ContainerNews, launcher: Launcher, cgroups: Cgroups | None, sandboxes: Path) -> None:
-        """`sandboxes`: the agent's work directory; what runs in a sandbox below it is a container's."""
+        """`sandboxes`: the agent's work directory; processes with a sandbox below it belong to containers."""
         self._news = news
         self._launcher = launcher
         self._cgroups = cgroups
@@ -88,7 +88,7 @@ class Containers:
             finally:
                 self._starting.discard(container_id)
         except FileNotFoundError as error:
-            # Mesos notices only in the child.
+            # Mesos notices a missing program only in the child.
             with contextlib.suppress(OSError):
                 launch.sandbox.joinpath("stderr").write_text(f"{error}\n", encoding="utf-8")
             self._clean_up(container_id)
@@ -115,9 +115,9 @@ class Containers:
         return self._launcher.start(launch, lambda pid: cgroups.enter(launch.container_id, pid))
 
     def recover(self, recovered: Iterable[RecoveredContainer]) -> None:
-        """Takes over what an earlier agent has started; news follow of what has ended meanwhile.
+        """Takes over containers of an earlier agent; news follow of those that have ended meanwhile.
 
-        Any other container of its is an orphan and is killed, as in Mesos.
+        Any other container of that agent is an orphan and is killed, as in Mesos.
         """
         for each in recovered:
             container = self._containers[each.container_id] = _Container(_mark(each.sandbox), each.pid)
@@ -164,7 +164,7 @@ class Containers:
             self._cgroups.remove(container_id)
 
     def _members(self, container_id: str) -> set[int]:
-        """Its processes; none once it is over."""
+        """The container's processes; once it is over, only those in its cgroup, if any."""
         container = self._containers.get(container_id)
         members = set()
         if container is not None:
@@ -192,7 +192,7 @@ class Containers:
     # -- measured and limited ----------------------------------------------------------
 
     def update(self, container_id: str, allocated: Resources) -> None:
-        """What it is allocated to has changed."""
+        """What is allocated to the container has changed."""
         if self._cgroups is not None and container_id in self._containers:
             try:
                 self._cgroups.update(container_id, allocated)
@@ -203,7 +203,7 @@ class Containers:
         """ResourceStatistics by container id, with the fields of Mesos' isolators.
 
         Args:
-            allocated: what a container is allocated to, for its limits.
+            allocated: what is allocated to a container, for its limits.
         """
         if self._cgroups is not None:
             return {each: self._cgroups.statistics(each, allocated(each), now_s) for each in self._containers}
@@ -230,7 +230,7 @@ def _mark(sandbox: Path) -> bytes:
 
 
 def become_subreaper() -> None:
-    """What a container's process leaves behind becomes a child of this process, and is reaped by its event loop.
+    """Children that a container's process leaves behind become children of this process; its event loop reaps them.
 
     Raises:
         OSError

@@ -1,6 +1,6 @@
-"""What runs between a container's fork and its program: waits until the process is in its cgroups.
+"""Runs between a container's fork and its program: waits until the process is in its cgroups.
 
-Else the program could have children before, and those would stay outside.  A program of its own, run by
+Else the program could fork children before, and those would stay outside.  A program of its own, run by
 path with the standard library alone, like `tether`.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
-TYPE_CHECKING = False  # As typing's own, which takes its time to import.
+TYPE_CHECKING = False  # In place of typing's own: typing takes its time to import.
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OPEN = b"\n"
-_NOT_STARTED = 127  # As of a shell that did not find the command.
+_NOT_STARTED = 127  # As from a shell that does not find the command.
 
 
 def gated(program: str, argv: Sequence[str]) -> list[str]:
@@ -24,7 +24,7 @@ def gated(program: str, argv: Sequence[str]) -> list[str]:
 
 def main(program: str, argv: list[str]) -> int:
     if os.read(0, 1) != OPEN:
-        return _NOT_STARTED  # Whoever holds the gate is gone, or could not make room.
+        return _NOT_STARTED  # The launcher is gone, or could not put the process into its cgroups.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
         os.execvp(program, argv)

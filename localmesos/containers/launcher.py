@@ -1,6 +1,6 @@
-"""The first processes of containers: started, waited for, and alive when their agent is not.
+"""The first processes of containers: started, waited for, and outliving their agent.
 
-What Mesos' launch helper and its ``runtime_dir`` are for: an agent that was killed and is back learns here
+Stands for Mesos' launch helper and its ``runtime_dir``: an agent that was killed and is back learns here
 how a process has ended meanwhile.  Runs on gevent.
 """
 
@@ -27,13 +27,13 @@ class Launcher:
         self._started: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, launch: LaunchContainer, enter: Callable[[int], None] | None = None) -> int:
-        """Starts it in its sandbox, and returns its pid; other greenlets run meanwhile.
+        """Starts a container's first process in its sandbox, and returns the pid; other greenlets run meanwhile.
 
         Args:
-            enter: called with the pid before the program runs: puts the process where it belongs.
+            enter: called with the pid before the program runs: puts the process into its cgroups.
 
         Raises:
-            FileNotFoundError: the sandbox is there, the program is not.  With `enter` the process ends by itself.
+            FileNotFoundError: the sandbox exists, the program does not.  With `enter` the process just ends instead.
             OSError
             KeyError: an unknown user.
             ValueError: URIs, or a NUL in the command.
@@ -50,14 +50,14 @@ class Launcher:
                 enter(process.pid)
                 process.stdin.write(launch_gate.OPEN)
             finally:
-                process.stdin.close()  # Unopened, the gate ends the process.
+                process.stdin.close()  # A gate that was not opened ends the process.
         return process.pid
 
     def wait(self, pid: int, mark: bytes) -> int | None:
-        """Its status as of waitpid(2) when it has ended; None for a process of before this Mesos.
+        """Waits for a process; returns its status as of waitpid(2), or None if this launcher did not start it.
 
         Args:
-            mark: what a process that it did not start itself has in its environment.
+            mark: the variable by which a process that this launcher did not start is recognised.
         """
         process = self._started.get(pid)
         if process is None:
@@ -68,7 +68,7 @@ class Launcher:
         return -returned if returned < 0 else returned << 8
 
     def forget(self, pid: int) -> None:
-        """Nobody will ask for it again."""
+        """Nobody will wait for this process again."""
         self._started.pop(pid, None)
 
 
@@ -108,7 +108,7 @@ def _spawn(launch: LaunchContainer, user: pwd.struct_passwd | None, gated: bool)
 
 
 def _other_user(name: str | None) -> pwd.struct_passwd | None:
-    """The user to switch to; None where that is oneself, or only root could (--no-switch_user)."""
+    """The user to switch to; None for root itself, and where this is not root's process (--no-switch_user)."""
     if name is None or os.geteuid() != 0:
         return None
     user = pwd.getpwnam(name)

@@ -1,8 +1,8 @@
-"""Process trees as ``/proc`` shows them: who belongs to a container, and how to end all of them.
+"""Process trees as ``/proc`` shows them: which processes belong to a container, and how to end them all.
 
 A process belongs to a container when it descends from the container's first process, is in its
 session, or carries the container's mark in its environment; and so do its own descendants.
-The mark finds those who left both the tree and the session (a daemon forks twice and calls
+The mark finds processes that left both the tree and the session (a daemon forks twice and calls
 setsid).  A process that does that *and* replaces its environment is not found; with cgroups
 it would be.
 
@@ -32,7 +32,7 @@ class Process:
     parent: int
     session: int
     state: str
-    started_ticks: int  # Since boot; with the pid it names a process for good.
+    started_ticks: int  # Since boot; with the pid it identifies a process for good.
     user_s: float
     system_s: float
     threads: int
@@ -46,7 +46,7 @@ def snapshot() -> dict[int, Process]:
 
 
 def members(table: dict[int, Process], root_pid: int | None, mark: bytes | None = None) -> set[int]:
-    """Pids of the living that belong to the container of `root_pid`, or carry `mark`.
+    """Pids of live processes that belong to the container of `root_pid`, or carry `mark`.
 
     Args:
         root_pid: the container's first process, the leader of its session; it may have ended.
@@ -61,12 +61,12 @@ def members(table: dict[int, Process], root_pid: int | None, mark: bytes | None 
 def kill_all(
     find: Callable[[], set[int]], thaw: Callable[[], None] = lambda: None, patience_s: float = 10.0
 ) -> set[int]:
-    """SIGKILLs what `find` returns until all of it is gone; gives back who is left after `patience_s`.
+    """SIGKILLs the processes that `find` returns until all are gone; returns those left after `patience_s`.
 
-    Everything is stopped before it is killed: a tree that is killed one by one could fork on.  Who was killed is
-    waited for by pid: one that is ending has lost its environment some time before it is gone, and is not found.
+    All are stopped before any is killed: a tree that is killed one by one could fork on.  Killed processes are waited
+    for by pid: a process that is ending loses its environment some time before it is gone, so that `find` misses it.
 
-    `thaw` lets go on what is frozen, which does not even die: when it has nothing more to go on to.
+    `thaw` lets frozen processes go on: frozen, they do not even die.  It comes after SIGKILL, when all they do is die.
     """
     deadline = time.monotonic() + patience_s
     killed: dict[int, int] = {}  # By pid, when it was started.
@@ -93,7 +93,7 @@ def _is_alive(table: dict[int, Process], pid: int, started_ticks: int) -> bool:
 
 
 def send(signum: signal.Signals, pids: Iterable[int]) -> None:
-    """Signals each, as far as it still exists and may be signalled."""
+    """Signals each process that still exists and may be signalled."""
     for pid in pids:
         try:
             os.kill(pid, signum)
@@ -134,7 +134,7 @@ def _read(pid: int) -> Process | None:
 
 
 def carries(pid: int, mark: bytes) -> bool:
-    """Whether a variable of its environment begins with that."""
+    """Whether a variable in the process's environment begins with `mark`."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:

@@ -37,7 +37,7 @@ GONE_MESSAGE = "Agent has been marked gone"
 
 
 def register(master: Master, message: RegisterAgent) -> None:
-    """For the first time."""
+    """Registers an agent for the first time."""
     agent = AgentRecord(message.agent_info, message.total, master.clock())
     master.agents[agent.agent_id] = agent
     master.tell(agent.agent_id, AgentRegistered())
@@ -47,7 +47,7 @@ def register(master: Master, message: RegisterAgent) -> None:
 
 
 def reregister(master: Master, agent_id: str, message: ReregisterAgent) -> None:
-    """It has recovered what it had checkpointed."""
+    """Registers an agent again, which has recovered from its checkpoint."""
     if agent_id in master.gone:
         master.tell(agent_id, ShutdownAgent(GONE_MESSAGE))
         return
@@ -66,7 +66,7 @@ def reregister(master: Master, agent_id: str, message: ReregisterAgent) -> None:
 
 
 def _recover_framework(master: Master, info: Json) -> None:
-    """A framework of before this master, unless it has been torn down since."""
+    """Adds a framework that this master does not know, unless it was torn down."""
     framework_id = info["id"]["value"]
     if framework_id not in master.frameworks and not master.has_completed(framework_id):
         framework = master.frameworks[framework_id] = Framework(info, registered_s=master.clock())
@@ -74,7 +74,7 @@ def _recover_framework(master: Master, info: Json) -> None:
 
 
 def _readmit(master: Master, agent_id: str, message: ReregisterAgent) -> None:
-    """It was unreachable, or this master has never known it: its tasks are what it says they are."""
+    """Takes back an agent that was unreachable, or that this master never knew: its tasks are those that it names."""
     now_s = master.clock()
     agent = AgentRecord(message.agent_info, message.total, now_s, reregistered_s=now_s, providers=message.providers)
     was_unreachable = master.unreachable.pop(agent_id, None) is not None
@@ -82,13 +82,13 @@ def _readmit(master: Master, agent_id: str, message: ReregisterAgent) -> None:
     for task in message.tasks:
         framework = master.frameworks.get(task.framework_id)
         if framework is None:
-            continue  # Torn down; the agent is told to shut it down.
+            continue  # The framework was torn down; the agent is told to shut it down.
         framework.unreachable_tasks.pop(task.task_id, None)
         framework.tasks[task.task_id] = task
         master.update(framework, _status(task, task.state, now_s, text, "REASON_AGENT_REREGISTERED"))
     for framework in master.frameworks.values():
         missing = [task for task in framework.unreachable_tasks.values() if task.agent_id == agent_id]
-        for task in missing:  # It does not know them any more: reconciliation says so.
+        for task in missing:  # The agent does not know them any more: reconciliation says so.
             del framework.unreachable_tasks[task.task_id]
     _take_executors(master, agent_id, message)
     master.agents[agent_id] = agent
@@ -96,7 +96,7 @@ def _readmit(master: Master, agent_id: str, message: ReregisterAgent) -> None:
 
 
 def _reconcile(master: Master, agent: AgentRecord, message: ReregisterAgent) -> None:
-    """It was only disconnected: what the two of them know is compared."""
+    """The agent was only disconnected: what it knows and what the master knows are compared."""
     agent_id = agent.agent_id
     known = {(task.framework_id, task.task_id) for task in message.tasks}
     unknown = tuple(
@@ -115,7 +115,7 @@ def _reconcile(master: Master, agent: AgentRecord, message: ReregisterAgent) -> 
 
 
 def _take_executors(master: Master, agent_id: str, message: ReregisterAgent) -> None:
-    """Exactly those that the agent names; nobody is told of the others."""
+    """Takes exactly the executors that the agent names; nobody is told of the others."""
     for framework in master.frameworks.values():
         for key in [key for key in framework.executors if key[0] == agent_id]:
             del framework.executors[key]
@@ -130,7 +130,7 @@ def _take_executors(master: Master, agent_id: str, message: ReregisterAgent) -> 
 
 
 def disconnected(master: Master, agent_id: str) -> None:
-    """Nothing is offered of it; frameworks that do not checkpoint have lost what they had there."""
+    """Nothing of the agent is offered any more; frameworks that do not checkpoint lose their tasks and executors."""
     agent = master.agents.get(agent_id)
     if agent is None or not agent.connected:
         return
@@ -145,7 +145,7 @@ def disconnected(master: Master, agent_id: str) -> None:
 
 
 def tick(master: Master) -> None:
-    """Agents that have been away for too long are unreachable."""
+    """Agents that have been disconnected for too long become unreachable."""
     latest_s = master.clock() - master.settings.agent_timeout_s
     for agent in list(master.agents.values()):
         if agent.disconnected_s is not None and agent.disconnected_s <= latest_s:
@@ -153,7 +153,7 @@ def tick(master: Master) -> None:
 
 
 def mark_unreachable(master: Master, agent_id: str) -> None:
-    """As after the last ping that was not answered."""
+    """Marks an agent unreachable, as after too many unanswered pings."""
     if agent_id not in master.agents:
         return
     since_s = master.unreachable[agent_id] = master.clock()
@@ -161,7 +161,7 @@ def mark_unreachable(master: Master, agent_id: str) -> None:
 
 
 def mark_gone(master: Master, agent_id: str) -> bool:
-    """MARK_AGENT_GONE; False for an agent that nobody knows.  It may be marked twice."""
+    """MARK_AGENT_GONE; False for an agent that the master does not know.  An agent may be marked twice."""
     if agent_id in master.gone:
         return True
     if agent_id not in master.agents and agent_id not in master.unreachable:
@@ -175,7 +175,7 @@ def mark_gone(master: Master, agent_id: str) -> bool:
 
 
 def _remove(master: Master, agent_id: str, text: str, unreachable_s: float | None) -> None:
-    """`unreachable_s`: None if it is gone."""
+    """`unreachable_s`: since when the agent is unreachable; None if it is gone."""
     del master.agents[agent_id]
     for framework in master.frameworks.values():
         aware = "PARTITION_AWARE" in framework.capabilities

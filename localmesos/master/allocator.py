@@ -1,4 +1,4 @@
-"""Who is offered what: one pass of the allocator, as a pure function.
+"""Which framework is offered what: one pass of the allocator, as a pure function.
 
 The coarse-grained scheme of Mesos' hierarchical allocator: on each agent, everything that a
 role may have goes to the framework that holds the smallest share so far, unless a filter of
@@ -20,7 +20,7 @@ MIN_MEM_MB = 32.0
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Set by DECLINE and by what an ACCEPT left over: no more of the same until `until_s`."""
+    """Set by DECLINE, and by an ACCEPT for what it leaves over: the same is not offered again until `until_s`."""
 
     agent_id: str
     role: str
@@ -38,12 +38,12 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A framework in one of its roles that wants offers."""
+    """A framework in one of the roles in which it wants offers."""
 
     framework_id: str
     role: str
     revocable: bool  # REVOCABLE_RESOURCES
-    held: Resources  # By the framework, of any agent, offers included.
+    held: Resources  # By the framework's tasks and executors, on all agents.
     filters: tuple[Filter, ...] = ()
 
 
@@ -86,7 +86,7 @@ def allocate(
 
 
 def offerable(available: Resources, candidate: Candidate) -> Resources:
-    """What of it the candidate may have: unreserved or reserved to its role; revocable only if it asked for it."""
+    """What the candidate may have: unreserved or reserved to its role; revocable resources only if asked for."""
     return Resources(
         {
             kind: value
@@ -97,14 +97,14 @@ def offerable(available: Resources, candidate: Candidate) -> Resources:
 
 
 def allocated_to(resources: Resources, role: str) -> Resources:
-    """The same with `allocation_info` of that role, where there is none yet."""
+    """`resources` with `allocation_info` of that role, where there is none yet."""
     return Resources({Kind.of({"allocation_info": {"role": role}, **kind.json}): value for kind, value in resources})
 
 
 def remaining(total: Resources, held: Resources) -> Resources:
-    """`total` without `held`, and never below nothing.
+    """`total` without `held`, and never below zero.
 
-    A provider may lower its total below what its tasks hold: they go on, and nothing is offered.
+    A provider may lower its total below what tasks hold: the tasks go on, and nothing is offered.
     """
     left = dict(total)
     for kind, value in held:

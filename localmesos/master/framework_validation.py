@@ -13,7 +13,7 @@ _MAX_DURATION_S = 2**63 / 1e9  # What fits into Mesos' nanoseconds.
 
 
 def why_invalid(info: Mapping[str, Any], suppressed_roles: Collection[str]) -> str | None:
-    """Of a FrameworkInfo that comes with a subscription."""
+    """What is wrong with the FrameworkInfo of a subscription or an update; None if nothing is."""
     framework_id = info.get("id", {}).get("value", "")
     if (reason := _why_roles_invalid(info)) is not None:
         return reason
@@ -43,7 +43,7 @@ def _why_roles_invalid(info: Mapping[str, Any]) -> str | None:
 
 
 def why_no_update(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """What of a framework that is known cannot be changed to `new`."""
+    """Why a known framework cannot be changed from `old` to `new`; None if it can."""
     if old.get("principal") != new.get("principal"):
         return "Changing framework's principal is not allowed."
     for field in ("user", "checkpoint"):
@@ -58,5 +58,5 @@ def _text(value: object) -> str:
 
 
 def with_immutable_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`new` as a subscription changes `old`: without a word, user and checkpoint stay what they were."""
+    """`new` as a subscription takes it: user and checkpoint silently stay what they were in `old`."""
     return {**new, **{field: old[field] for field in ("user", "checkpoint") if field in old}}

@@ -1,7 +1,7 @@
 """ACCEPT: the offers are checked, then each task, and what is left over goes back.
 
 Part of the master, in a module of its own; ``Master::accept`` and ``Master::_accept`` of Mesos.
-Only LAUNCH is carried out: the other operations (RESERVE, CREATE, LAUNCH_GROUP, …) are dropped.
+Only LAUNCH is carried out.  Tasks of a LAUNCH_GROUP are refused; other operations (RESERVE, CREATE, …) are dropped.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def accept(master: Master, framework: Framework, call: Json) -> None:
-    """Uses up the offers of an ACCEPT: launches, and refuses the rest by the call's filters."""
+    """Uses up the offers of an ACCEPT: launches its tasks, and refuses what is left over by the call's filters."""
     offer_ids = [each["value"] for each in call.get("offer_ids", [])]
     invalid = _why_invalid(master, framework, offer_ids)
-    # Invalid or not: those that are there are used up, another framework's too.
+    # Even if the call is invalid, all offers in it that exist are used up, another framework's too.
     offers = [master.offers.pop(offer_id) for offer_id in dict.fromkeys(offer_ids) if offer_id in master.offers]
     if invalid is not None:
         for task in (task for operation in call.get("operations", []) for task in _tasks(operation)):
@@ -41,7 +41,7 @@ def accept(master: Master, framework: Framework, call: Json) -> None:
     for operation in call.get("operations", []):
         for task in _valid_tasks(master, framework, operation):
             left -= _launch(master, framework, _completed(task, framework, offers[0]), offers[0].agent_id, left)
-    # One filter for all that was left: the offers were of one agent and one role.
+    # One filter for all that is left: valid offers are of one agent and one role.
     offering.refuse(master, framework, offers[0], left, call.get("filters", {}))
 
 
@@ -85,7 +85,7 @@ def _tasks(operation: Json) -> list[Json]:
 
 
 def _valid_tasks(master: Master, framework: Framework, operation: Json) -> Iterator[Json]:
-    """The tasks of a LAUNCH; one resource that is invalid in itself refuses all of them."""
+    """The tasks of a LAUNCH; if one resource is invalid in itself, all tasks are refused."""
     kind, tasks_ = operation.get("type"), _tasks(operation)
     if kind == "LAUNCH_GROUP":
         text = "localmesos has no default executor, and so no task groups"

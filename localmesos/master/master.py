@@ -80,7 +80,7 @@ class Master:
         self._calls.call(stream_id, call)
 
     def subscribe_framework(self, stream_id: str, info: Json, suppressed_roles: Sequence[str]) -> None:
-        """First or again; refused by an ERROR event."""
+        """Subscribes a framework, for the first time or again; refuses by an ERROR event."""
         framework_id = info.get("id", {}).get("value", "")
         invalid = framework_validation.why_invalid(info, suppressed_roles)
         if invalid is None and self.has_completed(framework_id):
@@ -93,7 +93,7 @@ class Master:
             self._reject(stream_id, invalid)
             return
         if framework is None:
-            # An id that this master does not know is of a framework that knew another master.
+            # A framework that brings an id unknown to this master was subscribed to another master before.
             framework_id = framework_id or f"{self.master_id}-{next(self._framework_numbers):04d}"
             info = {**info, "id": {"value": framework_id}}
             framework = self.frameworks[framework_id] = Framework(info, registered_s=self.clock())
@@ -107,7 +107,7 @@ class Master:
             "master_info": self.info,
         }
         self.send(framework, "SUBSCRIBED", subscribed)
-        self.outbox.append(Send(stream_id, {"type": "HEARTBEAT"}))  # Mesos' begin with one.
+        self.outbox.append(Send(stream_id, {"type": "HEARTBEAT"}))  # Mesos' streams begin with one.
         for agent_id in self.agents:
             self.tell(agent_id, UpdateFramework(framework.info))
         self.allocate()
@@ -129,7 +129,7 @@ class Master:
         self.outbox.append(Close(stream_id))
 
     def stream_closed(self, stream_id: str) -> None:
-        """A scheduler is gone: its offers go at once, itself after its failover timeout."""
+        """A scheduler is gone: its offers are withdrawn at once, the framework goes after its failover timeout."""
         for framework in self.frameworks.values():
             if framework.stream_id == stream_id:
                 framework.stream_id = None
@@ -138,7 +138,7 @@ class Master:
                 return
 
     def remove(self, framework: Framework) -> None:
-        """TEARDOWN, or the failover timeout is over: its executors are shut down."""
+        """Removes a framework, on TEARDOWN or after its failover timeout: its executors are shut down."""
         if framework.stream_id is not None:
             self.outbox.append(Close(framework.stream_id))
             framework.stream_id = None
@@ -165,7 +165,7 @@ class Master:
             agent_registry.register(self, message)
         elif isinstance(message, ReregisterAgent):
             agent_registry.reregister(self, agent_id, message)
-        elif agent_id in self.agents:  # What an agent that was given up still says does not count.
+        elif agent_id in self.agents:  # Messages of an agent that was given up do not count.
             self._receive(self.agents[agent_id], message)
 
     def _receive(self, agent: AgentRecord, message: ToMaster) -> None:
@@ -181,7 +181,7 @@ class Master:
                 self.send(framework, "MESSAGE", {**_origin(agent, message.executor_id), "data": message.data})
 
     def _update_providers(self, agent: AgentRecord, message: UpdateProviders) -> None:
-        """Whatever changed, every offer with any provider's resources goes, as in Mesos."""
+        """Whatever has changed, all offers with resources of any provider are withdrawn, as in Mesos."""
         if message.providers == agent.providers:
             return
         agent.providers = message.providers
@@ -228,7 +228,7 @@ class Master:
             self.allocate()
 
     def allocate(self) -> None:
-        """Where there is something new to offer; what only comes free is offered with the next tick's, as in Mesos."""
+        """Called when there is something new to offer; what only comes free waits for the interval, as in Mesos."""
         self._allocate_at_s = self.clock() + self.settings.allocation_interval_s
         offering.offer_all(self)
 
@@ -239,11 +239,11 @@ class Master:
         return f"{self.master_id}-O{next(self._offer_numbers)}"
 
     def next_agent_id(self) -> str:
-        """For an agent that has none.  Mesos gives it out with the registration; here the agent has it before."""
+        """The id of a new agent.  Mesos gives it out with the registration; here the agent has it before."""
         return f"{self.master_id}-S{next(self._agent_numbers)}"
 
     def tell(self, agent_id: str, message: ToAgent) -> None:
-        """To an agent; nothing is sent to one that is disconnected."""
+        """Sends a message to an agent, unless that is disconnected."""
         agent = self.agents.get(agent_id)
         if agent is None or agent.connected:
             self.outbox.append(ForAgent(agent_id, message))
@@ -252,7 +252,7 @@ class Master:
         self.send(framework, "UPDATE", {"status": status})
 
     def send(self, framework: Framework, kind: str, body: Json) -> None:
-        """To a framework that is not connected nothing is sent; updates come again from the agent."""
+        """Sends an event to a framework, if that is connected; updates the agent sends again later."""
         if framework.stream_id is not None:
             self.outbox.append(Send(framework.stream_id, {"type": kind, kind.lower(): body}))
 

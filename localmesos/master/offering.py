@@ -59,14 +59,14 @@ def _candidates(master: Master) -> list[Candidate]:
 
 
 def withdraw(master: Master, affected: Callable[[Offer], bool]) -> None:
-    """Takes offers back; a framework that is still there is told by RESCIND."""
+    """Takes offers back; a framework that is connected is told by RESCIND."""
     for offer in [offer for offer in master.offers.values() if affected(offer)]:
         del master.offers[offer.offer_id]
         master.send(master.frameworks[offer.framework_id], "RESCIND", {"offer_id": {"value": offer.offer_id}})
 
 
 def expire(master: Master) -> None:
-    """``--offer_timeout``: what is held for longer is taken back."""
+    """``--offer_timeout``: offers that are held for longer are taken back."""
     timeout_s = master.settings.offer_timeout_s
     if timeout_s is not None:
         latest_s = master.clock() - timeout_s
@@ -82,7 +82,7 @@ def decline(master: Master, framework: Framework, call: Json) -> None:
 
 
 def refuse(master: Master, framework: Framework, offer: Offer, unused: Resources, filters: Json) -> None:
-    """Sets the filter that keeps what a framework did not want from being offered to it at once."""
+    """Sets a filter, so that what a framework did not want is not offered to it again at once."""
     refuse_s = min(float(filters.get("refuse_seconds", DEFAULT_REFUSE_S)), MAX_REFUSE_S)
     if refuse_s <= 0 or not unused:
         return

@@ -1,4 +1,4 @@
-"""The master with all its I/O: what Mesos has in a process of its own.  Runs on gevent."""
+"""The master with all its I/O: in Mesos a process of its own.  Runs on gevent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MasterProcess:
         clock: Callable[[], float],
         carry_out: Callable[[], None],
     ) -> None:
-        """`carry_out` is called after every change: whatever is in the outboxes then is to happen."""
+        """`carry_out` is called after every change, to carry out the effects in the outboxes."""
         self.carry_out = carry_out
         self.port = Port(listener, self._stream_ended)
         self.address = f"{ip}:{self.port.number}"
@@ -35,7 +35,7 @@ class MasterProcess:
         self.flags = master_view.flags(self.master)
 
     def perform(self, effect: Effect) -> None:
-        """One of its own effects; messages to the agent are not among them."""
+        """Performs an effect of the master, other than messages to the agent."""
         if isinstance(effect, Send):
             self.port.send(effect.stream_id, effect.event)
         elif isinstance(effect, Close):

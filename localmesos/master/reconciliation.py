@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def reconcile(master: Master, framework: Framework, call: Json) -> None:
-    """Of all its tasks if it asks for none."""
+    """Answers for each task that the framework names; for all its tasks if it names none."""
     asked = call.get("tasks") or [{"task_id": {"value": task_id}} for task_id in framework.tasks]
     for each in asked:
         agent_id = each.get("agent_id", {}).get("value")

@@ -13,12 +13,12 @@ from typing import Any
 from serenity.localmesos.master.roles import why_no_role
 from serenity.wire.mesos.resources import Json, Kind, Resources
 
-_LEAST_AMOUNT = 0.001 / 2  # What is not zero, and yet is rounded to it, is refused.
+_LEAST_AMOUNT = 0.001 / 2  # An amount that is not zero, and yet is rounded to zero, is refused.
 _VALUES = {"SCALAR": "scalar", "RANGES": "ranges", "SET": "set"}
 
 
 def why_invalid(resources: Iterable[Mapping[str, Any]]) -> str | None:
-    """What is wrong with the first invalid one, in Mesos' words."""
+    """What is wrong with the first invalid resource, in Mesos' words."""
     for resource in resources:
         reason = _why_value_invalid(resource) or _why_reservation_invalid(resource)
         if reason is not None:
@@ -66,7 +66,7 @@ def _why_reservation_invalid(resource: Mapping[str, Any]) -> str | None:
 
 
 def upgraded(resource: Mapping[str, Any]) -> Json:
-    """In the form with `reservations`, where `role` said the same before."""
+    """The resource in the form with `reservations`, in place of the older `role` and `reservation`."""
     rest = {name: value for name, value in resource.items() if name not in ("role", "reservation")}
     role = resource.get("role", "*")
     if role == "*" or "reservations" in resource:
@@ -106,6 +106,6 @@ def all_text(resources: Resources) -> str:
 
 
 def role_of(kind: Kind) -> str | None:
-    """The role that a resource is allocated to, if it is."""
+    """The role to which a resource is allocated, if to any."""
     role = kind.json.get("allocation_info", {}).get("role")
     return None if role is None else str(role)

@@ -6,7 +6,7 @@ _INVALID_CHARACTERS = frozenset("\t\n\v\f\r \x7f")
 
 
 def why_no_role(role: str) -> str | None:
-    """What is wrong with it, in Mesos' words."""
+    """What is wrong with a role's name, in Mesos' words; None if nothing is."""
     if role == "*":
         return None
     if role.startswith("/"):

@@ -59,7 +59,7 @@ class SchedulerCalls:
         }
 
     def subscribe(self, stream_id: str, call: Mapping[str, Any]) -> None:
-        """SUBSCRIBE, first or again.  What cannot be is said by an ERROR event, as Mesos does.
+        """SUBSCRIBE, first or again.  An impossible FrameworkInfo is refused by an ERROR event, as in Mesos.
 
         Raises:
             CallRefused
@@ -115,7 +115,7 @@ class SchedulerCalls:
         task_id, update_uuid = call["task_id"]["value"], call["uuid"]
         task = framework.tasks.get(task_id)
         if task is not None and task.update_state is None:
-            return  # Of an update that this master has not sent; the agent sends it again.
+            return  # It is for an update that this master has not sent; the agent sends that again.
         if task is not None and task.update_uuid == update_uuid and task.update_state in tasks.TERMINAL_STATES:
             framework.completed_tasks.append(framework.tasks.pop(task_id))
         self._master.tell(agent.agent_id, AcknowledgeUpdate(framework.framework_id, task_id, update_uuid))
@@ -142,7 +142,7 @@ class SchedulerCalls:
             self._master.tell(agent_id, MessageToExecutor(framework.framework_id, executor_id, call["data"]))
 
     def _revive(self, framework: Framework, call: Json) -> None:
-        """Of some roles, or of all."""
+        """Revives some of the framework's roles, or all."""
         roles = call.get("roles") or framework.roles
         framework.suppressed.difference_update(roles)
         framework.filters = [each for each in framework.filters if each.role not in roles]

@@ -39,14 +39,14 @@ class Framework:
     registered_s: float
     reregistered_s: float | None = None
     stream_id: str | None = None  # None: not connected.
-    teardown_at_s: float | None = None  # When a disconnected one is given up.
+    teardown_at_s: float | None = None  # When it is given up, if it is disconnected.
     ended_s: float | None = None
     suppressed: set[str] = field(default_factory=set)  # Roles that want no offers.
     filters: list[Filter] = field(default_factory=list)
     tasks: dict[str, Task] = field(default_factory=dict)  # Until the terminal update is acknowledged.
     executors: dict[tuple[str, str], Executor] = field(default_factory=dict)  # By agent and executor id.
     completed_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
-    unreachable_tasks: dict[str, Task] = field(default_factory=dict)  # With their agent, until it is back.
+    unreachable_tasks: dict[str, Task] = field(default_factory=dict)  # Of agents that are away, until those are back.
 
     @property
     def framework_id(self) -> str:
@@ -84,12 +84,12 @@ class AgentRecord:
     """An agent that is registered."""
 
     info: Json
-    own: Resources  # Without those of providers.
+    own: Resources  # Without the resources of providers.
     registered_s: float
     reregistered_s: float | None = None
     disconnected_s: float | None = None  # Since when, if it is.
     providers: Mapping[str, ProviderState] = field(default_factory=dict)
-    killed: set[tuple[str, str]] = field(default_factory=set)  # Framework and task ids: in case it missed that.
+    killed: set[tuple[str, str]] = field(default_factory=set)  # Framework and task ids, in case it missed the kills.
 
     @property
     def agent_id(self) -> str:
@@ -116,7 +116,7 @@ class AgentRecord:
 
 @dataclass(frozen=True, slots=True)
 class MasterSettings:
-    """The flags of mesos-master that are followed; defaults as there."""
+    """The flags of mesos-master that localmesos follows, with mesos-master's defaults."""
 
     allocation_interval_s: float = 1.0
     offer_timeout_s: float | None = None  # None: offers do not expire.

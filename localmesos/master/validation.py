@@ -20,16 +20,16 @@ class LaunchContext:
 
     framework_id: str
     agent_id: str
-    task_ids: Collection[str]  # Of the framework, alive.
-    unreachable_ids: Collection[str]  # Of its tasks on agents that are not reachable.
+    task_ids: Collection[str]  # Of the framework's live tasks.
+    unreachable_ids: Collection[str]  # Of its tasks on agents that are away.
     executors: Mapping[str, Json]  # ExecutorInfos of the framework that run on the agent, by id.
-    offered: Resources  # What of the accepted offers is left.
+    offered: Resources  # What is left of the accepted offers.
 
 
 def validate_task(task: Mapping[str, Any], context: LaunchContext) -> Resources:
     """Returns what the launch takes out of the offer: the task's resources, and a new executor's.
 
-    Each resource by itself has been found valid before.
+    Each resource by itself must have been found valid before, by `resource_validation`.
 
     Raises:
         InvalidTaskError
@@ -114,7 +114,7 @@ def same_executor(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def why_no_id(value: str) -> str | None:
-    """An id becomes the name of a directory (``src/common/validation.cpp``)."""
+    """Why a text can be no id: an id becomes the name of a directory (``src/common/validation.cpp``)."""
     if not value:
         return "ID must not be empty"
     if len(value) > 255:

@@ -15,7 +15,7 @@ _NS_PER_S = 10**9
 
 
 def flags(master: Master) -> dict[str, str]:
-    """Those of mesos-master's flags that mean something here."""
+    """The flags of mesos-master that mean something here."""
     settings = master.settings
     return {
         "agent_ping_timeout": mesos_duration(settings.agent_ping_timeout_s),

@@ -1,1 +1,1 @@
-"""How both are reached: ports, streams, and JSON that is a protobuf message."""
+"""How master and agent are reached: ports, streams, and JSON that is a protobuf message."""

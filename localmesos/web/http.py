@@ -48,10 +48,10 @@ class Request:
     socket: socket.socket
 
     def call(self, api: str) -> Json:
-        """The body of a POST as a call of a v1 API; `api` is its name in `schema`, and in what is refused.
+        """The body of a POST as a call of a v1 API; `api` is its name in `schema`, and in refusals.
 
         Raises:
-            CallRefused: as Mesos answers it.  Of its two formats only JSON is spoken here.
+            CallRefused: with Mesos' answer.  Of Mesos' two formats only JSON is spoken here.
         """
         self.require_post()
         content_type = self.headers.get("content-type")
@@ -78,7 +78,7 @@ class Request:
             raise CallRefused(405, text)
 
     def require_json_accepted(self) -> None:
-        """For what has an answer.  Raises CallRefused."""
+        """For a request whose answer has a body.  Raises CallRefused."""
         if not _accepts(self.headers.get("accept"), "application/json"):
             text = "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"
             raise CallRefused(406, text)
@@ -127,7 +127,7 @@ class Application:
     """The WSGI application of one port."""
 
     def __init__(self, routes: Mapping[str, Handler], available: Callable[[], bool]) -> None:
-        """`available`: else every request is answered with 503."""
+        """`available`: while it is False, every request is answered with 503."""
         self._routes = routes
         self._available = available
 

@@ -28,7 +28,7 @@ class Port:
         self._unavailable_until_s = 0.0
 
     def serve(self, routes: dict[str, Handler]) -> None:
-        """Returns at once; from now on it answers."""
+        """Returns at once; from now on requests are answered."""
         self._server = serve(self._listener, Application(routes, self._available))
 
     def _available(self) -> bool:
@@ -37,7 +37,7 @@ class Port:
     # -- streams -----------------------------------------------------------------------
 
     def open_stream(self, kind: str, heartbeat_s: float | None) -> EventStream:
-        """`kind`: of the subscriber."""
+        """`kind`: of the subscriber, such as ``scheduler``; see `cut_streams`."""
         stream = EventStream(str(uuid.uuid4()), heartbeat_s, self._ended)
         self._streams[stream.stream_id], self._kinds[stream.stream_id] = stream, kind
         return stream
@@ -63,7 +63,7 @@ class Port:
         self._unavailable_until_s = time.monotonic() + for_s
 
     def cut_streams(self, kinds: Collection[str]) -> None:
-        """Breaks the connections of such subscribers."""
+        """Breaks the connections of subscribers of these kinds."""
         for stream_id in [each for each, kind in self._kinds.items() if kind in kinds]:
             self._streams[stream_id].cut()
 
@@ -75,7 +75,7 @@ class Port:
             self._server.stop(timeout=_STOP_TIMEOUT_S)
 
     def break_off(self) -> None:
-        """As when the process is killed: every connection is gone at once, and nobody is told of streams."""
+        """As when the process is killed: every connection is gone at once, and nobody is told that streams ended."""
         self._on_stream_end = lambda stream_id: None
         for stream in list(self._streams.values()):
             stream.cut()

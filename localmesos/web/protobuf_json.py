@@ -23,13 +23,13 @@ _INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class NotAMessageError(ValueError):
-    """The JSON is no such message; the text is Mesos'."""
+    """The JSON is no message of the type that is wanted; the text is Mesos'."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
     name: str
-    label: str  # "!", "*", "{}" or none.
+    label: str  # "!", "*", "{}" or "".
     type: str
     default: Any  # None for none.
 
@@ -57,7 +57,7 @@ def parse(text: bytes) -> Any:
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise NotAMessageError(f"syntax error at line {error.lineno} near: {error.doc[error.pos :]}") from error
-    except (UnicodeDecodeError, RecursionError) as error:  # The latter for what is nested too deeply.
+    except (UnicodeDecodeError, RecursionError) as error:  # RecursionError: it is nested too deeply.
         raise NotAMessageError(f"syntax error: {error}") from error
 
 
@@ -66,7 +66,7 @@ def _no_constant(name: str) -> None:
 
 
 def message(value: Any, name: str) -> Json:
-    """The message of type `name` that a JSON value is.
+    """A JSON value as a message of type `name`.
 
     Raises:
         NotAMessageError
@@ -82,7 +82,7 @@ def message(value: Any, name: str) -> Json:
 
 def _message(value: Json, name: str) -> Json:
     fields = _MESSAGES[name]
-    # In the order of their names, as Mesos' JSON objects are: it decides which error is told.
+    # In the order of the fields' names, as in Mesos' JSON objects: the order decides which error is told.
     converted = {key: _value(fields[key], value[key]) for key in sorted(value) if key in fields}
     ordered = {key: converted.get(key, field.default) for key, field in fields.items()}
     return {key: each for key, each in ordered.items() if each is not None and each != []}
@@ -166,7 +166,7 @@ def _unparsable(field: _Field, value: str, wanted: str) -> NotAMessageError:
 
 
 def _missing(value: Json, name: str, path: str = "") -> Iterator[str]:
-    """Paths such as ``accept.operations[0].launch``: those of a message itself before those within."""
+    """Paths of missing fields, such as ``accept.operations[0].launch``: a message's own before those in its fields."""
     fields = _MESSAGES[name]
     yield from (f"{path}{key}" for key, field in fields.items() if field.label == "!" and key not in value)
     for key, field in fields.items():

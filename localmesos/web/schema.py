@@ -72,7 +72,7 @@ MESSAGES: dict[str, str] = {
     "master::Call": "type:string mark_agent_gone:MarkAgentGone",
     "MarkAgentGone": "agent_id!:Id",
     "agent::Call": "type:string",
-    # What they are about.
+    # What the calls are made of.
     "FrameworkInfo": "user!:string name!:string id:Id failover_timeout:double=0.0 checkpoint:bool=false role:string"
     " roles*:string hostname:string principal:string webui_url:string capabilities*:Capability labels:Labels"
     " offer_filters{}:any",

@@ -40,11 +40,11 @@ class EventStream:
     def cut(self) -> None:
         """Breaks the connection, in the middle of whatever is being sent."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # It is broken already.
+            with contextlib.suppress(OSError):  # The connection is broken already.
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def watch(self, sock: socket.socket) -> None:
-        """Ends the stream as soon as the subscriber closes its side; writing alone would tell too late."""
+        """Ends the stream as soon as the subscriber closes its side; a failed write would tell too late."""
         self._socket = sock
         self._watcher = gevent.spawn(self._watch, sock)
 
@@ -54,7 +54,7 @@ class EventStream:
                 gevent.socket.wait_read(sock.fileno())
                 if not sock.recv(1, socket.MSG_PEEK):
                     break
-                gevent.sleep(_STILL_THERE_S)  # It has sent something more: not ours to read.
+                gevent.sleep(_STILL_THERE_S)  # The subscriber has sent something: not ours to read.
         self._over()
         self.end()
 
