@@ -32,6 +32,7 @@ class Episode:
     weight: Floats = field(default_factory=lambda: np.zeros(_COUNT))
     # The best-effort rows whose pressure rose at the onset: their pressure before it, and at it.
     culprits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    jobs: Mapping[str, float] = field(default_factory=dict)  # Of the culprits, by how much each had risen.
     left: dict[str, float] = field(default_factory=dict)  # When a culprit was first missing from the node.
     remaining: float = 1.0  # Share of the shift: 1 as at the onset, 0 as before it.
     well: bool = False  # The application's own indicator says that it no longer suffers.

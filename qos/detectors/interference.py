@@ -7,6 +7,7 @@ import numpy as np
 
 from serenity.qos.contention import Contention
 from serenity.qos.detectors.episode import Episode
+from serenity.qos.detectors.relapses import Relapses
 from serenity.qos.evidence import mechanisms, signals
 from serenity.qos.evidence.mechanisms import MECHANISMS, SIGNALS_OF
 from serenity.qos.evidence.noise import SCALES_S, Noise
@@ -95,6 +96,8 @@ class Interference:
     there at most about once in `false_alarm_days`.  Where a neighbour is known to have suffered by the same mechanism
     since τ, the odds are L(mechanism) / (1000 + L(phase) + S / `phase_odds`); since d seconds before or after τ, these
     times (1 / d - 1 / 60) / (1 / 1.5 - 1 / 60): a contention that builds up may seem to begin at any time meanwhile.
+    The same odds as beside a neighbour hold where a job that harmed the container within the last hour, by the same
+    mechanism, rose at τ by a quarter of what did that harm.
 
     The contention holds, levels frozen, until the signals that showed it are half-way back; until the tasks whose
     pressure rose at its onset have let go for 15 s; or for `give_up_s`, after which the present state is the baseline.
@@ -133,6 +136,7 @@ class Interference:
         self._able = np.zeros(len(MECHANISMS))
         self._episodes: dict[str, Episode] = {}
         self._over: dict[str, Episode] = {}  # Recovered a moment ago: there is no new baseline yet.
+        self._relapses = Relapses(_COINCIDENCE_S)
         self._sampling = Sampling()
         self._last_t = math.nan
 
@@ -141,6 +145,7 @@ class Interference:
 
     def relearn(self, protected_id: str) -> None:
         self._over.pop(protected_id, None)
+        self._relapses.forget(protected_id)
         episode = self._episodes.pop(protected_id, None)
         if episode is not None and protected_id in self._rows.places:
             self._renew(self._rows.places[protected_id], self._last_t)
@@ -168,7 +173,11 @@ class Interference:
         self._coincidence.observe(self._pressure, frame.t, interval_s, onsets)
         self._watch(frame, interval_s)
         worth = self._coincidence.evidence(_AGES, interval_s)
-        flagged = self._screen(frame.t, held, last, worth[:_NOW], interval_s)
+        relapsing = np.zeros(len(self._protected), dtype=np.bool_)
+        relapsing[[self._rows.places[name] for name in self._relapses.observe(self._pressure, frame.t, interval_s)]] = (
+            True
+        )
+        flagged = self._screen(frame.t, held, relapsing, last, worth[:_NOW], interval_s)
         if len(flagged):
             self._judge(frame, flagged, worth, interval_s)
         return [each.contention(frame.t, self.name, self._told) for each in self._episodes.values()]
@@ -193,6 +202,7 @@ class Interference:
         here = set(self._rows.ids)
         self._episodes = {name: each for name, each in self._episodes.items() if name in here}
         self._over = {name: each for name, each in self._over.items() if name in here}
+        self._relapses.keep(here)
 
     def _explained(self, own: Floats, dt_s: float) -> Floats:
         """Variance of each signal that the present deviation of the container's own load explains; shaped as those."""
@@ -204,10 +214,12 @@ class Interference:
 
     # -- onset ---
 
-    def _screen(self, t: float, held: Bools, last: Floats, worth_now: Floats, interval_s: float) -> Ints:
+    def _screen(
+        self, t: float, held: Bools, relapsing: Bools, last: Floats, worth_now: Floats, interval_s: float
+    ) -> Ints:
         """Rows in which `_judge` may find something, going by the running means of their innovations.
 
-        `last`: the innovations of the sample before the newest.
+        `relapsing`: where little evidence is enough; `last`: the innovations of the sample before the newest.
         """
         self._lately[self._frames % _LATELY] = worth_now.max(axis=0)
         self._frames += 1
@@ -232,6 +244,7 @@ class Interference:
             helps += self._able
         bound = (size + helps[:, None]).max(axis=0)
         possible = (bound >= _SCREEN * limit) | (self._near > 0.0)
+        possible |= relapsing & (size.max(axis=0) >= _SCREEN * math.log(COMPANIONS))
         return np.flatnonzero(possible & ~held)
 
     def _threshold(self, interval_s: float) -> float:
@@ -313,14 +326,16 @@ class Interference:
             return
         seen = shifts(self._past(rows, ages, interval_s), ages, self._before(interval_s))
         prior, threshold = self._prior(ages, worth), self._threshold(interval_s)
-        together = self._together(ages, interval_s)
+        protected = [self._protected[row] for row in rows]
+        again = self._relapses.weight(protected, self._pressure, ages, interval_s)
+        together = np.maximum(self._together(ages, interval_s), again)
         expected = np.maximum(prior, together + threshold - math.log(COMPANIONS))
         worth_it = (mechanisms.at_most(seen) + expected).max(axis=(0, 1)) >= 0.5 * threshold
         score = np.full((len(MECHANISMS), len(ages), len(rows)), -np.inf)
         slowdown = np.zeros(score.shape)
         if worth_it.any():
             score[..., worth_it], slowdown[..., worth_it] = self._odds(
-                seen.of(worth_it), rows[worth_it], prior, together, interval_s
+                seen.of(worth_it), rows[worth_it], prior, together[..., worth_it], interval_s
             )
         best = score.max(axis=(0, 1))
         self._near[rows] = best >= -0.5 * threshold
@@ -360,6 +375,7 @@ class Interference:
         then = before + rise
         guilty = np.flatnonzero((rise > _SHARED * max(rise.max(initial=0.0), 0.0)) & (rise > _NEW * then))
         episode.culprits = {self._pressure.rows.ids[k]: (float(before[k]), float(then[k])) for k in guilty}
+        episode.jobs = {self._pressure.containers[k].job: float(rise[k]) for k in guilty[np.argsort(rise[guilty])]}
 
     # -- while it holds ---
 
@@ -372,13 +388,16 @@ class Interference:
             if frame.t - episode.noticed <= _SETTLES_S and 0 < age <= _AGES[-1]:
                 self._settle(episode, place, age, interval_s)
             if self._recovered(episode, place, age):
+                self._relapses.note(name, episode.mechanism, episode.jobs, frame.t)
                 self._over[name] = self._episodes.pop(name)
                 self._start[place] = frame.t  # Of the samples that show the recovery, the oldest may be harmed still.
                 # Else the rest of the shift would pass for innovations, and give these the heaviest of tails.
                 self._noise.settle(place, self._ring.window(_RECOVERY_SAMPLES[0])[:, :_COUNT, place])
-            elif (
-                self._gone(episode, frame.t, age, interval_s) or frame.t - episode.noticed > self._parameters.give_up_s
+            elif (gone := self._gone(episode, frame.t, age, interval_s)) or (
+                frame.t - episode.noticed > self._parameters.give_up_s
             ):
+                if gone:
+                    self._relapses.note(name, episode.mechanism, episode.jobs, frame.t)
                 del self._episodes[name]
                 self._renew(place, frame.t - _GONE_S)
 

@@ -181,7 +181,9 @@ def _responses(seen: Shifts) -> Floats:
     expected = _MEAN * size
     # A signal that is better, or worse by less than the smallest slowdown makes it, gets the spread of noise alone.
     spread = np.where(delta > expected[:, :1], _SPREAD * size, 0.0)
-    with_harm = _log_t(delta - expected, variance + spread * spread, tails)
+    beside = delta - expected
+    np.minimum(beside[:, -1], 0.0, out=beside[:, -1])  # The largest slowdown stands for all that are larger.
+    with_harm = _log_t(beside, variance + spread * spread, tails)
     ratio = np.log(_CHANCE) + with_harm - _log_t(delta, variance, tails)
     each: Floats = np.logaddexp.reduceat(ratio, _FIRST, axis=0)
     each[_MAY] = np.logaddexp(each[_MAY], np.log(_STILL))

@@ -51,8 +51,8 @@ CPI, MPKI, LLC, DELAY, PSI_IO, PSI_MEMORY, SLI = range(len(SIGNALS))
 # The container's own load, kept beside the signals, as logarithms.  Work is instructions.  Where these are not counted,
 # CPU stands in, a worse measure: a container that is slowed down burns more CPU for the same work.  Its throughput (an
 # indicator that falls when the application suffers), where it declares one, shows this.
-OWN = ("work", "cpu", "io_bytes", "rss_bytes", "throughput")
-_WORK, _CPU, _THROUGHPUT = (OWN.index(each) for each in ("work", "cpu", "throughput"))
+OWN = ("work", "cpu", "io_bytes", "rss_bytes", "throughput", "cpu_wanted")
+_WORK, _CPU, _THROUGHPUT, _CPU_WANTED = (OWN.index(each) for each in ("work", "cpu", "throughput", "cpu_wanted"))
 WAITS = np.array([each.wait for each in SIGNALS])
 _OFFSET = np.where(WAITS, LEAST_SHARE, 0.0)[:, None]
 LOAD_RESPONSE = np.array([each.load_response for each in SIGNALS])
@@ -87,6 +87,7 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
         out[LLC] = column("llc_bytes")
         # A container that gets next to no CPU waits all the time; one that wants next to none tells nothing.
         waited = column("run_delay")
+        own[_CPU_WANTED] = cpu + np.where(waited > 0, waited, 0.0)
         np.divide(np.where(cpu + waited >= LEAST_SHARE, waited, np.nan), np.maximum(cpu, LEAST_SHARE), out=out[DELAY])
         out[PSI_IO], out[PSI_MEMORY], out[SLI] = column("psi_io"), column("psi_memory"), column("sli")
         out[: len(SIGNALS)] += _OFFSET
@@ -94,7 +95,7 @@ def look(frame: Frame, places: Ints, min_cpu: float, higher_is_better: Floats, u
         out[LLC] *= -1.0
         out[SLI] *= higher_is_better
     np.copyto(out[SLI], usual - _NOTHING, where=np.isposinf(out[SLI]) & (higher_is_better < 0))
-    own[4] = np.where(higher_is_better < 0, -out[SLI], np.nan)
+    own[_THROUGHPUT] = np.where(higher_is_better < 0, -out[SLI], np.nan)
     np.copyto(out, np.nan, where=~np.isfinite(out))
     return out
 
@@ -105,15 +106,16 @@ def explained(grown: Floats, counted: Bools, falls: Floats, level: Floats) -> Fl
     `grown`: by how many logs each of OWN has grown, NaN where not known; shape (…, own, containers), the result (…,
     signals, containers).  `counted`: where work was counted; elsewhere CPU stands in, less what a throughput has lost,
     for more CPU for fewer answers is no load.  `falls`: 1 where the indicator falls when the application suffers, else
-    0.  Such an indicator, mostly a throughput, falls also when there is less to do.  Then less CPU is used, too; not so
-    where each instruction takes longer.  `level`: of each signal before, shaped as the result.  Of a share of time only
-    the share responds, not the LEAST_SHARE added to it: else four times nothing would explain any waiting.
+    0.  Such an indicator, mostly a throughput, falls also when there is less to do.  Then less CPU is wanted, too (used
+    or waited for); not so where each instruction takes longer, or where the CPU is withheld.  `level`: of each signal
+    before, shaped as the result.  Of a share of time only the share responds, not the LEAST_SHARE added to it: else
+    four times nothing would explain any waiting.
     """
     known = np.where(np.isfinite(grown), grown, 0.0)
     work, cpu = known[..., _WORK, :], known[..., _CPU, :]
     np.copyto(work, cpu + np.minimum(0.0, known[..., _THROUGHPUT, :]), where=~counted)
     response: Floats = LOAD_RESPONSE[:, None] * np.maximum(known, 0.0).take(EXPLAINED_BY, axis=-2)
-    response[..., SLI, :] += falls * np.maximum(-cpu, 0.0)
+    response[..., SLI, :] += falls * np.maximum(-known[..., _CPU_WANTED, :], 0.0)
     response *= np.where(WAITS[:, None], np.maximum(0.0, 1.0 - LEAST_SHARE * np.exp(-level)), 1.0)
     response *= response
     return response
