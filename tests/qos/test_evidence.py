@@ -169,6 +169,37 @@ def test_waiting_after_a_lull_is_not_compared_with_that_in_it(made):
     assert seen.delta[0, signals.DELAY, 0] < np.sqrt(seen.variance[0, signals.DELAY, 0])
 
 
+def test_a_throughput_that_falls_with_the_cpu_that_is_wanted_is_explained_and_with_that_which_is_withheld_is_not(made):
+    def grown(cpu, waited):
+        frames = [
+            made.frame(0.0, made.production("web", cpu=cpu_now, run_delay=waited_now, sli=sli_now))
+            for cpu_now, waited_now, sli_now in ((1.0, 1.0, 100.0), (cpu, waited, 50.0))
+        ]
+        before, after = (signals.look(each, np.array([0]), 0.25, np.array([-1.0]), np.array([0.0])) for each in frames)
+        return (after - before)[SIGNALS:]
+
+    def deviation(own):
+        level = np.zeros((SIGNALS, 1))
+        return np.sqrt(signals.explained(own, np.array([False]), np.array([1.0]), level)[signals.SLI, 0])
+
+    assert deviation(grown(cpu=0.5, waited=0.5)) == pytest.approx(np.log(2.0))
+    assert deviation(grown(cpu=0.5, waited=5.0)) == 0.0
+
+
+def test_the_largest_slowdown_stands_for_all_that_are_larger():
+    """Of a service that gets a tenth of the CPU that it wants."""
+    shape = (1, SIGNALS, 2)
+    delta, variance, level = np.zeros(shape), np.full(shape, 1e12), np.full(shape, np.log(1.0 + signals.LEAST_SHARE))
+    delta[0, signals.DELAY] = np.log([2.6, 10.0])  # Of a share of 1 it is 1.6 more, and 9.
+    variance[0, signals.DELAY] = 0.01
+    freedom = 50.0
+    seen = Shifts(delta, variance, np.full(shape, freedom), level)
+    ratio = interference(seen)[0][CPU_MECHANISM, 0]
+    noise = -0.5 * (freedom + 1.0) * np.log1p(delta[0, signals.DELAY] ** 2 / (0.01 * freedom))
+    by_the_largest, larger = ratio + noise  # How likely the shift is by the mechanism itself.
+    assert larger == pytest.approx(by_the_largest, abs=1.0)
+
+
 def test_a_rare_rise_is_worth_more_than_a_usual_one(made):
     def worth_at_the_end(pauses):
         pressure, coincidence = Pressure(), Coincidence(3600.0)

@@ -260,6 +260,19 @@ def test_a_throughput_that_falls_with_the_load_is_no_alarm(made):
     assert not service.seconds(60, cpu=0.8, throughput=400.0, burning=3.0)
 
 
+def test_a_job_that_did_harm_is_believed_sooner_as_it_presses_again(made):
+    service = Service(made)
+
+    def delay_s():
+        assert not service.seconds(150, waits=0.02, burning=0.05)
+        return next(second for second in range(30) if service.seconds(1, waits=0.07, burning=3.0))
+
+    first = delay_s()
+    assert service.seconds(30, waits=0.07, burning=3.0)  # It holds.
+    service.seconds(60, waits=0.02, burning=0.05)
+    assert delay_s() < first, first
+
+
 @pytest.mark.parametrize("throughput", [300.0, 0.0])
 def test_one_that_falls_or_ends_while_as_much_cpu_is_used_is(made, throughput):
     service = Service(made)
