@@ -83,7 +83,7 @@ class Rowwise(ABC):
 
     def restore(self, state: Json) -> None:
         ids = state.get("ids")
-        if not isinstance(ids, list) or len(set(map(str, ids))) != len(ids):
+        if not isinstance(ids, list) or any(type(each) is not str for each in ids) or len(set(ids)) != len(ids):
             raise ValueError("it does not say whose state it is")
         seen = unpack(state.get("seen"), self._seen, len(ids), MOST_S, may_lack=True)
         learnt = unpack(state.get("learnt"), self.learnt, len(ids), self.most_learnt, may_lack=True)

@@ -294,6 +294,17 @@ def test_what_is_no_state_is_refused_and_nothing_is_restored(name, state):
     assert fed(made, [1.0, 0.5])[1] == fed(fresh, [1.0, 0.5])[1]
 
 
+@pytest.mark.parametrize("name", [each for each in PREDICTORS if "ids" in ready(each).state()])
+def test_a_state_of_no_names_is_refused_and_nothing_is_restored(name):
+    learnt, made, fresh = ready(name), ready(name), ready(name)
+    fed(learnt, [[1.0, 0.5]] * 30, every_s=300.0)
+    state = learnt.state()
+    state["ids"] = [[each] for each in state["ids"]]
+    with pytest.raises(ValueError):
+        made.restore(state)
+    assert fed(made, [1.0, 0.5])[1] == fed(fresh, [1.0, 0.5])[1]
+
+
 def damaged(state, value):
     """The state with one number of each of its parts set to `value`, part by part; and what that part is."""
     for key, part in state.items():

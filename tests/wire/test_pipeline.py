@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from serenity.wire.transport import answers
 from serenity.wire.transport.http import Client, Endpoint, Unreachable
 
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
@@ -73,6 +74,19 @@ def test_what_is_not_answered_may_have_arrived(serve: Serve, answer: bytes) -> N
     with pytest.raises(Unreachable) as failed:
         pipeline(serve(answer, 2), 2)
     assert failed.value.may_have_arrived
+
+
+@pytest.mark.parametrize("length", [20, 21])
+def test_a_body_that_ends_with_the_connection_is_whole_or_none(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr(answers, "_BODY_BYTES", 20)
+    client = serve(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * length, 1)
+    if length <= 20:
+        assert pipeline(client, 1) == [(200, b"x" * length)]
+    else:
+        with pytest.raises(Unreachable, match="too long"):
+            pipeline(client, 1)
 
 
 def test_nobody_there_is_told_apart_from_no_answer() -> None:

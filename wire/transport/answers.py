@@ -50,7 +50,10 @@ class Answers:
         if status in (204, 304):
             return b""
         self.ended = True  # The body goes on until the peer closes.
-        return self._file.read(_BODY_BYTES)
+        content = self._file.read(_BODY_BYTES + 1)
+        if len(content) > _BODY_BYTES:
+            raise HTTPException("a body too long")
+        return content
 
     def _line(self) -> str:
         line = self._file.readline(_LINE_BYTES)
