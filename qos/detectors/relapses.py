@@ -9,7 +9,7 @@ import numpy as np
 
 from serenity.qos.evidence.mechanisms import MECHANISMS
 from serenity.qos.evidence.pressure import Pressure
-from serenity.qos.frame import Bools, Container, Floats
+from serenity.qos.frame import Container, Floats
 from serenity.qos.rows import Places as Ints
 
 # Of the rise that did harm: less is a wiggle of a task that is busy, and cannot do much of that harm.
@@ -32,6 +32,8 @@ class Relapses:
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
         self._ended: dict[str, _Ended] = {}
+        self._containers: Sequence[Container] = ()
+        self._rows: dict[str, Ints] = {}  # Each job's, while the containers stay the same.
 
     def note(self, name: str, mechanism: int, jobs: Mapping[str, float], t: float) -> None:
         """A contention of that container is over."""
@@ -49,9 +51,11 @@ class Relapses:
         if not self._ended:
             return []
         self._ended = {name: each for name, each in self._ended.items() if t - each.at <= self._memory_s}
-        rise = _by_job(pressure, pressure.rise(1, interval_s)[None])
+        rises = self._by_job(pressure, pressure.rise(1, interval_s)[None])
+        newest = {job: rise[0].tolist() for job, rise in rises.items()}
         for each in self._ended.values():
-            if _rose(each, rise, 1)[0]:
+            resource = MECHANISMS[each.mechanism].resource
+            if any(job in newest and newest[job][resource] >= _PRESSES * harm for job, harm in each.jobs.items()):
                 each.pressed_at = t
         return [name for name, each in self._ended.items() if t - each.pressed_at <= _SHOWS_WITHIN_S]
 
@@ -63,27 +67,20 @@ class Relapses:
         weight = np.full((len(MECHANISMS), len(ages), len(containers)), -np.inf)
         ended = [(i, self._ended[each.id]) for i, each in enumerate(containers) if each.id in self._ended]
         if ended:
-            rises = np.array([pressure.rise(int(age), interval_s) for age in ages])
-            by_job = _by_job(pressure, rises)
+            rises = self._by_job(pressure, np.array([pressure.rise(int(age), interval_s) for age in ages]))
             for i, each in ended:
-                weight[each.mechanism, _rose(each, by_job, len(ages)), i] = 0.0
+                resource = MECHANISMS[each.mechanism].resource
+                for job in each.jobs.keys() & rises.keys():
+                    weight[each.mechanism, rises[job][:, resource] >= _PRESSES * each.jobs[job], i] = 0.0
         return weight
 
-
-def _by_job(pressure: Pressure, rises: Floats) -> dict[str, Floats]:
-    """The greatest rise of each job's tasks; (ages, resources).  `rises`: (ages, resources, rows)."""
-    greatest: dict[str, Floats] = {}
-    for row, container in enumerate(pressure.containers):
-        rise = rises[:, :, row]
-        before = greatest.get(container.job)
-        greatest[container.job] = rise if before is None else np.maximum(before, rise)
-    return greatest
-
-
-def _rose(ended: _Ended, rises: Mapping[str, Floats], ages: int) -> Bools:
-    """At each age, whether one of the jobs rose by a part of what did harm."""
-    rose = np.zeros(ages, dtype=np.bool_)
-    for job, harm in ended.jobs.items():
-        if job in rises:
-            rose |= rises[job][:, MECHANISMS[ended.mechanism].resource] >= _PRESSES * harm
-    return rose
+    def _by_job(self, pressure: Pressure, rises: Floats) -> dict[str, Floats]:
+        """The greatest rise of any task of each job that did harm; (ages, resources).  `rises`: (…, …, rows)."""
+        if pressure.containers is not self._containers:
+            self._containers = pressure.containers
+            rows: dict[str, list[int]] = {}
+            for row, container in enumerate(pressure.containers):
+                rows.setdefault(container.job, []).append(row)
+            self._rows = {job: np.array(each, dtype=np.intp) for job, each in rows.items()}
+        jobs = {job for each in self._ended.values() for job in each.jobs} & self._rows.keys()
+        return {job: rises[:, :, self._rows[job]].max(axis=2) for job in jobs}
