@@ -263,6 +263,7 @@ class Interference:
             self._noise.phi[:, rows],
             self._noise.sigma[:, rows],
             self._noise.tails[:, rows],
+            self._noise.freedom[:, rows],
             inflation,
             self._noise.wander[:, rows] * np.minimum(1.0, ages * interval_s / _OLDEST_S)[:, None, None],
             self._falls[rows],

@@ -89,6 +89,15 @@ class Noise:
         return np.where(self._state["count"] > 0, self._state["level"], np.nan)
 
     @property
+    def freedom(self) -> Floats:
+        """Degrees of freedom of σ and φ, however many samples are judged by these; (width, rows).
+
+        Of the samples that they were learnt from, a half: what is clipped, or far from the median, does not count.
+        """
+        freedom: Floats = np.maximum(0.5 * self._state["count"], 1.0)
+        return freedom
+
+    @property
     def tails(self) -> Floats:
         """Degrees of freedom of the Student's t that has as many innovations more than two deviations above.
 

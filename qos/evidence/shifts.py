@@ -31,13 +31,15 @@ class Past:
     """The last samples of some containers, and the noise of their signals.
 
     `x`: (samples, signals + own, containers), NaN where not measured or not to be used.
-    `phi`, `sigma`, `freedom`: (signals, containers); `falls`: (containers,).  `inflation`: (ages, signals, containers).
+    `phi`, `sigma`, `tails`, `freedom`: (signals, containers); `inflation`, `wander`: (ages, signals, containers);
+    `falls`: (containers,).
     """
 
     x: Floats
     phi: Floats
     sigma: Floats
-    freedom: Floats  # Degrees of freedom: the tails of a single innovation.
+    tails: Floats  # Degrees of freedom: the tails of a single innovation,
+    freedom: Floats  # and those with which sigma and phi are known.
     inflation: Floats
     wander: Floats
     falls: Floats  # 1 where the indicator falls when the application suffers, else 0.
@@ -96,11 +98,11 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     level += reference
     own = _explained(earlier[:, :, count:], since[:, :, count:], past.falls, level)
     variance = variance * past.inflation + past.wander**2 + own
-    freedom = np.minimum(past.freedom, signals.most_freedom(level, past.interval_s))
+    tails = np.minimum(past.tails, signals.most_freedom(level, past.interval_s))
     return Shifts(
         delta=np.where(usable, weighed / information, 0.0),
         variance=np.where(usable, variance, _UNKNOWN),
-        tails=freedom * np.maximum(first + later, 1.0),
+        tails=np.minimum(tails * np.maximum(first + later, 1.0), past.freedom),
         level=level,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from serenity.qos.frame import Node
 
 NODE = Node(cpus=8.0, llc_bytes=3e7, mem_bw=2e10)
 SIGNALS, OWN = len(signals.SIGNALS), len(signals.OWN)
-CPU_MECHANISM = [each.cause for each in MECHANISMS].index("cpu")
+CPU_MECHANISM, UNKNOWN_MECHANISM = ([each.cause for each in MECHANISMS].index(cause) for cause in ("cpu", "unknown"))
 
 
 def ar1(luck, n, rows, phi, sigma):
@@ -110,7 +112,16 @@ def test_shifts_are_unbiased_and_as_uncertain_as_they_say(phi, step):
     x[90:, 0] += step
     shape = (SIGNALS, rows)
     ones, zeros = np.ones((1, *shape)), np.zeros((1, *shape))
-    past = Past(x, np.full(shape, phi), np.full(shape, sigma), np.full(shape, 50.0), ones, zeros, np.zeros(rows))
+    past = Past(
+        x,
+        np.full(shape, phi),
+        np.full(shape, sigma),
+        np.full(shape, 50.0),
+        np.full(shape, 1e9),
+        ones,
+        zeros,
+        np.zeros(rows),
+    )
     seen = shifts(past, np.array([10]), 60)
     error = seen.delta[0, 0] - step
     assert np.mean(error) == pytest.approx(0.0, abs=4 * sigma / np.sqrt(rows))
@@ -130,7 +141,16 @@ def test_what_comes_by_and_by_is_no_wander():
     for each in samples[:, :SIGNALS]:
         noise.learn(each, 1.0, np.zeros(rows, dtype=bool), np.zeros((SIGNALS, rows)))
     inflation = np.maximum(noise.inflation[-1], 1.0)[None]
-    past = Past(samples[-100:], noise.phi, noise.sigma, noise.tails, inflation, noise.wander[None], np.zeros(rows))
+    past = Past(
+        samples[-100:],
+        noise.phi,
+        noise.sigma,
+        noise.tails,
+        noise.freedom,
+        inflation,
+        noise.wander[None],
+        np.zeros(rows),
+    )
     seen = shifts(past, np.array([40]), 60)
     assert np.median(seen.delta[0, 0]) > 0.2, "the mean of the rise is 0.3"
     assert np.median(seen.delta[0, 0] / np.sqrt(seen.variance[0, 0])) > 4.0
@@ -140,7 +160,9 @@ def quiet_past(x, falls=0.0):
     """Of one container, hardly any noise in it."""
     shape = (SIGNALS, 1)
     ones, zeros = np.ones((1, *shape)), np.zeros((1, *shape))
-    return Past(x, zeros[0], np.full(shape, 1e-3), np.full(shape, 50.0), ones, zeros, np.full(1, falls))
+    return Past(
+        x, zeros[0], np.full(shape, 1e-3), np.full(shape, 50.0), np.full(shape, 1e9), ones, zeros, np.full(1, falls)
+    )
 
 
 def test_own_load_explains_waiting(made):
@@ -184,6 +206,25 @@ def test_a_throughput_that_falls_with_the_cpu_that_is_wanted_is_explained_and_wi
 
     assert deviation(grown(cpu=0.5, waited=0.5)) == pytest.approx(np.log(2.0))
     assert deviation(grown(cpu=0.5, waited=5.0)) == 0.0
+
+
+def test_noise_that_is_hardly_known_makes_nothing_sure():
+    """Half a minute tells little of how large noise is, and how autocorrelated: a wander may look like a change."""
+    luck, rows, samples, phi = np.random.default_rng(3), 8000, 35, 0.85
+    noise, x = Noise(SIGNALS, 300.0, 30.0), np.full((samples, SIGNALS + OWN, rows), np.nan)
+    noise.move(np.full(rows, -1))
+    x[:, signals.CPI] = ar1(luck, samples, rows, phi, 0.04)
+    for each in x[:, :SIGNALS]:
+        noise.learn(each, 1.0, np.zeros(rows, dtype=bool), np.zeros((SIGNALS, rows)))
+    shape = (1, SIGNALS, rows)
+    past = Past(x, noise.phi, noise.sigma, noise.tails, noise.freedom, np.ones(shape), np.zeros(shape), np.zeros(rows))
+
+    def alarms(past):
+        seen = [interference(shifts(past, np.array([age]), 60))[0][UNKNOWN_MECHANISM, 0] for age in (3, 6, 10, 12)]
+        return (np.max(seen, axis=0) > np.log(10.0 * 86400.0)).sum()
+
+    known = np.full(noise.freedom.shape, 1e9)
+    assert 0 < 2 * alarms(past) < alarms(replace(past, freedom=known))
 
 
 def test_the_largest_slowdown_stands_for_all_that_are_larger():
