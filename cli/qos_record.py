@@ -45,7 +45,7 @@ def command(file: Path, seconds: float | None, interval: float, agent: str | Non
     """
     settings, access = _settings(agent)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C: the frames so far are kept, whole.
-    count, began_s = 0, time.monotonic()
+    count = 0
     with contextlib.ExitStack() as opened:
         out = opened.enter_context(_opened(file))
         with contextlib.ExitStack() as unless_begun:
@@ -55,7 +55,7 @@ def command(file: Path, seconds: float | None, interval: float, agent: str | Non
             opened.callback(frames.close)
             first = next(frames)
             unless_begun.pop_all()
-        began = first["t"]
+        began, began_s = first["t"], time.monotonic()
         node = first.get("node", {})
         _write(
             out,
@@ -115,12 +115,17 @@ def _frames(settings: EstimatorSettings, access: Access, interval_s: float) -> t
 def _sampled(roster: Roster, settings: EstimatorSettings, interval_s: float) -> _Lines:
     from serenity.daemon.clock import SystemClock
     from serenity.estimator.ticks import Ticks
+    from serenity.qos.sources.roster import asking_interval_s
     from serenity.qos.sources.sampler import Sampler
+    from serenity.wire.transport.http import HttpError, Unreachable
 
     clock = SystemClock()
+    pause = threading.Event()
+    pause.wait(asking_interval_s(interval_s))
+    with contextlib.suppress(Unreachable, HttpError):
+        roster.ask()  # For the processes: without them the first frames would be empty of measurements.
     sampler, ticks = Sampler(roster, clock, settings.rules), Ticks(clock, interval_s)
     roster.start()
-    pause = threading.Event()
     try:
         sampler.sample(ticks.now_s())  # Rates need an earlier reading.
         while True:

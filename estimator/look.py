@@ -17,8 +17,8 @@ from serenity.qos.sources.roster import LEAST_S, Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos.quantities import format_mem
 
-# A rate needs two samples, and a peak of a single rate would be no peak.
-_SAMPLES = 4
+# The agent tells the processes at the second; a rate needs two more, and a peak of a single rate would be no peak.
+_SAMPLES = 5
 
 
 def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: EstimatorSettings, *, as_json: bool) -> str:
@@ -31,12 +31,11 @@ def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: Estim
     young = replace(stages, predictor=Peak(PeakParameters(min_age_s=0.0)), report=replace(stages.report, rise_s=0.0))
     pipeline, sampler = SlackPipeline(young), Sampler(roster, clock, settings.rules)
     interval_s = max(settings.interval_s, LEAST_S)  # The agent is asked with each sample.
-    look = roster.ask()
     try:
         for number in range(_SAMPLES):
             if number:
                 threading.Event().wait(interval_s)
-                look = roster.ask_next()
+            look = roster.ask()
             frame = sampler.sample(clock.now_s())
             slack = settings.bounds.apply(pipeline.step(frame))
     finally:
@@ -50,7 +49,7 @@ def look_once(roster: Roster, stages: SlackStages, clock: Clock, settings: Estim
             {
                 "agent_id": look.identity.agent_id,
                 "hostname": look.identity.hostname,
-                "seen_for_s": (_SAMPLES - 1) * interval_s,
+                "seen_for_s": (_SAMPLES - 2) * interval_s,
                 "cpus": total.cpus,
                 "mem_bytes": total.mem_bytes,
                 "fresh": slack.fresh,

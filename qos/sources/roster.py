@@ -75,11 +75,6 @@ class Roster:
         self._stopping.set()
 
     def ask(self) -> Look:
-        """Asks for containers and processes at once, in up to two requests.  Raises as `ask_next` does."""
-        look = self.ask_next()
-        return self.ask_next() if self._processes_due else look
-
-    def ask_next(self) -> Look:
         """One request.  Raises Unreachable or HttpError; `latest` then stays what it was."""
         now_s = self._clock.monotonic_s()
         if self.latest is not None and self._processes_due:
@@ -117,7 +112,7 @@ class Roster:
         reachable = True
         while not self._stopping.wait(self._interval_s):
             try:
-                self.ask_next()
+                self.ask()
             except (Unreachable, HttpError) as error:
                 self.failures += 1
                 if reachable:

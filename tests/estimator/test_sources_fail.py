@@ -80,7 +80,7 @@ class Node:
         tick_at_s = self.clock.monotonic_s() + self._ticks.wait_s()
         while self._ask_at_s <= tick_at_s:
             self.clock.advance(max(0.0, self._ask_at_s - self.clock.monotonic_s()))
-            self._roster.ask_next()
+            self._roster.ask()
             self._ask_at_s = self.clock.monotonic_s() + self._asking_interval_s
         self.clock.advance(max(0.0, tick_at_s - self.clock.monotonic_s()))
         return self._pipeline.step(self.sampler.sample(self._ticks.now_s()))

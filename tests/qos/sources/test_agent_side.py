@@ -121,7 +121,7 @@ def test_the_agents_statistics_are_asked_for_seldom(agent):
     clock = ManualClock()
     roster = Roster(agent.reader, clock)
     for _ in range(25):
-        look = roster.ask_next()
+        look = roster.ask()
         clock.advance(1.0)
     assert look.containers[0].perf.counts["cycles"] == 3e10
     assert len(agent.asked) == 25
@@ -133,7 +133,7 @@ def test_statistics_that_make_no_sense_cost_no_look(agent):
     clock = ManualClock()
     roster = Roster(agent.reader, clock)
     for _ in range(25):
-        look = roster.ask_next()
+        look = roster.ask()
         clock.advance(1.0)
     assert (look.containers[0].pid, look.containers[0].perf) == (42, None)
     assert agent.asked.count("/containers") == 3
@@ -143,7 +143,7 @@ def test_an_agent_that_samples_nothing_is_asked_for_a_pid_only(agent):
     clock = ManualClock()
     roster = Roster(agent.reader, clock)
     for _ in range(25):
-        roster.ask_next()
+        roster.ask()
         clock.advance(1.0)
     assert agent.asked.count("/containers") == 1
 
@@ -154,7 +154,7 @@ def test_the_agent_gets_one_request_a_second_at_most(agent):
     roster = Roster(agent.reader, clock)
     ages_s = []
     for _ in range(6):
-        look = roster.ask_next()
+        look = roster.ask()
         ages_s.append(clock.monotonic_s() - look.asked_at_s)
         clock.advance(1.0)
     assert agent.asked == ["/state", "/containers"] * 3
