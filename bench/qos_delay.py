@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.detectors.interference.detector import Interference, InterferenceParameters
 from serenity.qos.evidence.signals import LEAST_SHARE
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
 

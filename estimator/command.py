@@ -38,7 +38,7 @@ from serenity.wire.transport.trust_files import UnusableFile
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
-# Below, a minute has more samples than the default detector looks at (qos/detectors/interference.py).
+# Below, a minute has more samples than the default detector looks at (qos/detectors/interference/detector.py).
 _FINEST_S = 0.5
 # Anybody on this machine may come, mostly a Prometheus and a person; each takes a file of those that samples need.
 _HTTP = Bounds(connections=64, patience_s=10.0)

@@ -231,7 +231,7 @@ def test_src_links_to_every_room():
             "from serenity.daemon.clock import Clock\nfrom ..wire import resources\nfrom . import filters",
         ),
         ("qos/filters/ewma.py", "from ...wire.reason import Reason\nfrom ..frame import Frame"),
-        ("qos/detectors/interference.py", "from serenity.qos.evidence import odds\nfrom serenity.qos.rows import Rows"),
+        ("qos/detectors/drop.py", "from serenity.qos.evidence import odds\nfrom serenity.qos.rows import Rows"),
         ("cli/demo.py", "def run():\n    from serenity.localmesos import master"),
         ("wire/drivers.py", "from ._vendor.pymesos import Scheduler"),
         ("framework/__main__.py", '"""The framework."""\nfrom gevent import monkey\nmonkey.patch_all()\nimport time'),

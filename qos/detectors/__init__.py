@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from serenity.qos.contention import Contention
 from serenity.qos.detectors.cpi_outlier import CpiOutlier, CpiOutlierParameters
 from serenity.qos.detectors.drop import Drop, DropParameters
-from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.detectors.interference.detector import Interference, InterferenceParameters
 from serenity.qos.detectors.threshold import (
     Overload,
     OverloadParameters,

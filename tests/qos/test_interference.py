@@ -11,7 +11,7 @@ import pytest
 
 from bench.qos import frames
 from bench.qos_delay import bound, delays
-from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.detectors.interference.detector import Interference, InterferenceParameters
 from serenity.qos.frame import Node
 from serenity.qos.pipeline import Pipeline
 from serenity.qos.trace import read_trace

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serenity.qos.detectors.interference import Interference, InterferenceParameters
+from serenity.qos.detectors.interference.detector import Interference, InterferenceParameters
 from serenity.qos.evidence.odds import lasted
 from serenity.qos.evidence.stalls import Stalls
 from serenity.qos.frame import Node
