@@ -33,6 +33,7 @@ _FLOOR = 1e-8  # Variance, in square logs: a signal that never moves is measured
 # With a greater φ all would rest on the first sample, and a slow change would pass for wander.  If the true φ is
 # greater, that shows in `inflation`.
 _MAX_PHI = 0.7
+_WANDER = 1e-3  # Logs, until it is known.
 _FAR = 0.0455  # The share of a Gaussian beyond two standard deviations,
 _T_EXCESS = 0.146  # and the excess of Student's t over it, times its degrees of freedom.
 # A sample beyond counts for the tails once so many have followed: it is known by then if a contention began with it.
@@ -68,7 +69,7 @@ class Noise:
         self._running = np.zeros((len(SCALES_S), width, 0))
         self.wild_for = np.zeros((width, 0))  # How many innovations in a row, to the newest, are beyond noise.
         self.inflation = np.ones((len(SCALES_S), width, 0))
-        self.wander = np.full((width, 0), 1e-3)
+        self.wander = np.full((width, 0), _WANDER)
         self.phi = np.zeros((width, 0))
         self.sigma = np.zeros((width, 0))
 
@@ -80,7 +81,7 @@ class Noise:
         self.means, self._running = moved(self.means, places, 0.0), moved(self._running, places, 0.0)
         self.wild_for = moved(self.wild_for, places, 0.0)
         self.inflation = moved(self.inflation, places, 1.0)
-        self.wander = moved(self.wander, places, 1e-3)
+        self.wander = moved(self.wander, places, _WANDER)
         self.phi, self.sigma = moved(self.phi, places, 0.0), moved(self.sigma, places, 0.0)
 
     @property
@@ -204,6 +205,14 @@ class Noise:
         weight *= free
         weight *= np.isfinite(is_far)
         _approach(self._state["far"], np.where(is_far > 0.0, 2.0, 0.0), weight)
+
+    def forget(self, signal: int, places: Places) -> None:
+        """What was learnt of that signal of these rows does not hold."""
+        for name, fresh in _FRESH.items():
+            self._state[name][signal, places] = fresh
+        self.means[:, signal, places] = self._running[:, signal, places] = 0.0
+        self.inflation[:, signal, places], self.wander[signal, places] = 1.0, _WANDER
+        self.wild_for[signal, places] = 0.0
 
     def renew(self, place: int, x: Floats) -> None:
         """Resets level and size of that row to those of `x`, shape (samples, width), where `x` has samples enough.

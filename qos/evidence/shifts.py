@@ -91,7 +91,7 @@ def shifts(past: Past, ages: Ints, before: int) -> Shifts:
     expected = q * level
     weighed = np.where(first, values[start, :count] - expected, 0.0) + q * (later_sum - expected * later)
     information = first + q * q * later
-    usable = (samples >= LEAST_BEFORE) & (information > 1e-6)
+    usable = (samples >= LEAST_BEFORE) & (2.0 * past.freedom >= LEAST_BEFORE) & (information > 1e-6)
     information[~usable] = 1.0
     spread = q * (first + q * later) / information
     variance = sigma2 / information + spread**2 * level_variance

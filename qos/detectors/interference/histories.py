@@ -9,6 +9,7 @@ import numpy as np
 
 from serenity.qos.evidence import signals
 from serenity.qos.evidence.noise import SCALES_S, Noise
+from serenity.qos.evidence.repeats import Repeats, repeated
 from serenity.qos.evidence.shifts import Ints, Past, Shifts, shifts
 from serenity.qos.evidence.stalls import Stalls
 from serenity.qos.frame import Bools, Container, Floats, Frame
@@ -43,6 +44,7 @@ class Histories:
         self._ring = Ring(_SPAN, _COUNT + len(signals.OWN), np.nan)
         self.noise = Noise(_COUNT, memory_s, before_s / 2.0)
         self.stalls = Stalls(_COUNT)
+        self._repeats = Repeats()  # Of the applications' indicators.
         self.last_innovations = np.zeros((_COUNT, 0))  # Of the sample before the newest.
         self._usual = np.zeros((len(signals.OWN), 0))  # The containers' own load: averages over half of `before_s`.
         self._start = np.zeros(0)  # Samples before it are of another normal, and not looked at.
@@ -84,6 +86,7 @@ class Histories:
             self._ring.move(places)
             self.noise.move(places)
             self.stalls.move(places)
+            self._repeats.move(places)
             self._usual = moved(self._usual, places, np.nan)
             self._start = moved(self._start, places, frame.t)
         return places
@@ -93,6 +96,8 @@ class Histories:
         usual = self.noise.levels[signals.SLI]
         x = signals.look(frame, self._at, self._min_cpu, self._better, usual)
         self._ring.push(frame.t, x)
+        self.noise.forget(signals.SLI, self._repeats.observe(x[signals.SLI]))
+        x[signals.SLI, self._repeats.now] = np.nan
         self.last_innovations = self.noise.means[0].copy()
         self.noise.learn(x[:_COUNT], self._dt_s, held, self._explained(x[_COUNT:]))
         self.stalls.observe(self.noise.wild_for == 1.0, self._dt_s, held)
@@ -121,6 +126,8 @@ class Histories:
         x = self._ring.window(samples)[:, :, places]
         old = self._ring.times(samples)[:, None] < self._start[places]
         np.copyto(x, np.nan, where=old[:, None])
+        indicator = x[:, signals.SLI]
+        indicator[repeated(indicator) & self._repeats.regular[places]] = np.nan
         scale = np.searchsorted(_SCALES_MEET_S, ages * self.interval_s)
         past = Past(
             x,
