@@ -107,6 +107,8 @@ class Session:
             shown.append(line.rstrip())
             if re.search(until, line):
                 break
+        else:
+            raise AssertionError(f"serenity watch {arguments} does not show {until!r}: {shown}")
         process.send_signal(signal.SIGINT)
         process.wait()
         patience.cancel()
@@ -169,13 +171,7 @@ def _wait(it: Session) -> None:
 
 def _watch(it: Session) -> None:
     it.run("submit --name nap --cpus 900 -- true", shown=False)
-    it.watch("nap", lambda: _kill_soon(it, "nap"), until="job killed")
-
-
-def _kill_soon(it: Session, job: str) -> None:
-    # Watchers are counted: it is there before anything happens.
-    time.sleep(1.0)
-    it.run(f"kill {job}", shown=False)
+    it.watch("nap", lambda: it.run("kill nap", shown=False), until=r" killed +nap$")
 
 
 def _logs(it: Session) -> None:
