@@ -2,11 +2,12 @@
 
 Lines of JSON come in: ``{"start": {…}}`` is answered by the child's process id, ``{"poll": pid}``
 by its exit code, or null while it lives.  A child runs what ``python -m serenity.framework``
-runs; it kills itself with -9 at the point named in a file, once that is there.
+runs, with less patience; it kills itself with -9 at the point named in a file, once that is there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -18,9 +19,11 @@ from gevent.os import fork_gevent
 
 from serenity.framework.__main__ import main
 from serenity.framework.crash_points import CrashPoint, when_passing
+from serenity.wire.messages.reasons import Reason
 
 # What a framework imports as it starts; after `main`, with which gevent comes.
 IMPORTED = ("serenity.framework.api.listeners", "serenity.framework.service")
+_PATIENCE_S = 1.0
 
 
 def live(log: str, arguments: list[str], die_at: str) -> None:
@@ -43,8 +46,16 @@ def ended(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
+def hurry() -> None:
+    """Waits no longer after an end than `_PATIENCE_S`.  Its own times are looked at in test_core.py, on a clock that is
+    set."""
+    sys.modules["serenity.framework.core"]._REMOVED_LINGERS_S = _PATIENCE_S
+    Reason.EXECUTOR_LOST._value_ = dataclasses.replace(Reason.EXECUTOR_LOST.value, avoid_s=_PATIENCE_S)
+
+
 for name in IMPORTED:
     importlib.import_module(name)
+hurry()
 for line in sys.stdin:
     asked = json.loads(line)
     if "start" in asked:
