@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import http.server as http_server
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,31 +17,15 @@ from serenity.localmesos.cluster.cluster import Cluster
 from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
 from serenity.wire.transport import http
 from serenity.wire.transport.http import Endpoint, Unreachable
+from tests.answering import Answering
 from tests.polling import eventually
-
-
-class _Said(http_server.BaseHTTPRequestHandler):
-    """Answers whatever is got with one message."""
-
-    content = b""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content)))
-        self.end_headers()
-        self.wfile.write(self.content)
-
-    def log_message(self, format: str, *args: object) -> None: ...
 
 
 @contextlib.contextmanager
 def framework_that_says(message: msgspec.Struct) -> Iterator[str]:
     """Yields the address of a server that knows that message alone."""
-    kind = type("Said", (_Said,), {"content": msgspec.json.encode(message)})
-    with http_server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with Answering(lambda *_: (200, msgspec.json.encode(message))) as server:
+        yield f"http://{server.address}"
 
 
 @dataclass(frozen=True)

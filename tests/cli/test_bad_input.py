@@ -6,9 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -16,6 +14,7 @@ from serenity.cli.main import main
 from serenity.cli.stack import can_isolate_by_cgroups
 from serenity.wire.messages import runtime_file
 from serenity.wire.transport.http import Endpoint, Unreachable, open_stream
+from tests.answering import Answering
 
 
 def last_line(ran):
@@ -58,19 +57,8 @@ def test_a_runtime_file_of_a_dead_process_is_not_used(alone, tmp_path):
 
 
 def test_what_is_no_framework_is_said_so(alone):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"<html>hello</html>")
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        ran = alone("list", "--url", f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
+    with Answering(lambda *_: (200, b"<html>hello</html>")) as server:
+        ran = alone("list", "--url", f"http://{server.address}")
     assert ran.code == 5 and "does not answer like a Serenity framework" in ran.err
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import http.server
 import json
 import os
 import signal
 import socket
-import socketserver
 import subprocess
 import sys
 import threading
@@ -25,6 +23,7 @@ from serenity.qos.sources.roster import Roster
 from serenity.qos.trace import read_trace
 from serenity.wire.mesos.state import AgentReader
 from serenity.wire.messages import node
+from tests.answering import Answering
 from tests.polling import eventually
 
 STATE = {
@@ -49,23 +48,8 @@ def agent():
     containers = [
         {"framework_id": "F", "executor_id": "e", "container_id": "C", "status": {"executor_pid": os.getpid()}}
     ]
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = json.dumps(STATE if self.path == "/state" else containers).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with Answering(lambda path, _: (200, STATE if path == "/state" else containers)) as server:
+        yield server.address
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,6 +12,7 @@ from serenity.framework.mesos import logs
 from serenity.wire.messages.api import AttemptState
 from serenity.wire.transport.access import ANONYMOUS
 from serenity.wire.transport.http import HttpError
+from tests.answering import Answering
 
 
 class Agent:
@@ -22,23 +21,12 @@ class Agent:
     def __init__(self, sandbox):
         self.sandbox = sandbox
         self.before_reading = lambda: None
-        agent = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                split = urlsplit(self.path)
-                query = {key: values[0] for key, values in parse_qs(split.query).items()}
-                answer = getattr(agent, split.path.rpartition("/")[2])(**query)
-                self.send_response(404 if answer is None else 200)
-                self.end_headers()
-                if answer is not None:
-                    self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+    def answer(self, path, _):
+        split = urlsplit(path)
+        query = {key: values[0] for key, values in parse_qs(split.query).items()}
+        answer = getattr(self, split.path.rpartition("/")[2])(**query)
+        return (404, b"") if answer is None else (200, answer)
 
     def state(self):
         executor = {"id": "e1", "container": "c1", "directory": "/sandbox"}
@@ -72,14 +60,14 @@ def folder(tmp_path):
 @pytest.fixture
 def agent(tmp_path):
     made = Agent(tmp_path)
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with Answering(made.answer) as server:
+        made.address = server.address
+        yield made
 
 
 @pytest.fixture
 def attempt(agent):
-    place = Place("S0", "h7", f"http://127.0.0.1:{agent.server.server_port}", "e1")
+    place = Place("S0", "h7", f"http://{agent.address}", "e1")
     state = AttemptState.RUNNING
     return Attempt("j", 0, 1, 0.0, 0.0, state=state, place=place, container_id="c1", running_at=1.0)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import queue
-import threading
 
 import msgspec
 import pytest
@@ -17,6 +15,7 @@ from serenity.wire.messages.hints import Hint, Hints
 from serenity.wire.transport.access import ANONYMOUS
 from serenity.wire.transport.http import HttpError
 from serenity.wire.transport.trust_files import UnusableFile
+from tests.answering import Answering
 
 HINT = Hint(
     agent="S0",
@@ -38,35 +37,18 @@ class Other:
     def __init__(self):
         self.answers: list[tuple[int, bytes]] = []
         self.seen: queue.Queue[tuple[str, str | None]] = queue.Queue()
-        other = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                other.seen.put((self.path, self.headers["Authorization"]))
-                status, body = other.answers.pop(0) if len(other.answers) > 1 else other.answers[0]
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+    def answer(self, path, headers):
+        self.seen.put((path, headers["Authorization"]))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 @pytest.fixture
 def other():
     made = Other()
-    yield made
-    made.close()
+    with Answering(made.answer) as server:
+        made.url = f"http://{server.address}"
+        yield made
 
 
 def body(*hints):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import threading
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +15,7 @@ from serenity.framework.estimators.task import TaskId
 from serenity.framework.estimators.watch import Watch, last_complaint
 from serenity.wire.mesos.leader import leading_master
 from serenity.wire.transport.access import ANONYMOUS
+from tests.answering import Answering
 from tests.polling import eventually
 
 _EXECUTOR = "Received LAUNCH event\nStarting task e\nForked command at 7\n{}\nCommand exited with status 4\n"
@@ -45,37 +43,21 @@ class Cluster:
     busy = True
 
     def __init__(self, answer):
-        self.asked, self.explanations = [], []
+        self.explanations = []
         self.agents = [Agent(f"S{number}", f"host-{number}") for number in range(6)]
-        cluster = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                cluster.asked.append(self.path)
-                body = answer(cluster, self.path)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        address = f"127.0.0.1:{self._server.server_address[1]}"
+        self._server = Answering(lambda path, _: (200, answer(self, path)))
+        self.asked, address = self._server.asked, self._server.address
         for each in self.agents:
             each.url, each.why, each.failed_task = f"http://{address}", "it failed", TaskId("v", 1, each.id)
         self.watch = Watch(self, lambda: leading_master(address), ANONYMOUS, SystemClock())
 
     def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.watch.start()
         return self
 
     def __exit__(self, *_):
         self.watch.stop()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     # -- the loop, whose core is at once told
 
@@ -101,7 +83,7 @@ class Cluster:
 def test_agents_that_answer_oddly_do_not_keep_it_from_looking_on():
     def answer(cluster, path):
         odd = [[], {"frameworks": [{"executors": [{}]}]}, {"frameworks": 7}][len(cluster.asked) % 3]
-        return json.dumps({"slaves": []} if path == "/slaves" else odd).encode()
+        return {"slaves": []} if path == "/slaves" else odd
 
     with Cluster(answer) as cluster:
         tasks = [(each.id, each.failed_task, "") for each in cluster.agents]
@@ -113,14 +95,14 @@ def test_agents_that_answer_oddly_do_not_keep_it_from_looking_on():
 def sandboxes(cluster, path, stderr):
     """As an agent on which all of them have run answers."""
     if path == "/slaves":
-        return b'{"slaves": []}'
+        return {"slaves": []}
     if path == "/state":
         executors = [{"id": str(each.failed_task), "container": "c", "directory": "/s"} for each in cluster.agents]
-        return json.dumps({"frameworks": [{"id": "F", "completed_executors": executors}]}).encode()
+        return {"frameworks": [{"id": "F", "completed_executors": executors}]}
     query = {key: values[0] for key, values in parse_qs(urlsplit(path).query).items()}
     assert query["path"] == "/s/stderr"
     if query["offset"] == "-1":
-        return json.dumps({"data": "", "offset": len(stderr)}).encode()
+        return {"data": "", "offset": len(stderr)}
     data = stderr[int(query["offset"]) :][: int(query["length"])]
     # Mesos puts the bytes into its JSON as they are.
     return b'{"offset": %s, "data": "%s"}' % (query["offset"].encode(), data.replace(b"\n", b"\\n"))
@@ -158,7 +140,7 @@ def test_a_bug_is_said_once_and_it_looks_on_rarely(monkeypatch, caplog):
         looks.append(seen)
         raise ZeroDivisionError
 
-    with Cluster(lambda cluster, path: b'{"slaves": []}') as cluster:
+    with Cluster(lambda cluster, path: {"slaves": []}) as cluster:
         cluster.looked = looked
         eventually(lambda: len(looks) > 4, "more looks")
     assert caplog.text.count("this is a bug in Serenity") == 1

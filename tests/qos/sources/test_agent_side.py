@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import itertools
-import json
 import math
 import socket
-import socketserver
-import threading
 import time
 
 import pytest
@@ -22,6 +18,7 @@ from serenity.qos.sources.processes import ProcessTable
 from serenity.qos.sources.roster import Roster
 from serenity.qos.sources.sampler import Sampler
 from serenity.wire.mesos.state import AgentIdentity, AgentLook, AgentReader, PerfSample
+from tests.answering import Answering
 from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
@@ -35,25 +32,9 @@ class Agent:
         self.tasks = [{"id": "t", "name": "web"}]
         self.perf = None
         self.pid = 42
-        self.asked = []
-        agent = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                agent.asked.append(self.path)
-                body = json.dumps(agent.state() if self.path == "/state" else agent.containers()).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.reader = AgentReader(f"127.0.0.1:{self.server.server_address[1]}")
+        self.server = Answering(lambda path, _: (200, self.state() if path == "/state" else self.containers()))
+        self.asked = self.server.asked
+        self.reader = AgentReader(self.server.address)
 
     def state(self):
         executor = {"id": "e", "container": "C", "resources": {"cpus": 1.0, "mem": 64.0}, "tasks": self.tasks}
@@ -83,8 +64,7 @@ class Agent:
 def agent():
     made = Agent()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.server.close()
 
 
 # --- statistics.perf ---
@@ -210,29 +190,9 @@ def test_what_nobody_has_thought_of_is_said_once_and_the_next_word_is_taken(capl
 @pytest.fixture
 def daemon(tmp_path):
     """A Docker daemon's socket; `answers` by path."""
-    answers = {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            status, body = answers.get(self.path, (404, {"message": "No such container"}))
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def address_string(self):
-            return "unix"
-
-        def log_message(self, *_):
-            pass
-
-    socket = tmp_path / "docker.sock"
-    with socketserver.ThreadingUnixStreamServer(str(socket), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    answers, socket = {}, tmp_path / "docker.sock"
+    with Answering(lambda path, _: answers.get(path, (404, {"message": "No such container"})), socket):
         yield socket, answers
-        server.shutdown()
 
 
 def test_the_pid_of_a_docker_task_is_the_daemons_word(agent, daemon):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
-import json
 import os
 import signal
 import socketserver
@@ -32,6 +30,7 @@ from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.state import AgentReader
 from serenity.wire.messages.node import TaskOnNode
 from serenity.wire.transport.http import HttpError
+from tests.answering import Answering
 from tests.manual_clock import ManualClock
 
 BURN = "while True: pass"
@@ -44,26 +43,12 @@ class Agent:
     def __init__(self):
         self.executors: list[dict] = []
         self.pids: dict[str, int] = {}
-        self.asked: list[str] = []
         self.broken = False
-        agent = self
+        self.server = Answering(self._answer)
+        self.asked, self.address = self.server.asked, self.server.address
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                agent.asked.append(self.path)
-                body = json.dumps(agent.state() if self.path == "/state" else agent.containers()).encode()
-                self.send_response(503 if agent.broken else 200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.address = f"127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+    def _answer(self, path, _):
+        return 503 if self.broken else 200, self.state() if path == "/state" else self.containers()
 
     def state(self):
         return {
@@ -109,8 +94,7 @@ class Agent:
 def agent():
     made = Agent()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.server.close()
 
 
 @pytest.fixture
