@@ -38,6 +38,7 @@ def running(request: pytest.FixtureRequest, hurt_file: Path) -> Iterator[Running
         yield stack
 
 
+@pytest.mark.slow
 def test_the_culprit_goes_down_the_ladder_to_its_end_and_the_harmless_task_survives(
     running: Running, hurt_file: Path
 ) -> None:

@@ -35,6 +35,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield stack
 
 
+@pytest.mark.slow
 def test_an_estimator_is_rolled_out_upgraded_and_removed(running: Running, tmp_path: Path) -> None:
     restart(running, ROLL_OUT, signal.SIGTERM)
     found = eventually(lambda: estimator(running, "foreign"), "what is known of somebody else's")

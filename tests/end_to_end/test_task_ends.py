@@ -69,6 +69,7 @@ def test_an_output_beyond_its_limit_is_cut_and_followed_all_the_same(running: Ru
     assert sum(each.stat().st_size for each in folder.glob("stdout*")) <= 80 << 10
 
 
+@pytest.mark.slow
 def test_a_killed_executor_takes_its_tasks_with_it_and_they_run_again(running: Running, tmp_path: Path) -> None:
     witness = Witness(tmp_path)
     job = running.run(*witness.command("exec sleep 1000"), max_retries=0)

@@ -84,6 +84,7 @@ def stranger(running: Running, *command: str) -> Iterator[None]:
         scheduler.stop()
 
 
+@pytest.mark.slow
 def test_antagonists_and_hints_change_where_the_work_of_both_goes(
     running: Running, hurt_file: Path, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def file_system(folder: Path) -> Iterator[Callable[[bool], None]]:
             undoing.stdin.close()
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can freeze a file system")
 @pytest.mark.skipif(not all(map(shutil.which, ("mkfs.ext4", "fsfreeze"))), reason="no mkfs.ext4 and fsfreeze")

@@ -156,6 +156,7 @@ def test_an_id_that_cannot_be_kept_ends_it_before_anything_is_told(node: Node, a
     assert agent.sent("UPDATE_STATE") == [] and len(agent.streams) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recovering", [False, True])
 def test_an_agent_that_is_another_one_now_hears_nothing_of_the_old_ones_slack(
     node: Node, agent: Peer, told: Callable[[], list[float]], recovering: bool

@@ -85,6 +85,7 @@ def recording(request: pytest.FixtureRequest, play: Play) -> Recording:
     return play(request.param)
 
 
+@pytest.mark.slow
 def test_everything_is_said_and_heard(recording: Recording) -> None:
     heard = recording.kinds
     assert CALLS - heard == set() == EVENTS - heard
@@ -146,6 +147,7 @@ def test_mesos_writes_out_the_defaults_of_what_it_hands_on(recording: Recording)
     assert {each["type"] for each in variables} == {"VALUE"}
 
 
+@pytest.mark.slow
 @pytest.mark.real_mesos
 def test_the_embedded_mesos_sounds_as_the_real_one(play: Play) -> None:
     embedded, real = play("localmesos").shapes(), play("real").shapes()
