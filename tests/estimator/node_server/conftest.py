@@ -11,7 +11,6 @@ from serenity.estimator.valve import LeaseError
 from serenity.wire.messages import node
 
 HELLO = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=1)
-
 TASK = node.TaskOnNode(task_id="t", job="j", pid=2, cpus=1.0, mem_bytes=1, started_at=0.0)
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from serenity.qos.sources import cgroups
-from serenity.qos.sources.cgroups import V2, Mounts
+from serenity.qos.sources.cgroups import V2, Cgroup, Mounts
 
 ID = "d25bbdfb-c623-4833-a1cb-3b64b7b8b103"
 
@@ -91,3 +91,16 @@ def test_what_an_executor_declares_is_taken_where_it_is(tmp_path):
     there = {"cpu": tmp_path / "cpu/mesos/c/t1"}
     for pid, found in ((42, {**there, "perf_event": tmp_path / "perf_event/t1"}), (43, there), (None, there)):
         assert cgroups.declared(Mounts(points), "/mesos/c/t1", pid, proc).folders == found
+
+
+def test_dockers_own_cgroups_are_taken_as_they_are(machine, tmp_path):
+    made = machine("memory", "v2")
+    made.container("web", 7)
+    (made.proc / "7/cgroup").write_text("1:memory:/docker/4f5e\n0::/system.slice/docker-4f5e.scope\n")
+    mounts = made.places.mounts
+    assert not cgroups.of_process(mounts, 7, "web", made.proc)
+    assert cgroups.of_process(mounts, 7, "web", made.proc, whole=True) == Cgroup(
+        {"memory": tmp_path / "memory/docker/4f5e", V2: tmp_path / "v2/system.slice/docker-4f5e.scope"}
+    )
+    (made.proc / "7/cgroup").write_text("1:memory:/\n0::/\n")
+    assert not cgroups.of_process(mounts, 7, "web", made.proc, whole=True)
