@@ -15,7 +15,8 @@ from serenity.executor.tasks.cgroups import OwnedCgroup, TaskCgroups, find_hiera
 from serenity.executor.tasks.limits import TaskLimits
 from serenity.wire.messages.kill_record import KillRecord
 from serenity.wire.messages.reasons import Reason
-from tests.executor.conftest import FakeAgent, OtherUser, RunningExecutor
+from tests.executor.conftest import OtherUser, RunningExecutor
+from tests.executor.made_up_agent import FakeAgent
 from tests.polling import eventually
 
 MIB = 1 << 20

@@ -12,8 +12,8 @@ from serenity.executor.guarding.accusations import Accusations, accusation
 from serenity.executor.node_client import NodeClient
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame
 from serenity.wire.messages.node import Hello, Lease, Release, socket_path
-from tests.executor.conftest import AGENT_ID
 from tests.executor.guarded import finding
+from tests.executor.made_up_agent import AGENT_ID
 from tests.manual_clock import ManualClock
 from tests.polling import eventually
 

@@ -189,11 +189,12 @@ def test_the_longest_runtime(executor, agent, labels):
 
 
 def test_every_record_is_in_the_journal_too(executor, agent):
+    sent = []
     for name in ("t1", "t2"):
         agent.launch(name, "sleep", "60")
         agent.wait_for(name, "TASK_RUNNING")
         agent.kill(name)
-    sent = [record(agent.wait_for(name, "TASK_KILLED")) for name in ("t1", "t2")]
+        sent.append(record(agent.wait_for(name, "TASK_KILLED")))
     journal = executor.sandbox / "journal.jsonl"
     eventually(lambda: journal.exists() and len(journal.read_text().splitlines()) == 2, "both are written")
     records = [json.loads(each)["record"] for each in journal.read_text().splitlines()]

@@ -14,8 +14,9 @@ from serenity.estimator.node_server import NodeServer
 from serenity.executor.guarding.accusations import Accusations, accusation
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Indicator, Node
 from serenity.wire.messages import node
-from tests.executor.conftest import AGENT_ID, FakeAgent, RunningExecutor
+from tests.executor.conftest import RunningExecutor
 from tests.executor.guarded import WEB, finding
+from tests.executor.made_up_agent import AGENT_ID, FakeAgent
 from tests.manual_clock import ManualClock
 from tests.polling import eventually
 
