@@ -141,7 +141,7 @@ def framework(cluster: Cluster, zygote: Zygote, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("framework")
     role = f"be-{folder.parent.name}-{folder.name}"
     provider = Slack(cluster.agent, role)
-    process = ForkedFramework(zygote, folder, cluster.master, role)
+    process = ForkedFramework(zygote, folder, cluster.master, role, patience_s=1.0)
     try:
         process.start()
         yield process

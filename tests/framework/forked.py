@@ -13,21 +13,33 @@ from tests.framework.zygote import Child, Zygote
 
 
 class ForkedFramework(FrameworkProcess):
-    def __init__(self, zygote: Zygote, folder: Path, master: str, role: str, more: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        folder: Path,
+        master: str,
+        role: str,
+        more: tuple[str, ...] = (),
+        patience_s: float | None = None,
+    ) -> None:
+        """`patience_s`: before what was lost with an executor, or with the framework, runs again; else as it is."""
         super().__init__(folder, master, role, more=more)
         self._zygote = zygote
         self._order = folder / "die-at"
+        self._patience_s = patience_s
 
     def _begin(self) -> subprocess.Popen[bytes]:
-        start = {"log": str(self.log), "arguments": self._arguments, "die_at": str(self._order)}
-        return cast("subprocess.Popen[bytes]", Child(self._zygote, self._zygote.ask({"start": start})))
+        return cast("subprocess.Popen[bytes]", self._fork(self.log, *self._arguments))
+
+    def _fork(self, log: Path, *arguments: str) -> Child:
+        start = {"log": str(log), "arguments": arguments, "die_at": str(self._order), "patience_s": self._patience_s}
+        return Child(self._zygote, self._zygote.ask({"start": start}))
 
     def run(self, *more: str) -> tuple[int, str]:
         """Another one with these arguments more, to its end; its exit code, and what it said."""
         log = self.log.with_name("once.log")
         log.unlink(missing_ok=True)
-        start = {"log": str(log), "arguments": [*self._arguments, *more], "die_at": str(self._order)}
-        return Child(self._zygote, self._zygote.ask({"start": start})).wait(), log.read_text()
+        return self._fork(log, *self._arguments, *more).wait(), log.read_text()
 
     def die_at(self, point: CrashPoint) -> None:
         """The next time it passes that."""

@@ -2,7 +2,7 @@
 
 Lines of JSON come in: ``{"start": {…}}`` is answered by the child's process id, ``{"poll": pid}``
 by its exit code, or null while it lives.  A child runs what ``python -m serenity.framework``
-runs, with less patience; it kills itself with -9 at the point named in a file, once that is there.
+runs, with less patience if it is told so; it kills itself with -9 at the point named in a file, once that is there.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from serenity.wire.messages.reasons import Reason
 
 # What a framework imports as it starts; after `main`, with which gevent comes.
 IMPORTED = ("serenity.framework.api.listeners", "serenity.framework.service")
-_PATIENCE_S = 1.0
 
 
-def live(log: str, arguments: list[str], die_at: str) -> None:
+def live(log: str, arguments: list[str], die_at: str, patience_s: float | None) -> None:
     def die_if_told(point: CrashPoint) -> None:
         order = Path(die_at)
         if order.exists() and order.read_text() == point.name:
@@ -38,6 +37,8 @@ def live(log: str, arguments: list[str], die_at: str) -> None:
         os.dup2(file, number)
     sys.argv = ["serenity framework", *arguments]
     when_passing(die_if_told)
+    if patience_s is not None:
+        hurry(patience_s)
     main()
 
 
@@ -46,16 +47,15 @@ def ended(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def hurry() -> None:
-    """Waits no longer after an end than `_PATIENCE_S`.  Its own times are looked at in test_core.py, on a clock that is
-    set."""
-    sys.modules["serenity.framework.core"]._REMOVED_LINGERS_S = _PATIENCE_S
-    Reason.EXECUTOR_LOST._value_ = dataclasses.replace(Reason.EXECUTOR_LOST.value, avoid_s=_PATIENCE_S)
+def hurry(patience_s: float) -> None:
+    """What an executor or the framework itself has taken with it runs again this soon.  When it does otherwise is for
+    test_core.py, on a clock that is set."""
+    sys.modules["serenity.framework.core"]._REMOVED_LINGERS_S = patience_s
+    Reason.EXECUTOR_LOST._value_ = dataclasses.replace(Reason.EXECUTOR_LOST.value, avoid_s=patience_s)
 
 
 for name in IMPORTED:
     importlib.import_module(name)
-hurry()
 for line in sys.stdin:
     asked = json.loads(line)
     if "start" in asked:
