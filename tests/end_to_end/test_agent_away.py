@@ -12,6 +12,8 @@ from tests.end_to_end.running import CPUS, Running, running_stack
 from tests.end_to_end.witness import Witness
 from tests.polling import eventually
 
+pytestmark = pytest.mark.slow
+
 # An agent that does not answer for five seconds is unreachable.
 PATIENCE = {"agent_ping_timeout": "1secs", "max_agent_ping_timeouts": "5"}
 

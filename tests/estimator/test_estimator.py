@@ -19,6 +19,8 @@ from serenity.wire.messages import node
 from tests.estimator.conftest import PIPELINE, lease
 from tests.polling import eventually
 
+pytestmark = pytest.mark.slow
+
 
 def test_slack_of_production_reaches_the_frameworks_of_its_role(own_cluster, estimator, framework):
     production = framework("*")
