@@ -76,6 +76,7 @@ class OwnedCgroup:
         self.v2 = v2
         self.folder = folders["cpu"]
         self._distinct = list(dict.fromkeys(folders.values()))
+        self._refused = False
 
     def make(self) -> None:
         for folder in self._distinct:
@@ -111,15 +112,16 @@ class OwnedCgroup:
             (freezer / name).write_text(thawed)
 
     def remove(self) -> bool:
-        """False while something is still in it."""
+        """False while something is still in it, or the kernel refuses (a hierarchy that was made read-only)."""
         for folder in self._distinct:
             try:
                 folder.rmdir()
             except FileNotFoundError:
                 pass  # It is gone already, which is what was wanted.
             except OSError as error:
-                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-                    raise
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY) and not self._refused:
+                    logger.warning("%s cannot be removed: %s", folder, error.strerror)
+                    self._refused = True  # It is tried again all the same, and said once.
                 return False
         return True
 
