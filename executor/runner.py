@@ -122,7 +122,7 @@ class TaskRunner:
             self._follow(running, task.failed_to_start(failure, self._clock.monotonic_s()))
             return
         task.pid, running.report = launched.pid, launched.report
-        self._trees.add(task_id, launched.pid)
+        self._trees.add(task_id, launched.pid, cgroup)
         self._inbox.watch(launched.report)
         self._disk.add(task_id, spec.disk_bytes or self._around.disk_bytes)
 
@@ -237,6 +237,7 @@ class TaskRunner:
             for running in waiting:
                 if not found.get(running.task.id):
                     self._follow(running, running.task.tree_is_empty(self._clock.monotonic_s()))
+            self._trees.kill_strays()
         self.remove_cgroups()
 
     def _follow(self, running: _Running, instructions: Instructions) -> None:

@@ -11,6 +11,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from serenity.qos.sources.cgroups import memberships
+
 _PROC = Path("/proc")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -35,8 +37,8 @@ class Status:
 
     @property
     def alive(self) -> bool:
-        """A zombie runs nothing and takes no signal."""
-        return self.state not in ("Z", "X")
+        """A zombie runs nothing and takes no signal, unless it is only the first of several threads that has ended."""
+        return self.state not in ("Z", "X") or self.threads > 1
 
 
 def read(pid: int) -> Status | None:
@@ -135,6 +137,14 @@ def variable(pid: int, name: str) -> str | None:
         if entry.startswith(prefix):
             return entry[len(prefix) :].decode(errors="replace")
     return None
+
+
+def cgroups(pid: int) -> list[tuple[str, str]]:
+    """Those that it is in, by v1 controller or `V2`, and path; empty when it is gone."""
+    try:
+        return list(memberships((_PROC / str(pid) / "cgroup").read_bytes()).items())
+    except _GONE:
+        return []
 
 
 def send(process: Process, signum: signal.Signals) -> bool:

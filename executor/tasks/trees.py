@@ -2,18 +2,22 @@
 
 The executor is a child subreaper, so every process of every task is its descendant, always:
 below a task's leader, or, when its own parent has ended, directly below the executor.
-Whose such an orphan is shows from earlier looks, its session, and its environment.
+Whose such an orphan is shows from its cgroup, or where tasks have none, from earlier looks, its session, and its
+environment.  One that has got rid of all three at once may be any task's that was there when it began.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 from collections.abc import Callable, Container
 
 from serenity.executor.tasks import processes
+from serenity.executor.tasks.cgroups import OwnedCgroup
 from serenity.executor.tasks.processes import Process, Status
+from serenity.qos.sources.cgroups import V2
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +35,18 @@ class Trees:
         self._leaders: dict[int, str] = {}  # By pid; until it is reaped: then another may have it.
         self._sessions: dict[int, str] = {}  # A session keeps its number as long as it has a member.
         self._known: dict[Process, str] = {}
+        self._cgroups: dict[tuple[str, str], str] = {}  # By hierarchy and path; the tasks' own.
+        self._began: dict[str, int] = {}  # By task, in clock ticks since boot: it has no older process.
         self._not_tasks = not_tasks
 
-    def add(self, task_id: str, leader: int) -> None:
-        """`leader` leads a session of its own."""
+    def add(self, task_id: str, leader: int, cgroup: OwnedCgroup | None = None) -> None:
+        """`leader` leads a session of its own; `cgroup`: one that no other task's processes are in."""
         self._leaders[leader] = self._sessions[leader] = task_id
+        if cgroup is not None:
+            self._cgroups[V2 if cgroup.v2 else "cpu", cgroup.path] = task_id
+        status = processes.read(leader)
+        if status is not None:
+            self._began[task_id] = status.process.start_ticks
 
     def reaped(self, pid: int) -> None:
         """From now on the pid may be anybody's."""
@@ -45,6 +56,8 @@ class Trees:
         for table in (self._leaders, self._sessions):
             for pid in [pid for pid, each in table.items() if each == task_id]:
                 del table[pid]
+        self._cgroups = {cgroup: each for cgroup, each in self._cgroups.items() if each != task_id}
+        self._began.pop(task_id, None)
 
     def scan(self) -> dict[str | None, list[Status]]:
         """All living processes below the executor by task id; None has those that no task owns."""
@@ -92,6 +105,19 @@ class Trees:
         """SIGKILL for whatever runs below the executor; whether there was anything."""
         return self._kill(lambda: [each for members in self.scan().values() for each in members])
 
+    def kill_strays(self) -> bool:
+        """SIGKILL for whatever no task of now can own, as all have begun later; whether there was anything."""
+        return self._kill(self._strays)
+
+    def _strays(self) -> list[Status]:
+        oldest_ticks = min(self._began.values(), default=math.inf)
+        found = []
+        for child in processes.children(self._owner):
+            members = [] if child in self._leaders or child in self._not_tasks else processes.with_descendants(child)
+            if members and members[0].process.start_ticks < oldest_ticks and self._task_of(child, members[0]) is None:
+                found += members
+        return found
+
     def _kill(self, look: Callable[[], list[Status]]) -> bool:
         """Stopped first: a stopped process cannot fork away from us."""
         stopped: set[Process] = set()
@@ -107,15 +133,18 @@ class Trees:
         return bool(stopped)
 
     def _task_of(self, child: int, status: Status) -> str | None:
-        for task in (
-            self._leaders.get(child),
-            self._known.get(status.process),
-            self._sessions.get(status.session),
-            processes.variable(child, TASK_VARIABLE),
-        ):
-            if task is not None:
-                return task
-        return None
+        return (
+            self._leaders.get(child)
+            or self._known.get(status.process)
+            or self._task_of_cgroup(child)
+            or self._sessions.get(status.session)
+            or processes.variable(child, TASK_VARIABLE)
+        )
+
+    def _task_of_cgroup(self, pid: int) -> str | None:
+        if not self._cgroups:
+            return None
+        return next((self._cgroups[each] for each in processes.cgroups(pid) if each in self._cgroups), None)
 
 
 def _send(process: Process, signum: signal.Signals) -> None:

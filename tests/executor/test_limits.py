@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from serenity.executor.tasks import processes
 from serenity.executor.tasks.cgroups import OwnedCgroup, TaskCgroups, find_hierarchies
 from serenity.executor.tasks.limits import TaskLimits
 from serenity.wire.messages.kill_record import KillRecord
@@ -235,3 +236,40 @@ def removed(folder):
     except OSError:
         return not folder.exists()
     return True
+
+
+class TestHiding:
+    """What gets rid of session, parent and environment at once still ends with its task, and with no other."""
+
+    def test_with_its_task_it_ends(self, executor, agent, marker):
+        agent.launch("t1", "sh", "-c", f"{hidden(marker)}; exit 7")
+        assert agent.wait_for("t1", "TASK_FAILED")["message"] == "exited with 7"
+        eventually(lambda: executor.processes_of(marker) == [], "what was sent SIGKILL has ended")
+
+    def test_with_another_it_does_not(self, executor, agent, marker):
+        agent.launch("t1", "sh", "-c", f"{hidden(marker)}; echo up; sleep 60")
+        executor.wait_for_output("t1", "up")
+        agent.launch("t2", "true")
+        agent.wait_for("t2", "TASK_FINISHED")
+        agent.kill("t2")  # Heard after all that the end of a task leads to.
+        agent.launch("t3", "true")
+        agent.wait_for("t3", "TASK_FINISHED")
+        assert len(executor.processes_of(f"sleep\0{marker}")) == 1
+        agent.kill("t1")
+        agent.wait_for("t1", "TASK_KILLED")
+        eventually(lambda: executor.processes_of(marker) == [], "it has ended with its own")
+
+    def test_a_process_whose_first_thread_has_ended_is_no_zombie(self, executor, agent, python):
+        ends = "import ctypes, os, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
+        ends += "print(os.getpid(), flush=True)\nctypes.CDLL(None).pthread_exit(None)"
+        wait = "until grep -qs ^State:.Z /proc/$!/status; do sleep 0.05; done"
+        agent.launch("t1", "sh", "-c", f"{shlex.join(python(ends))} & {wait}; exit 7")
+        assert agent.wait_for("t1", "TASK_FAILED")["message"] == "exited with 7"
+        pid = int(executor.output("t1"))
+        eventually(lambda: processes.read(pid) is None, "what was sent SIGKILL has ended")
+
+
+def hidden(marker):
+    """A command for a shell: starts one, and waits until its parent has ended."""
+    begins = f"(env -i PATH=$PATH setsid sh -c 'echo $$ > pid; exec sleep {marker}' &)"
+    return begins + "; until grep -qs ^PPid:.$PPID$ /proc/$(cat pid)/status; do sleep 0.05; done"

@@ -178,7 +178,7 @@ class SimTrees:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def add(self, task_id: str, leader: int) -> None:
+    def add(self, task_id: str, leader: int, cgroup: object = None) -> None:
         pass
 
     def reaped(self, pid: int) -> None:
@@ -203,6 +203,9 @@ class SimTrees:
 
     def kill(self, task_id: str) -> None:
         self.signal(task_id, signal.SIGKILL)
+
+    def kill_strays(self) -> bool:
+        return False
 
     def kill_everything(self) -> bool:
         alive = self._kernel.alive
