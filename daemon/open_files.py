@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import resource
+import sys
 from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,12 @@ def raise_limit() -> None:
         logger.warning("the limit of open files stays at %d: %s", soft, error)
         return
     _inherited.append((soft, hard))
+
+
+def limit() -> int:
+    """How many it is now."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def as_inherited() -> Callable[[], None] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from serenity.daemon import exits, log
+from serenity.daemon import exits, log, open_files
 from serenity.daemon.clock import SystemClock
 from serenity.daemon.serving import CannotListen
 from serenity.daemon.settings import SettingsError, resolve
@@ -70,6 +70,7 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
     from serenity.framework.api.listeners import Listeners
     from serenity.framework.service import Framework
 
+    open_files.raise_limit()
     stopping, failures = stop_event(), []
 
     def failed(why: str) -> None:

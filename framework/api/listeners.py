@@ -7,8 +7,9 @@ from pathlib import Path
 
 from gevent.pywsgi import WSGIServer
 
+from serenity.daemon import open_files
 from serenity.daemon.clock import Clock
-from serenity.daemon.serving import CannotListen, serve, serve_unix
+from serenity.daemon.serving import Bounds, CannotListen, serve, serve_unix
 from serenity.framework.api.app import make_app
 from serenity.framework.api.gate import Gate
 from serenity.framework.api.hosts import Hosts
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 _BURST_S = 3.0
 # The part of that rate for those who have no token, or a wrong one.
 _STRANGERS_SHARE = 0.05
+# Of all files that may be open, for the connections of one of the two listeners: Mesos and the store need some, too.
+_SHARE_OF_FILES = 1 / 3
 
 
 class Listeners:
@@ -48,11 +51,12 @@ class Listeners:
             _limit(settings.rate * _STRANGERS_SHARE, clock),
         )
         app = make_app(framework, tokens, gate)
+        bounds = Bounds(connections=min(Bounds().connections, int(open_files.limit() * _SHARE_OF_FILES)))
         try:
-            self._servers.append(serve_unix(app, self._socket))
+            self._servers.append(serve_unix(app, self._socket, bounds))
             logger.info("serving this machine's users at %s", self._socket)
             if address is not None:
-                server = serve(app, *address, tls)
+                server = serve(app, *address, tls, bounds)
                 self._servers.append(server)
                 scheme = "https" if tls is not None else "http"
                 logger.info("serving who has a token at %s://%s:%d", scheme, address[0], server.server_port)

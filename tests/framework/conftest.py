@@ -49,8 +49,15 @@ class FrameworkProcess:
     """``python -m serenity.framework`` with a store that outlives it."""
 
     def __init__(
-        self, folder: Path, master: str, role: str = "serenity", executor: str | None = None, more: Sequence[str] = ()
+        self,
+        folder: Path,
+        master: str,
+        role: str = "serenity",
+        executor: str | None = None,
+        more: Sequence[str] = (),
+        under: Sequence[str] = (),
     ) -> None:
+        """`under`: a command that becomes the one behind it."""
         self.url = f"unix:{folder / 'api.sock'}"
         self.log = folder / "framework.log"
         command = executor or shlex.join([sys.executable, "-P", str(STUB_EXECUTOR)])
@@ -61,6 +68,7 @@ class FrameworkProcess:
             *("--executor-mem", "64M"),
             *more,
         ]
+        self._under = under
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -71,7 +79,7 @@ class FrameworkProcess:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SERENITY_")}
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "serenity.framework", *self._arguments],
+                [*self._under, sys.executable, "-P", "-m", "serenity.framework", *self._arguments],
                 stdout=log,
                 stderr=log,
                 env={**environment, "SERENITY_CONFIG": "/dev/null"},
