@@ -34,8 +34,12 @@ def limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
+def inherited() -> tuple[int, int] | None:
+    """The limit that this process began with, soft and hard, where that was raised."""
+    return _inherited[0] if _inherited else None
+
+
 def as_inherited() -> Callable[[], None] | None:
     """A `preexec_fn` that restores the limit in a child: programs that use select(2) break beyond 1024 files."""
-    if not _inherited:
-        return None
-    return functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, _inherited[0])
+    before = inherited()
+    return functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, before) if before is not None else None

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from serenity.daemon import exits, log
+from serenity.daemon import exits, log, open_files
 from serenity.daemon.arguments import DaemonArguments
 from serenity.daemon.clock import SystemClock
 from serenity.daemon.settings import SettingsError, resolve
@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
     """Raises PipelineError, NotUnderMesos or UnusableFile, before anything was started."""
+    open_files.raise_limit()  # Main reads /proc all the time; without a file for that no task could be ended in order.
     clock = SystemClock()
     pipeline = Pipeline.load(Path(settings.pipeline) if settings.pipeline else DEFAULT_FILE)
     sandbox = Path(environ.get("MESOS_SANDBOX", "."))

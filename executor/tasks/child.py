@@ -88,6 +88,10 @@ def become(plan: dict[str, Any]) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, plan["nice"])
     if plan["lowest_priority"]:
         lowest_priority()
+    if plan["open_files"] is not None:
+        import resource  # Only where it is needed.
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, plan["open_files"])
     if plan["user"] is not None:
         user = plan["user"]
         os.setgroups(user["groups"])

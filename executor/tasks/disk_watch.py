@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import stat
 import threading
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -63,6 +63,7 @@ class DiskWatch:
         self._ended: deque[tuple[float, Path]] = deque()  # When, monotonic; the oldest first.
         self._cut_s = self._measure_s = 0.0  # When they are due again, monotonic.
         self._measuring: Iterator[None] | None = None
+        self._removing: Iterator[None] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
 
@@ -98,21 +99,25 @@ class DiskWatch:
             except Exception:
                 # An odd task must not leave the others unwatched.
                 logger.exception("a look at the tasks' disk failed; going on")
-                self._measuring, pause_s = None, _MEASURE_EVERY_S
+                self._measuring = self._removing = None
+                pause_s = _MEASURE_EVERY_S
 
     def _look(self) -> float:
-        """Does what is due, a step of the measuring if that goes on; for how long to rest then, in seconds."""
+        """Does what is due, a step of what takes long; for how long to rest then, in seconds."""
         now_s = time.monotonic()
         if now_s >= self._cut_s:
             self._cut_outputs()
             self._cut_s = now_s + _CUT_EVERY_S
         if self._measuring is None and now_s >= self._measure_s:
-            self._collect(now_s)
             self._measuring = self._measure()
-        if self._measuring is not None and next(self._measuring, StopIteration) is not StopIteration:
-            return _REST_S
-        if self._measuring is not None:
+            if self._removing is None:
+                self._removing = self._collect(now_s)
+        if self._removing is not None and not _goes_on(self._removing):
+            self._removing = None
+        if self._measuring is not None and not _goes_on(self._measuring):
             self._measuring, self._measure_s = None, now_s + _MEASURE_EVERY_S
+        if self._measuring is not None or self._removing is not None:
+            return _REST_S
         return max(0.0, self._cut_s - time.monotonic())
 
     def _cut_outputs(self) -> None:
@@ -125,8 +130,8 @@ class DiskWatch:
                     logger.warning("the output of %s cannot be cut: %s", task_id, error)
                 watched.ailing = True
 
-    def _collect(self, now_s: float) -> None:
-        """Removes the sandboxes that have been kept for long enough."""
+    def _collect(self, now_s: float) -> Iterator[None]:
+        """Removes the sandboxes that have been kept for long enough, in steps."""
         if not self._ended:
             return
         disk = os.statvfs(self._sandbox)
@@ -134,8 +139,10 @@ class DiskWatch:
         while self._ended and now_s - self._ended[0][0] >= kept_s:
             _, folder = self._ended.popleft()
             try:
-                _remove(folder)
-            except (OSError, RecursionError) as error:
+                for files, _ in enumerate(removed(folder)):
+                    if files % _FILES_A_STEP == 0:
+                        yield
+            except OSError as error:
                 logger.warning("the sandbox %s of an ended task is left: %s", folder, error)
 
     def _measure(self) -> Iterator[None]:
@@ -162,13 +169,51 @@ def kept_for_s(kept_s: float, used: float) -> float:
     return min(kept_s, max(_LEAST_KEPT_S, kept_s * (1.0 - _HEADROOM - used)))
 
 
-def _remove(folder: Path) -> None:
-    """Follows no links, also not those that come while it is at work.  Raises OSError or RecursionError."""
+def _goes_on(work: Iterator[None]) -> bool:
+    return next(work, StopIteration) is not StopIteration
+
+
+def removed(folder: Path) -> Iterator[None]:
+    """Removes it, file by file.  Follows no links, also not those that come while it is at work.  Raises OSError."""
+    top = _opened_for_removal(folder)
+    try:
+        while (yield from _emptied(top, top, _DEEPEST)):
+            pass
+    finally:
+        os.close(top)
+    folder.rmdir()
+
+
+def _emptied(folder: int, top: int, levels: int) -> Generator[None, None, bool]:
+    """What is deeper than so many levels is moved up into `top`, for another time; returns whether anything was."""
+    moved = False
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.name, dir_fd=folder)
+            yield
+            continue
+        inner = _opened_for_removal(entry.name, folder)
+        try:
+            if levels:
+                moved |= yield from _emptied(inner, top, levels - 1)
+                os.rmdir(entry.name, dir_fd=folder)
+            else:
+                os.rename(entry.name, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
+                moved = True
+        finally:
+            os.close(inner)
+        yield
+    return moved
+
+
+def _opened_for_removal(folder: Path | str, within: int | None = None) -> int:
+    found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
     if os.geteuid() != 0:
         # A task may leave folders in which its own user may not remove anything; some build tools always do.
-        for *_, inner in os.fwalk(folder):
-            os.fchmod(inner, 0o700)
-    shutil.rmtree(folder)
+        os.fchmod(found, 0o700)
+    return found
 
 
 def _sizes(folder: Path) -> Iterator[float]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from serenity.daemon import open_files
 from serenity.executor.tasks.child import FAILURE_FIELDS, cut
 from serenity.executor.tasks.environment import environment
 from serenity.executor.tasks.task import Failure
@@ -54,6 +55,7 @@ class Plan:
     nice: int
     lowest_priority: bool
     user: User | None
+    open_files: tuple[int, int] | None  # RLIMIT_NOFILE, soft and hard; None: as it is.
     parent: int
     uris: tuple[dict[str, Any], ...]  # Fetched as the task, before its command is run.
     disk_bytes: int
@@ -103,6 +105,7 @@ def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence
             nice=around.nice,
             lowest_priority=around.lowest_priority,
             user=user,
+            open_files=open_files.inherited(),
             parent=os.getpid(),
             uris=tuple(_uri(each) for each in spec.uris),
             disk_bytes=spec.disk_bytes or around.disk_bytes,

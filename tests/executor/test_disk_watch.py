@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from serenity.executor.tasks.disk_watch import kept_for_s
+from serenity.executor.tasks.disk_watch import kept_for_s, removed
 from tests.polling import eventually
 
 DAY_S = 86400.0
@@ -26,8 +28,21 @@ def test_what_an_ended_task_has_left_goes_and_nothing_else(start, agent, tmp_pat
     agent.launch("running", "sh", "-c", "echo up; sleep 60")
     agent.launch("ended", "sh", "-c", f"mkdir -p a/b; touch a/b/c; chmod 500 a; ln -s {precious} link")
     executor.wait_for_output("running", "up")
-    agent.wait_for("ended", "TASK_FINISHED")
-    eventually(lambda: not (executor.sandbox / "tasks" / "ended").exists(), "the ended one's sandbox is removed")
+    agent.launch("deep", "sh", "-c", "i=0; while [ $i -lt 1100 ]; do touch f; mkdir d; cd d; i=$((i+1)); done")
+    for task in ("ended", "deep"):
+        agent.wait_for(task, "TASK_FINISHED")
+        left = executor.sandbox / "tasks" / task
+        eventually(lambda left=left: not left.exists(), "the ended one's sandbox is removed")
     assert (precious / "file").exists()
     assert executor.output("running") == "up\n"
     assert agent.updates("running")[-1]["state"] == "TASK_RUNNING"
+
+
+def test_a_deep_sandbox_takes_few_files_to_remove(tmp_path):
+    sandbox = tmp_path / "sandbox"
+    os.makedirs(sandbox / "/".join("d" * 300))
+    before, most = len(os.listdir("/proc/self/fd")), 0
+    for _ in removed(sandbox):
+        most = max(most, len(os.listdir("/proc/self/fd")))
+    assert not sandbox.exists()
+    assert most - before < 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 
 import pytest
 
@@ -40,3 +41,18 @@ def test_without_rung_0_priorities_are_left_alone(start, agent):
     agent.wait_for("t1", "TASK_FINISHED")
     assert "SCHED_OTHER" in executor.output("t1")
     assert executor.output("t1").splitlines()[-2:] == [str(os.nice(0)), "1000"]
+
+
+def test_the_executor_may_open_more_files_than_its_tasks(start, agent):
+    """It must not run out of them: without /proc it can look after nobody."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, before[1]))
+    try:
+        executor = start(qos=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    agent.launch("t1", "sh", "-c", "ulimit -S -n; ulimit -H -n")
+    agent.wait_for("t1", "TASK_FINISHED")
+    soft, hard = executor.output("t1").split()
+    assert (soft, resource.prlimit(executor.pid, resource.RLIMIT_NOFILE)) == ("500", (before[1], before[1]))
+    assert hard == str(before[1])
