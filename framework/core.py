@@ -12,6 +12,7 @@ order is what lets the framework die at any moment:
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
@@ -66,6 +67,8 @@ logger = logging.getLogger(__name__)
 # An agent leaves the executors of a removed framework its --executor_shutdown_grace_period, 5 s unless it was
 # changed, and then kills them.  Nobody will tell us when their tasks are gone.
 _REMOVED_LINGERS_S = 15.0
+# What brings the clock back to the right time does so in smaller steps.
+_SET_BACK_S = 1.0
 # What reading JSON of another shape raises: a KeyError for what is missing, the rest for what is of another type.
 _NOT_AS_MESOS_SAYS_IT = (KeyError, TypeError, AttributeError, ResourceError)
 
@@ -120,6 +123,7 @@ class Core:
         self._demand = Demand((config.role,) if self.rollout.on else ())
         self._calls: list[Call] = []
         self._pursuit = Pursuit(config.reconcile_every_s)
+        self._round_s = math.inf  # When the last round was; what is in the store may be of a time that is yet to come.
 
     # -- users -----------------------------------------------------------------------------
 
@@ -310,6 +314,9 @@ class Core:
     def end_round(self) -> Round:
         """Does what time has brought, matches the offers at hand, and hands out what is to be done."""
         now_s = self._clock.now_s()
+        if now_s < self._round_s - _SET_BACK_S:
+            self._clock_was_set_back(now_s)
+        self._round_s = now_s
         for attempt in self._book.given_up(now_s):
             self._step(attempt, CutOff())
         fresh = self._book.come_due(now_s)
@@ -338,6 +345,15 @@ class Core:
                 self._drop_cooldown(over)
         calls, self._calls = tuple(self._calls), []
         return Round(self._book.take_changes(), calls)
+
+    def _clock_was_set_back(self, now_s: float) -> None:
+        """What waits for a time would wait for as much longer, which may be years."""
+        if self._round_s < math.inf:
+            logger.warning("the clock was set back by %.0f s", self._round_s - now_s)
+        self._book.set_back(now_s)
+        self._book.changes.cooldowns.update((each.key, each) for each in self._cooldowns.set_back(now_s))
+        self._book.changes.holds.update((each.agent_id, each) for each in self._holds.set_back(now_s))
+        self._flapping.set_back(now_s)
 
     def _match(self, now_s: float) -> None:
         if not self._offers or self.framework_id is None:

@@ -48,7 +48,7 @@ class HintBoard:
             protected=correction.protected,
             suspect=correction.task,
             severity=correction.severity,
-            since=known.since if known is not None and now_s - known.last_at < HOLDS_S else now_s,
+            since=known.since if known is not None and _holds(known.last_at, now_s) else now_s,
             last_at=now_s,
             text=correction.outcome,
         )
@@ -63,17 +63,22 @@ class HintBoard:
 
     def current(self, now_s: float) -> tuple[Hint, ...]:
         """Our own that were told lately, the newest first."""
-        self._hints = {key: each for key, each in self._hints.items() if now_s - each.last_at < HOLDS_S}
+        self._hints = {key: each for key, each in self._hints.items() if _holds(each.last_at, now_s)}
         return tuple(sorted(self._hints.values(), key=lambda each: each.since, reverse=True))
 
     def spared(self, now_s: float) -> Mapping[str, Spared]:
         """The agents that get nothing new for now, by id."""
-        self._others = {name: told for name, told in self._others.items() if now_s - told[0] < HOLDS_S}
+        self._others = {name: told for name, told in self._others.items() if _holds(told[0], now_s)}
         found: dict[str, Spared] = {}
         _keep_worst(found, self.current(now_s), None)
         for name, (_, hints) in self._others.items():
             _keep_worst(found, hints, name)
         return found
+
+
+def _holds(told_s: float, now_s: float) -> bool:
+    """Also where the clock was set back meanwhile, but not for as much longer."""
+    return abs(now_s - told_s) < HOLDS_S
 
 
 def _keep_worst(found: dict[str, Spared], hints: Iterable[Hint], told_by: str | None) -> None:

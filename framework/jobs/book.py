@@ -161,6 +161,20 @@ class Book:
                 found.append(attempt)
         return found
 
+    def set_back(self, now_s: float) -> None:
+        """The clock was: whoever has waited since a time that is yet to come begins to wait now."""
+        for attempt in list(self._current.values()):
+            if attempt.state is AttemptState.PENDING and attempt.created_at > now_s:
+                wait_s = attempt.not_before - attempt.created_at
+                waiting = replace(attempt, created_at=now_s, not_before=now_s + wait_s)
+            elif attempt.unreachable_at is not None and attempt.unreachable_at > now_s:
+                waiting = replace(attempt, unreachable_at=now_s)
+            else:
+                continue
+            self._unindex(attempt)
+            self._index(waiting)
+            self.changes.attempts[waiting.task_id] = waiting
+
     def forget_ended(self) -> list[str]:
         """Drops the jobs that have ended; the store keeps them."""
         ended = [job_id for job_id in self.changes.jobs if self._states[job_id].ended]

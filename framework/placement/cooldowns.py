@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from serenity.wire.messages.reasons import Reason
+
+_LONGEST_S = max(reason.avoid_s for reason in Reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,13 @@ class Cooldowns:
     def expire(self, now_s: float) -> list[Cooldown]:
         """Removes and returns those that are over."""
         return self._remove([each for each in self if each.until <= now_s])
+
+    def set_back(self, now_s: float) -> list[Cooldown]:
+        """The clock was: none lasts for longer than any does when it begins; returns those that were shortened."""
+        latest = now_s + _LONGEST_S
+        shortened = [replace(each, until=latest) for each in self if each.until > latest]
+        self._by_key.update((each.key, each) for each in shortened)
+        return shortened
 
     def forget_job(self, job_id: str) -> list[Cooldown]:
         return self._remove(self.of_job(job_id))

@@ -34,7 +34,8 @@ class Demand:
                 return None
             self._suppressed = True
             return Suppress(self._roles)
-        silent = self._last_offer_or_revive_s is None or now_s - self._last_offer_or_revive_s >= _REVIVE_AGAIN_S
+        last_s = self._last_offer_or_revive_s
+        silent = last_s is None or not 0 <= now_s - last_s < _REVIVE_AGAIN_S  # Below 0: the clock was set back.
         if self._suppressed or fresh or silent:
             self._suppressed = False
             self._last_offer_or_revive_s = now_s

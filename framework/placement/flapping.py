@@ -51,6 +51,11 @@ class Flapping:
     def forget(self, job_id: str) -> None:
         self._streaks.pop(job_id, None)
 
+    def set_back(self, now_s: float) -> None:
+        """The clock was: no pause lasts longer than from now."""
+        for streak in self._streaks.values():
+            streak.next_s = min(streak.next_s, now_s + streak.pause_s)
+
     def most(self, now_s: float) -> Mapping[str, int]:
         """Of each job that flaps, how many instances may be launched now."""
         return {job_id: int(streak.next_s <= now_s) for job_id, streak in self._flapping()}

@@ -46,6 +46,14 @@ class Holds:
         self._by_agent[agent_id] = replace(known, until=now_s)
         return True
 
+    def set_back(self, now_s: float) -> list[Hold]:
+        """The clock was: a hold since a time that is yet to come begins now; returns those."""
+        moved = [
+            replace(each, since=now_s, until=now_s + each.until - each.since) for each in self if each.since > now_s
+        ]
+        self._by_agent.update((each.agent_id, each) for each in moved)
+        return moved
+
     def expire(self, now_s: float) -> list[Hold]:
         """Removes and returns those that are over."""
         over = [each for each in self if each.until <= now_s]
