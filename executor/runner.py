@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
@@ -21,6 +21,7 @@ from serenity.executor.tasks.cgroups import OwnedCgroup, TaskCgroups
 from serenity.executor.tasks.disk_watch import DiskWatch
 from serenity.executor.tasks.launch import LaunchError, Surroundings, launch, read_report
 from serenity.executor.tasks.limits import Breach, TaskLimits
+from serenity.executor.tasks.processes import Status
 from serenity.executor.tasks.task import Ending, Exit, Failure, Instruction, Instructions, State, Task
 from serenity.executor.tasks.trees import Trees
 from serenity.wire.messages.node import TaskOnNode
@@ -182,6 +183,7 @@ class TaskRunner:
         for running in self._running.values():
             self._drop_report(running)
             self._thaw(running)
+            self._seal(running)
             if running.cgroup is not None:
                 self._emptied.append(running.cgroup)
         self._running.clear()
@@ -235,7 +237,7 @@ class TaskRunner:
         if waiting:
             found = self._trees.members_of({each.task.id for each in waiting})
             for running in waiting:
-                if not found.get(running.task.id):
+                if not found.get(running.task.id) and _is_empty(running, found):
                     self._follow(running, running.task.tree_is_empty(self._clock.monotonic_s()))
             self._trees.kill_strays()
         self.remove_cgroups()
@@ -248,12 +250,19 @@ class TaskRunner:
                 self._thaw(running)
                 self._trees.signal(task.id, signal.SIGTERM, signal.SIGCONT)
             elif each is Instruction.KILL:
+                self._seal(running)
                 self._trees.kill(task.id)
                 self._thaw(running)
             else:
                 if each is Instruction.FINISH:
                     self._forget(running)
                 self._say(task, each)
+
+    @staticmethod
+    def _seal(running: _Running) -> None:
+        if running.cgroup is not None:
+            with contextlib.suppress(OSError):  # Then the processes are stopped one by one, as without a cgroup.
+                running.cgroup.seal()
 
     @staticmethod
     def _thaw(running: _Running) -> None:
@@ -282,6 +291,11 @@ class TaskRunner:
             self._inbox.unwatch(running.report)
             os.close(running.report)
             running.report = None
+
+
+def _is_empty(running: _Running, found: Mapping[str | None, Sequence[Status]]) -> bool:
+    """Where no living process was `found`: one that forks and exits all the time is easily missed."""
+    return running.cgroup.is_empty if running.cgroup is not None else not found.get(None)
 
 
 def _how_ended(running: _Running) -> TaskEnd:

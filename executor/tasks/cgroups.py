@@ -111,6 +111,19 @@ class OwnedCgroup:
             name, thawed = ("cgroup.freeze", "0") if self.v2 else ("freezer.state", "THAWED")
             (freezer / name).write_text(thawed)
 
+    def seal(self) -> None:
+        """Nothing in it makes a process any more: what forks and exits all the time is gone before a signal comes."""
+        if "pids" in self.folders:
+            (self.folders["pids"] / "pids.max").write_text("0")
+
+    @property
+    def is_empty(self) -> bool:
+        """Also when it is gone."""
+        try:
+            return not (self.folder / "cgroup.procs").read_bytes()
+        except OSError:
+            return True
+
     def remove(self) -> bool:
         """False while something is still in it, or the kernel refuses (a hierarchy that was made read-only)."""
         for folder in self._distinct:

@@ -92,6 +92,8 @@ def kill_left(container_id: str, parents: list[str]) -> None:
         inside = {pid for folder in _cgroups(container_id, parents) for pid in _members(folder)}
         return {pid for pid in _pids() if pid in inside or _is_marked(pid, mark)}
 
+    for folder in _cgroups(container_id, parents):
+        _write(folder, "pids.max", "0")  # What forks and exits all the time is gone before a signal comes.
     found: set[int] = set()
     for _ in range(_ROUNDS):
         new = left() - found
@@ -132,9 +134,13 @@ def _members(cgroup: str) -> list[int]:
 def _thaw(cgroup: str) -> None:
     """On v1 a frozen process does not even die."""
     for name, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-        # A folder has at most one of the two files; or it is gone.
-        with contextlib.suppress(OSError), open(os.path.join(cgroup, name), "r+") as file:
-            file.write(thawed)
+        _write(cgroup, name, thawed)
+
+
+def _write(cgroup: str, name: str, value: str) -> None:
+    """Where there is such a file: on v1 each controller has a folder of its own."""
+    with contextlib.suppress(OSError), open(os.path.join(cgroup, name), "r+") as file:
+        file.write(value)
 
 
 def _names(folder: str) -> list[str]:

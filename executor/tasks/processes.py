@@ -33,6 +33,7 @@ class Status:
     parent: int
     session: int
     threads: int
+    virtual_bytes: int  # 0 from the moment when it begins to end; then it has no environment, either.
     resident_bytes: int  # What it shares with others included.
 
     @property
@@ -55,6 +56,7 @@ def read(pid: int) -> Status | None:
         parent=int(fields[1]),
         session=int(fields[3]),
         threads=int(fields[17]),
+        virtual_bytes=int(fields[20]),
         resident_bytes=int(fields[21]) * _PAGE_BYTES,
     )
 

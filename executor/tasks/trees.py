@@ -77,16 +77,23 @@ class Trees:
     def members(self, task_id: str) -> list[Status]:
         return self.members_of({task_id}).get(task_id, [])
 
-    def members_of(self, task_ids: Container[str]) -> dict[str, list[Status]]:
-        """As `scan`, of some tasks: processes below the living leader of another task are not looked at."""
-        found: dict[str, list[Status]] = {}
+    def members_of(self, task_ids: Container[str]) -> dict[str | None, list[Status]]:
+        """As `scan`, of some tasks: processes below the living leader of another task are not looked at.
+
+        None has what is just ending: its own children, no less those tasks', may have come to us since we looked.
+        """
+        found: dict[str | None, list[Status]] = {}
         for child in processes.children(self._owner):
             leads = self._leaders.get(child)
             if child in self._not_tasks or (leads is not None and leads not in task_ids):
                 continue
             members = processes.with_descendants(child)
             task = self._task_of(child, members[0]) if members else None
-            if task is not None and task in task_ids:
+            if task is None:
+                status = processes.read(child)
+                if status is not None and not status.virtual_bytes:  # And so it could not tell whose it is.
+                    found.setdefault(None, []).append(status)
+            elif task in task_ids:
                 found.setdefault(task, []).extend(members)
                 self._known.update((each.process, task) for each in members)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -136,6 +137,23 @@ def test_killed_itself_what_has_lost_its_environment_dies_too(executor, agent, m
     eventually(lambda: executor.processes_of(marker) == [], "all of the task has died")
     eventually(lambda: executor.cgroups() == [], "its cgroups are gone")
     assert executor.process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to make cgroups")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_forks_and_exits_all_the_time_dies_too(executor, agent, marker, how):
+    fleeting = "import os  #{0}\nprint('up', flush=True)\nif os.fork(): os.wait()\nwhile True:\n"
+    fleeting += "    try: os._exit(0) if os.fork() else os.setsid()\n    except OSError: pass"
+    script = f"{shlex.join([sys.executable, '-S', '-c', fleeting.format(marker)])}; sleep {marker}"
+    agent.launch("t1", "sh", "-c", script, mem_bytes=1 << 29, grace_s=0.0)
+    executor.wait_for_output("t1", "up")
+    if not executor.cgroups():
+        pytest.skip("tasks have no cgroups on this machine")
+    executor.process.send_signal(how)
+    executor.wait()
+    eventually(lambda: executor.cgroups() == [], "its cgroups are gone, and so nothing is in them")
+    assert not any(executor.processes_of(marker) for _ in range(30))
 
 
 @pytest.mark.root

@@ -259,6 +259,17 @@ class TestHiding:
         agent.wait_for("t1", "TASK_KILLED")
         eventually(lambda: executor.processes_of(marker) == [], "it has ended with its own")
 
+    @pytest.mark.parametrize("how", ["killed", "finished"])
+    def test_what_forks_and_exits_all_the_time(self, executor, agent, marker, python, how):
+        """No signal reaches it in time, and in most looks at its tree nothing lives there."""
+        last = "time.sleep(60)" if how == "killed" else "sys.exit()"
+        agent.launch("t1", *python(FLEETING.format(marker=marker, last=last)), mem_bytes=512 * MIB)
+        if how == "killed":
+            executor.wait_for_output("t1", "up")
+            agent.kill("t1", grace_s=0.0)
+        agent.wait_for("t1", "TASK_KILLED", "TASK_FINISHED")
+        assert not any(executor.processes_of(marker) for _ in range(30))
+
     def test_a_process_whose_first_thread_has_ended_is_no_zombie(self, executor, agent, python):
         ends = "import ctypes, os, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
         ends += "print(os.getpid(), flush=True)\nctypes.CDLL(None).pthread_exit(None)"
@@ -267,6 +278,22 @@ class TestHiding:
         assert agent.wait_for("t1", "TASK_FAILED")["message"] == "exited with 7"
         pid = int(executor.output("t1"))
         eventually(lambda: processes.read(pid) is None, "what was sent SIGKILL has ended")
+
+
+FLEETING = """
+import os, signal, sys, time  # {marker}
+if os.fork():
+    print("up", flush=True)
+    {last}
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    try:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    except OSError:
+        pass
+"""
 
 
 def hidden(marker):
