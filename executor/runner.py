@@ -251,7 +251,7 @@ class TaskRunner:
                 self._trees.signal(task.id, signal.SIGTERM, signal.SIGCONT)
             elif each is Instruction.KILL:
                 self._seal(running)
-                self._trees.kill(task.id)
+                self._trees.kill(task.id, running.cgroup)
                 self._thaw(running)
             else:
                 if each is Instruction.FINISH:
@@ -295,7 +295,7 @@ class TaskRunner:
 
 def _is_empty(running: _Running, found: Mapping[str | None, Sequence[Status]]) -> bool:
     """Where no living process was `found`: one that forks and exits all the time is easily missed."""
-    return running.cgroup.is_empty if running.cgroup is not None else not found.get(None)
+    return not (running.cgroup.members() if running.cgroup is not None else found.get(None))
 
 
 def _how_ended(running: _Running) -> TaskEnd:

@@ -116,13 +116,12 @@ class OwnedCgroup:
         if "pids" in self.folders:
             (self.folders["pids"] / "pids.max").write_text("0")
 
-    @property
-    def is_empty(self) -> bool:
-        """Also when it is gone."""
+    def members(self) -> list[int]:
+        """Pids; none when it is gone."""
         try:
-            return not (self.folder / "cgroup.procs").read_bytes()
+            return [int(each) for each in (self.folder / "cgroup.procs").read_bytes().split()]
         except OSError:
-            return True
+            return []
 
     def remove(self) -> bool:
         """False while something is still in it, or the kernel refuses (a hierarchy that was made read-only)."""

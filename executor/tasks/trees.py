@@ -104,9 +104,10 @@ class Trees:
             for each in signals:
                 _send(member.process, each)
 
-    def kill(self, task_id: str) -> None:
-        """SIGKILL for the task's whole tree."""
-        self._kill(lambda: self.members(task_id))
+    def kill(self, task_id: str, cgroup: OwnedCgroup | None = None) -> None:
+        """SIGKILL for the task's whole tree, and for whatever else somebody has put into its cgroup."""
+        inside = cgroup.members if cgroup is not None else list[int]
+        self._kill(lambda: [*self.members(task_id), *filter(None, map(processes.read, inside()))])
 
     def kill_everything(self) -> bool:
         """SIGKILL for whatever runs below the executor; whether there was anything."""

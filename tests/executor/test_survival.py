@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def test_launched_again_after_its_end_it_does_not_run_again(executor, agent, lab
     assert labels(refused)["serenity.reason"] == "LAUNCH_REFUSED"
     assert "t1 has run here before" in refused["message"]
     assert executor.output("t1") == "once\n"
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to make cgroups")
+def test_a_stranger_in_a_task_s_cgroup_does_not_keep_it(executor, agent):
+    agent.launch("t1", "sleep", "60")
+    agent.wait_for("t1", "TASK_RUNNING")
+    joined = [each for each in executor.cgroups() if "control" not in each.name]
+    if not joined:
+        pytest.skip("tasks have no cgroups on this machine")
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        for each in joined:
+            (each / "cgroup.procs").write_text(str(stranger.pid))
+        agent.kill("t1", grace_s=0.0)
+        agent.wait_for("t1", "TASK_KILLED")
+        eventually(lambda: not set(joined) & set(executor.cgroups()), "its cgroups are removed")
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_a_thousand_short_children_keep_nobody_waiting(executor, agent):

@@ -201,7 +201,7 @@ class SimTrees:
             for each in signals:
                 self._kernel.send(run, each)
 
-    def kill(self, task_id: str) -> None:
+    def kill(self, task_id: str, cgroup: object = None) -> None:
         self.signal(task_id, signal.SIGKILL)
 
     def kill_strays(self) -> bool:
