@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import marshal
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -111,7 +112,11 @@ def launch(task_id: str, spec: TaskSpec, around: Surroundings, cgroups: Sequence
             disk_bytes=spec.disk_bytes or around.disk_bytes,
             fetch_s=around.fetch_s,
         )
-        return _spawn(plan, around.sandbox, task_id, user)
+        try:
+            return _spawn(plan, around.sandbox, task_id, user)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # Of a task that never was; nobody else would.
+            raise
     except UnusableUser as error:
         raise LaunchError(error.reason, str(error)) from None
     except OSError as error:
