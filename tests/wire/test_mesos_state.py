@@ -93,6 +93,20 @@ def test_reading_an_agent(peer: Any, state: Any, containers: Any) -> None:
     assert [each.path for each in peer.requests] == ["/state", "/flags", "/version", "/state", "/containers"]
 
 
+@pytest.mark.parametrize("named", ["mesos-execute instance", "Command Executor", "memcached"])
+def test_a_name_that_is_no_utf_8_hides_nothing_else_on_the_agent(
+    peer: Any, state: Any, containers: Any, named: str
+) -> None:
+    """Mesos hands on what a framework calls itself, its executors and its tasks, byte by byte."""
+    strange = json.dumps(state).replace(f'"name": "{named}', '"name": "Bl\xfc').encode("latin-1")
+    serve(peer, strange, containers, strange)
+    reader = AgentReader(peer.address)
+    best_effort, production = reader.containers()
+    assert (best_effort.executor_id, production.executor_id) == ("serenity-probe", "memcached")
+    assert ("Bl\ufffd" in (production.framework_name, production.tasks[0].name)) == (named != "Command Executor")
+    assert reader.id_and_providers()[0] == state["id"]
+
+
 def whole(reader: AgentReader) -> AgentLook:
     look = reader.look()
     return replace(look, containers=reader.with_processes(look.containers))
@@ -165,6 +179,11 @@ def test_reading_a_master(peer: Any, shape: Callable[[str], Any]) -> None:
     serve(peer, shape("master_slaves.json"))
     (agent,) = MasterReader(leading_master(peer.address)).agents()
     assert agent["hostname"] == "127.0.0.1" and agent["active"]
+
+
+def test_a_master_with_an_attribute_that_is_no_utf_8(peer: Any) -> None:
+    serve(peer, b'{"slaves": [{"id": "A", "attributes": {"rack": "B\xfc"}}]}')
+    assert MasterReader(leading_master(peer.address)).agents() == [{"id": "A", "attributes": {"rack": "B\ufffd"}}]
 
 
 @pytest.mark.parametrize(

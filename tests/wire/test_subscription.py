@@ -73,6 +73,17 @@ def test_it_opens_again_whatever_ended_the_stream(
     assert "an event is no JSON" in subscriber.reasons[5]
 
 
+def test_an_event_with_bytes_that_are_no_utf_8_is_heard(
+    peer: Any, subscriber: Subscriber, subscription: Subscription, eventually: Callable[..., Any]
+) -> None:
+    """Mesos sends an update again until it is acknowledged: one that is never understood would end every stream."""
+    subscription.start()
+    record = b'{"type": "X", "message": "a B\xfc"}'
+    eventually(lambda: peer.streams)[0].chunk(b"%d\n%b" % (len(record), record))
+    eventually(lambda: subscriber.events or subscriber.reasons)
+    assert subscriber.events == [{"type": "X", "message": "a B\ufffd"}] and subscriber.reasons == []
+
+
 def test_an_event_that_raises_does_not_cost_the_stream(
     peer: Any, subscriber: Subscriber, subscription: Subscription, eventually: Callable[..., Any]
 ) -> None:

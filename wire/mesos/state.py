@@ -18,7 +18,7 @@ from serenity.wire.mesos.leader import LeadingMaster, at_the_leader
 from serenity.wire.mesos.resources import Json
 from serenity.wire.transport.access import ANONYMOUS, Access
 from serenity.wire.transport.http import Endpoint, HttpError, Response, get
-from serenity.wire.transport.undecodable import UNDECODABLE
+from serenity.wire.transport.undecodable import UNDECODABLE, decode_mesos
 
 # Of cores, or of MiB: far more than any cluster has, and the bytes of all that runs on an agent have room in a float.
 _MOST_AMOUNT = 1e15
@@ -174,7 +174,7 @@ class AgentReader:
             if self._last is not None and self._last[0] == answer.body:
                 last = self._last[1]
             else:
-                state = decode_state(answer.body)
+                state = decode_mesos(answer.body, decode_state)
                 self._told = containers_of(state, self._told)
                 last = AgentLook(self._identity(state), tuple(self._told.values()))
         look = replace(
@@ -224,7 +224,7 @@ def containers_of(state: AgentState, before: Mapping[ToldExecutor, Container]) -
 
 
 def _container(framework_id: str, framework_name: str, told: bytes) -> Container:
-    executor = msgspec.json.decode(told)
+    executor = decode_mesos(told)
     return Container(
         container_id=executor["container"],
         framework_id=framework_id,

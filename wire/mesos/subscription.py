@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
 
 from serenity.wire.transport.http import HttpError, Stream, Unreachable
 from serenity.wire.transport.recordio import RecordIOError, RecordReader
-from serenity.wire.transport.undecodable import UNDECODABLE
+from serenity.wire.transport.undecodable import UNDECODABLE, decode_mesos
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +157,7 @@ class Subscription:
             for chunk in chunks:
                 for record in reader.feed(chunk):
                     try:
-                        event = msgspec.json.decode(record)
+                        event = decode_mesos(record)
                     except UNDECODABLE as error:
                         raise RecordIOError(f"an event is no JSON: {record[:80]!r}") from error
                     if self.stopping:

@@ -70,9 +70,12 @@ class Response:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """Raises HttpError when the body is no JSON: the peer is not what it should be."""
+        """With U+FFFD for what is no UTF-8, as `decode_mesos`.
+
+        Raises HttpError when the body is no JSON: the peer is not what it should be.
+        """
         try:
-            return json.loads(self.body)
+            return json.loads(self.body.decode("utf-8", "replace"))
         except (ValueError, RecursionError):  # RecursionError: nested too deeply.
             raise HttpError(self.status, self.body, "the answer is no JSON") from None
 
