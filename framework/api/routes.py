@@ -11,6 +11,7 @@ import msgspec
 
 from serenity.framework.api.callers import Caller
 from serenity.framework.api.parameters import Choice, Number, Parameter
+from serenity.framework.api.refusals import Unacceptable
 from serenity.framework.api.token_file import TokenFile
 from serenity.framework.service import Framework
 from serenity.wire.messages import api
@@ -85,6 +86,10 @@ class Route:
 
 def _submit(asked: Asked) -> api.Job:
     request: api.JobRequest = asked.body
+    try:
+        request.require_startable()
+    except ValueError as error:
+        raise Unacceptable(str(error)) from None
     as_asked = msgspec.structs.replace(request, user=asked.caller.runs_as(request.user))
     return asked.framework.submit(as_asked, asked.caller.name)
 

@@ -49,6 +49,7 @@ class PostgresqlDatabase:
         arguments = {"connect_timeout": _CONNECT_S, "target_session_attrs": "read-write", **_LIBPQ_KEEP_ALIVE}
         engine = sa.create_engine(self._url, poolclass=sa.pool.NullPool, connect_args=arguments)
         sa.event.listen(engine, "connect", _set_up)
+        sa.event.listen(engine, "before_cursor_execute", _without_nul, retval=True)
         return engine.connect()
 
     def lead(self, connection: sa.Connection) -> bool:
@@ -58,7 +59,10 @@ class PostgresqlDatabase:
 
     def upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """One statement, with all of them in one JSON text: the server would take longer over one each."""
-        connection.execute(_upsert(table), {"rows": msgspec.json.encode(rows).decode()})
+        text = msgspec.json.encode(rows).decode()
+        if "\\u0000" in text:  # Or a backslash before them, which changes nothing.
+            text = msgspec.json.encode([_cleaned(row) for row in rows]).decode()
+        connection.execute(_upsert(table), {"rows": text})
 
     def close(self) -> None:
         """The lock went with the connection."""
@@ -79,3 +83,19 @@ def _set_up(connection: Any, _record: object) -> None:
         for name, value in {**_KEEP_ALIVE, "lock_timeout": _LOCK_TIMEOUT, "application_name": "serenity"}.items():
             cursor.execute(f"SET {name} = '{value}'")
     connection.commit()
+
+
+def _without_nul(
+    _connection: sa.Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+) -> tuple[str, Any]:
+    """PostgreSQL's text can have no NUL, and what tasks, executors and other frameworks say may: U+FFFD stands for it.
+
+    A commit that the database never takes would end the framework, again each time that Mesos repeats the update.
+    """
+    return statement, [_cleaned(each) for each in parameters] if many else _cleaned(parameters)
+
+
+def _cleaned(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not any(isinstance(value, str) and "\0" in value for value in values.values()):
+        return values
+    return {key: value.replace("\0", "\ufffd") if isinstance(value, str) else value for key, value in values.items()}

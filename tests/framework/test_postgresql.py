@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from serenity.framework.cluster.antagonists import Antagonist
@@ -103,6 +104,24 @@ def test_the_longest_names_that_are_kept_have_room_in_its_indexes(opened: Callab
     store.commit(changes)
     kept = store.load()
     assert (kept.job_cpi, kept.slo_periods, kept.antagonists) == ((cpi,), (period,), (hurt,))
+
+
+def test_nul_in_what_others_say_is_kept_as_what_the_database_can_have(opened: Callable[[], Store]) -> None:
+    store, changes = opened(), Changes()
+    base = filled_changes(store)
+    ended = base.attempts["2q00001.0.1"]
+    assert ended.ending is not None
+    said = msgspec.structs.replace(ended.ending, message=r"cannot run a\u0000" + "\0b")
+    base.attempts["2q00001.0.1"] = msgspec.structs.replace(ended, ending=said)
+    hurt = Antagonist("root", "sort", "web\0", "llc", 1.0)
+    base.antagonists[hurt.key] = hurt
+    store.commit(base)
+    kept = store.attempt("2q00001", 0, 1)
+    assert kept is not None and kept.ending is not None and kept.ending.message == r"cannot run a\u0000" + "\ufffdb"
+    assert store.find("a\0b") == []
+    changes.antagonists_over.add(hurt.key)
+    store.commit(changes)
+    assert store.load().antagonists == ()
 
 
 def test_one_leads_and_the_other_reads_until_it_is_gone(opened: Callable[[], Store]) -> None:

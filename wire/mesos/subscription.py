@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-
 from serenity.wire.transport.http import HttpError, Stream, Unreachable
 from serenity.wire.transport.recordio import RecordIOError, RecordReader
 from serenity.wire.transport.undecodable import UNDECODABLE, decode_mesos

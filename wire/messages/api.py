@@ -112,6 +112,18 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if twice:
             raise ValueError(f"uris: two would be called {twice.pop()!r} in the sandbox; give one another name")
 
+    def require_startable(self) -> None:
+        """Raises ValueError for what no system can start.  (Stores may have such jobs, so decoding does not refuse.)"""
+        if not self.argv[0]:
+            raise ValueError("command: its first word is empty; it is the program's name")
+        given = {"command": self.argv, "user": (self.user or "",), "env": (*self.env, *self.env.values())}
+        for key, texts in given.items():
+            if any("\0" in each for each in texts):
+                raise ValueError(f"{key}: no command, user or variable can have a NUL character in it")
+        odd = next((each for each in self.env if "=" in each), None)
+        if odd is not None:
+            raise ValueError(f"env: no variable can be called {odd!r}, with an equals sign")
+
     @property
     def argv(self) -> tuple[str, ...]:
         return ("/bin/sh", "-c", self.command) if isinstance(self.command, str) else self.command

@@ -60,6 +60,23 @@ def test_a_job_runs_as_nobody_whom_its_token_does_not_list(served):
         assert answer.status == status, (user, answer.body)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"command": [""]},
+        {"command": ["a\0b"]},
+        {"command": "true\0"},
+        {"env": {"A": "x\0"}},
+        {"env": {"A\0B": "x"}},
+        {"env": {"A=B": "x"}},
+        {"user": "a\0"},
+    ],
+)
+def test_what_no_system_can_start_is_refused_and_not_tried_four_times(served, asked):
+    status, text = problem(unix(served, "POST", "/v1/jobs", {**GOOD, **asked}))
+    assert status == 422 and text.startswith(next(iter(asked)))
+
+
 def test_only_its_owner_or_an_admin_kills_a_job(served):
     mine, other = served.token("mine", "submit", "serenity-a"), served.token("other", "submit", "serenity-a")
     job = served.over_tcp("POST", "/v1/jobs", GOOD, token=mine).json()["id"]
