@@ -15,4 +15,6 @@ class Failure(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click declares it a class variable, and reads it here.
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"serenity: {self.format_message()}", file=file, err=file is None)
+        from serenity.cli.output import printable  # Only then: it loads msgspec.
+
+        click.echo(f"serenity: {printable(self.format_message())}", file=file, err=file is None)

@@ -65,5 +65,5 @@ def _print(log: api.Log, as_json: bool) -> None:
     if as_json:
         print_json(log)
     else:
-        click.echo(log.text, nl=False)
+        click.echo(log.text, nl=False, color=True)  # As it was written; click would take colours out of a file.
     sys.stdout.flush()

@@ -96,7 +96,8 @@ def _list(nodes: tuple[api.Node, ...], as_json: bool) -> int:
     for each in nodes:
         if each.hold is not None:
             why = f": {each.hold.reason}" if each.hold.reason else ""
-            click.echo(f"{each.hostname} gets nothing new for {format_duration(each.hold.until - time.time())}{why}")
+            left = format_duration(each.hold.until - time.time())
+            click.echo(folded(f"{each.hostname} gets nothing new for {left}{why}", 2))
     return exits.OK
 
 

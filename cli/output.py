@@ -24,6 +24,8 @@ _COLOURS = {
     "unreachable": "yellow",
 }
 _GAP = "  "
+_CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd")
+del _CONTROLS[ord("\t")], _CONTROLS[ord("\n")]
 
 
 def print_json(value: object) -> None:
@@ -32,7 +34,12 @@ def print_json(value: object) -> None:
 
 def words(text: str) -> None:
     """Prints a message for people, to stderr: stdout is for data."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """`text` of somebody else's, with U+FFFD for what would move a terminal's cursor, or colour or rename it."""
+    return text.translate(_CONTROLS)
 
 
 def colours() -> bool:
@@ -62,6 +69,7 @@ def table(
 
     The column ``STATE`` is coloured.  Off a terminal nothing is cut or folded.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     if whole:
         rows = [each for row in rows for each in _folded_row(row, _room(widths))]
@@ -113,6 +121,7 @@ def terminal_width() -> int:
 
 def folded(line: str, indent: int) -> str:
     """A long line, folded at the terminal's edge; off a terminal as it is, for grep."""
+    line = printable(line)
     if not sys.stdout.isatty() or len(line) <= terminal_width():
         return line
     import textwrap

@@ -17,6 +17,7 @@ from serenity.cli.output import (
     faint,
     folded,
     print_json,
+    printable,
     shorten,
     state_text,
     table,
@@ -57,7 +58,7 @@ def command(job: str, records: bool, as_json: bool, url: str | None) -> int:
 def _lines(detail: api.JobDetail) -> Iterator[str]:
     job, request = detail.job, detail.job.request
     yield f"{bold(job.name)} {faint(f'({job.id})')}  {state_text(job.state)}  {_counts(job)}"
-    yield from (f"  {faint(title.ljust(9))}  {text}" for title, text in _facts(job))
+    yield from (f"  {faint(title.ljust(9))}  {printable(text)}" for title, text in _facts(job))
     yield ""
     head = ("INST", "TRY", "STATE", "AGENT", "RAN", "CPU", "MEM", "ENDED", "WHY")
     shown = sorted(detail.attempts, key=lambda a: a.created_at)[-_MOST_ATTEMPTS:]

@@ -6,7 +6,7 @@ import click
 
 from serenity.cli.client import Framework, job_path, json_option, url_option
 from serenity.cli.job_argument import complete_job
-from serenity.cli.output import print_json, state_text
+from serenity.cli.output import print_json, printable, state_text
 from serenity.daemon import exits
 from serenity.wire.messages import api
 
@@ -23,5 +23,5 @@ def command(job: str, as_json: bool, url: str | None) -> int:
         return exits.OK
     click.echo(f"{answer.job.name} ({answer.job.id}) is {state_text(answer.job.state)}")
     for line in answer.lines:
-        click.echo(f"  {line}")
+        click.echo(f"  {printable(line)}")
     return exits.OK
