@@ -7,6 +7,7 @@ is used or asked for help: `serenity --help` imports none of them.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ import click
 from serenity.cli.lazy_group import LazyGroup
 from serenity.cli.profile import PROFILE
 from serenity.daemon import exits
+
+# What a group raises that is given nothing: its help.  click 8.1 prints that by itself.
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # Verb: its module, and its line in `serenity --help`.
 VERBS = {
@@ -64,12 +68,16 @@ def serenity(profile: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code.  Never raises, never shows a traceback."""
+    _open_streams()
     try:
         result: Any = serenity.main(args=argv, prog_name="serenity", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else exits.OK
     except click.Abort:
         return exits.INTERRUPTED
+    except _NO_ARGUMENTS as error:
+        error.show()
+        return error.exit_code
     except click.UsageError as error:
         click.echo(_usage_line(error), err=True)
         return error.exit_code
@@ -88,8 +96,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(f"serenity: the output cannot be written: {error.strerror}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.USAGE
+    except UnicodeEncodeError as error:
+        odd = next((each for each in (sys.argv[1:] if argv is None else argv) if not _is_text(each)), None)
+        if odd is None:
+            return _our_bug(error)
+        click.echo(f"serenity: {odd!r} is not in UTF-8, so no framework can be told of it", err=True)
+        return exits.USAGE
     except Exception as error:  # noqa: BLE001 - the last resort: told as our bug, its traceback written to a file
         return _our_bug(error)
+
+
+def _open_streams() -> None:
+    """Makes sure that there are stdin, stdout and stderr, and that what stdout's encoding lacks does not end a command.
+
+    A caller may have closed them.  Then a socket of ours would get stdout's number, and Python has None for it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)  # The daemons that we become or start need them, too.
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _usage_line(error: click.UsageError) -> str:

@@ -81,7 +81,14 @@ def profile_path(environ: Mapping[str, str]) -> Path:
         return Path(environ["SERENITY_CONFIG"])
     home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/nonexistent")) / ".config")
     own = home / "serenity" / "serenity.toml"
-    return own if own.is_file() or not _SYSTEM.is_file() else _SYSTEM
+    return own if _is_file(own) or not _is_file(_SYSTEM) else _SYSTEM
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False  # HOME is another user's, as `sudo -E` and `setpriv` leave it.
 
 
 def read_profile(path: Path, name: str | None) -> dict[str, str]:
@@ -107,7 +114,7 @@ _EXAMPLES = {"url": "https://host:8640", "token_file": "/home/me/token", "ca_fil
 
 
 def _client_table(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not _is_file(path):
         return {}
     from serenity.daemon.settings import SettingsError, load_toml
 

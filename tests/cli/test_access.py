@@ -121,6 +121,16 @@ def test_a_profile_that_cannot_be_used_is_said_so(run, text, arguments, complain
     assert ran.code == 2 and complaint in ran.err and str(path) in ran.err
 
 
+def test_a_home_that_is_somebody_else_s_has_no_profile_for_us(run, monkeypatch):
+    def is_file(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.is_file", is_file)  # Root may read every home.
+    ran = run("list")
+    assert ran.code == 5 and "no framework found" in ran.err
+    assert run("--profile", "lab", "list").code == 2
+
+
 def test_a_framework_on_this_machine_is_found_by_its_socket(framework, run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "framework.sock").symlink_to(url(framework).removeprefix("unix:"))

@@ -144,6 +144,15 @@ def test_strange_names_are_just_not_found(serenity, job):
     assert ran.code in (2, 3) and len(ran.err.splitlines()) == 1 and "\x1b" not in ran.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", "\udcff"), ("kill", "\udcff"), ("submit", "--env", "A=\udcff", "--", "true"), ("logs", "\udcff/0")],
+)
+def test_arguments_that_are_no_utf_8_are_no_bug_of_ours(serenity, arguments):
+    ran = serenity(*arguments)
+    assert ran.code == 2 and len(ran.err.splitlines()) == 1 and "not in UTF-8" in ran.err
+
+
 def test_a_port_in_use_is_one_line(alone, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

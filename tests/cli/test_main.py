@@ -66,6 +66,48 @@ def test_output_that_finds_no_room_is_no_bug_of_ours():
     assert ended.stderr == "serenity: the output cannot be written: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_bug_of_ours(closed, tmp_path):
+    command = f"{sys.executable} -P -m serenity reasons --json {closed}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, check=False, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, b"", [])
+
+
+def test_a_daemon_that_the_command_becomes_has_all_its_streams(tmp_path):
+    log = tmp_path / "log"
+    look = f"import os; open({str(log)!r}, 'w').write(str([os.path.exists(f'/proc/self/fd/{{n}}') for n in range(3)]))"
+    script = f"""
+import os, sys
+from serenity.cli import main
+main.main(["reasons"])
+os.execv(sys.executable, ["python", "-c", {look!r}])
+"""
+    command = f'{sys.executable} -c "$SCRIPT" <&- >&- 2>&-'
+    subprocess.run(["bash", "-c", command], check=True, env={**os.environ, "SCRIPT": script})
+    assert log.read_text() == "[True, True, True]"
+
+
+def test_an_encoding_that_lacks_a_character_does_not_end_a_command():
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    run = [
+        sys.executable,
+        "-P",
+        "-c",
+        "import click; from serenity.cli import main; main.main(['--version']); click.echo('≤')",
+    ]
+    done = subprocess.run(run, capture_output=True, check=True, env=environment)
+    assert done.stdout.endswith(b"\n?\n")
+
+
+@pytest.mark.parametrize("group", [(), ("token",), ("qos",), ("config",)])
+def test_a_group_alone_shows_its_help_and_nothing_else(group, capsys):
+    assert main.main(group) == exits.USAGE
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"Usage: {' '.join(('serenity', *group))} [OPTIONS]") and "see `" not in shown
+
+
 def test_colours_only_on_a_terminal(tmp_path):
     master, slave = os.openpty()
     environment = {**os.environ, "TERM": "xterm"}
