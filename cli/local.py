@@ -63,6 +63,7 @@ def command(
     best-effort jobs.  What ends unexpectedly is started again.
     """
     from serenity.cli.demo.production import ProductionError
+    from serenity.cli.framework import check_executor_table
     from serenity.cli.stack import (
         Stack,
         StackError,
@@ -82,6 +83,7 @@ def command(
             Endpoint.parse(listen)
     except ValueError as error:
         raise Failure(f"--listen: {error}", exits.USAGE) from None
+    check_executor_table()
     running = other_runs(run_dir())
     if running is not None:
         raise Failure(f"`serenity local` runs already, as process {running.pid}, at {running.url}", exits.REFUSED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +108,13 @@ class Callbacks:
     def executorLost(  # noqa: N802
         self, driver: SchedulerDriver, executor_id: Any, agent_id: Any, status: int | None
     ) -> None:
-        logger.info("executor %s on agent %s ended with %s", executor_id["value"], agent_id["value"], status)
+        logger.log(
+            logging.WARNING if status else logging.INFO,
+            "executor %s on agent %s %s",
+            executor_id["value"],
+            agent_id["value"],
+            _ending(status),
+        )
         self._loop.tell(lambda core: core.executor_ended(agent_id["value"], executor_id["value"]))
 
     def slaveLost(self, driver: SchedulerDriver, agent_id: Any) -> None:  # noqa: N802
@@ -119,6 +126,18 @@ class Callbacks:
 
     def error(self, driver: SchedulerDriver, message: str) -> None:
         self._failed(message)
+
+
+def _ending(status: int | None) -> str:
+    """`status` as wait(2) has it, or -1 where the agent does not know."""
+    if not status:
+        return "ended"
+    try:
+        code = os.waitstatus_to_exitcode(status)
+        how = f"exited with {code}" if code >= 0 else f"was ended by signal {-code}"
+    except ValueError:
+        how = f"ended with the status {status}"
+    return f"{how}; its stderr in its sandbox there may say why"
 
 
 class Sender:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from serenity.daemon.settings import SettingsError, resolve
 from serenity.framework.jobs.ids import next_id
 from serenity.framework.jobs.views import one_line
 from serenity.framework.mesos.reminders import Reminders
+from serenity.framework.mesos.scheduler import Callbacks
 from serenity.framework.settings import FrameworkSettings, estimator_environment, executor_environment
 
 # -- job ids ---------------------------------------------------------------------------------
@@ -131,3 +134,26 @@ def test_estimators_are_not_told_what_their_own_command_line_says(tmp_path):
 
 def test_somebody_elses_text_cannot_move_the_cursor():
     assert one_line("a\x1b[2Jb\r\nc") == "a [2Jb c"
+
+
+# -- executors' ends ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "words"),
+    [
+        (None, "INFO", "E on agent S0 ended"),
+        (0, "INFO", "E on agent S0 ended"),
+        (2 << 8, "WARNING", "exited with 2; its stderr"),
+        (9, "WARNING", "was ended by signal 9; its stderr"),
+        (-1, "WARNING", "ended with the status -1"),
+    ],
+)
+def test_an_executor_s_end_is_said_in_words(status, level, words, caplog):
+    caplog.set_level("INFO")
+    told = []
+    Callbacks(SimpleNamespace(tell=told.append), told.append).executorLost(
+        None, {"value": "E"}, {"value": "S0"}, status
+    )
+    (record,) = caplog.records
+    assert record.levelname == level and words in record.getMessage() and len(told) == 1
