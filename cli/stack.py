@@ -121,6 +121,11 @@ class Stack:
         return self._daemons
 
     def start(self) -> None:
+        os.umask(0o022)  # Tasks' users must get through to their sandboxes, whatever the caller's umask is.
+        try:
+            self.options.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StackError(f"cannot use the run directory {error.filename}: {error.strerror}") from error
         try:
             self.cluster.start()
             self._start_daemons()
@@ -130,7 +135,6 @@ class Stack:
 
     def _start_daemons(self) -> None:
         work_dir, run_dir = self.options.cluster.work_dir, self.options.run_dir
-        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The owner of the machine may run jobs as the own user, even as root.
         # Another pipeline: nobody waits here until the default predictor has learnt.
         defaults = {
@@ -220,6 +224,8 @@ class WorkFolder:
         self._temporary = named is None
         # Short on purpose: Unix sockets below it have at most 107 bytes of path.
         self.path = Path(tempfile.mkdtemp(prefix="serenity-")) if named is None else named.absolute()
+        if self._temporary:
+            self.path.chmod(0o711)  # Jobs of other users must get through to their sandboxes, but see nothing else.
 
     def __enter__(self) -> Path:
         return self.path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from serenity.cli.stack import can_isolate_by_cgroups
 from serenity.wire.messages import runtime_file
 from serenity.wire.transport.http import Endpoint, Unreachable, open_stream
 from tests.answering import Answering
+from tests.polling import eventually
 
 
 def last_line(ran):
@@ -180,6 +182,20 @@ def test_a_framework_that_cannot_start_says_why_in_one_line(alone, tmp_path, opt
     assert ran.code == code and complaint in last_line(ran)
 
 
+def test_settings_with_which_no_executor_could_start_are_found_before_any_job_is_lost_by_them(alone, tmp_path):
+    ran = alone("framework", "--database", f"sqlite:///{tmp_path}/f.db", SERENITY_EXECUTOR_WATCH_S="soon")
+    assert ran.code == 2 and "watch_s = 'soon'" in last_line(ran)
+    (tmp_path / "own.toml").write_text('[executor]\npolicy = { cpu = "nuke" }\n')
+    for config in (("--config", f"{tmp_path}/own.toml"), (f"--config={tmp_path}/own.toml",)):
+        ran = alone("framework", *config, "--database", f"sqlite:///{tmp_path}/f.db")
+        assert ran.code == 2 and "cpu = 'nuke'" in last_line(ran)
+        # They start no executor.
+        assert alone("framework", "--help", *config).code == 0
+        assert alone("framework", "--teardown", "--database", f"sqlite:///{tmp_path}/no.db", *config).code == 0
+    ran = alone("local", SERENITY_EXECUTOR_POLICY="cpu=nuke")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1) and "nuke" in ran.err
+
+
 def test_an_install_without_the_frameworks_packages_says_which_to_install():
     script = "import sys, runpy; sys.modules['sqlalchemy'] = None; "
     script += "runpy.run_module('serenity.framework', run_name='__main__')"
@@ -225,6 +241,30 @@ def test_a_framework_ends_at_once_when_told_to_even_with_a_watcher(alone, tmp_pa
 def test_a_local_that_cannot_be_says_why_in_one_line_before_it_starts_anything(alone, options, code, complaint):
     ran = alone("local", *options)
     assert (ran.code, ran.out) == (code, "") and complaint in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_a_run_directory_that_cannot_be_is_one_line(alone):
+    ran = alone("local", "--embedded", "--listen", "none", SERENITY_RUN_DIR="/proc/nothing/here")
+    assert ran.code == 4 and last_line(ran).startswith("serenity: cannot use the run directory /proc/nothing")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run jobs as somebody else")
+def test_a_local_of_root_runs_the_jobs_of_others_whatever_the_umask_is(alone, tmp_path, monkeypatch):
+    monkeypatch.setitem(alone.environment, "SERENITY_RUN_DIR", str(tmp_path / "r"))
+    before = os.umask(0o077)
+    local = alone.start("local", "--embedded", "--listen", "none", "--cpus", "2")
+    os.umask(before)
+    try:
+        eventually(lambda: (tmp_path / "r" / "local.json").exists(), "a framework")
+        ran = alone(
+            *("submit", "--user", "nobody", "--cpus", "0.1", "--mem", "32M", "--max-free-retries", "0", "--wait"),
+            *("--shell", "id -un > name; cat name"),
+        )
+        assert ran.code == 0, alone("show", ran.out.strip()).out
+        assert alone("logs", ran.out.strip()).out == "nobody\n"
+    finally:
+        local.terminate()
+        local.communicate(timeout=30)
 
 
 @pytest.mark.parametrize(

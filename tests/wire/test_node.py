@@ -170,3 +170,10 @@ def test_a_task_with_a_number_that_no_machine_has_is_refused(name: str, value: s
     said = json.loads(line)["tasks"][0][name]
     with pytest.raises(NodeProtocolError, match=name):
         decode_to_estimator(line.replace(f'"{name}":{said}'.encode(), f'"{name}":{value}'.encode()))
+
+
+def test_a_folder_with_no_room_for_a_socket_is_named_as_any_folder_that_cannot_be_used(tmp_path):
+    folder = tmp_path / ("x" * 100)
+    with pytest.raises(OSError, match="shorter") as refused:
+        node.socket_path("S0", folder)
+    assert refused.value.filename == str(folder)

@@ -24,6 +24,7 @@ Accusations and operators came later, under the same protocol: who does not know
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -256,13 +257,14 @@ def socket_path(agent_id: str, directory: Path) -> Path:
     Its name is the agent's id, or a digest of it where the folder's path leaves no room for that.
 
     Raises:
-        ValueError: the folder's path is too long for any Unix socket.
+        OSError: the folder's path is too long for any Unix socket.
     """
     for name in (agent_id, hashlib.sha256(agent_id.encode()).hexdigest()[:12]):
         path = directory / f"{name}.sock"
         if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
             return path
-    raise ValueError(f"{directory} is too long a path for a Unix socket; set SERENITY_RUN_DIR to a shorter one")
+    text = "its path is too long for a Unix socket; set SERENITY_RUN_DIR to a shorter one"
+    raise OSError(errno.ENAMETOOLONG, text, str(directory))
 
 
 def originals_folder(directory: Path) -> Path:
