@@ -87,11 +87,15 @@ def _framework(url: str | None) -> Iterator[Finding]:
         return
     users = "whomever the agents allow" if me.users is None else ", ".join(me.users) or "nobody"
     yield Finding("framework", "ok", f"{framework.url}: here one is {me.name}, {me.role}; jobs run as {users}")
-    if health.subscribed:
-        yield Finding("mesos", "ok", f"subscribed to the master {health.master} as {health.framework_id}")
-    else:
+    if not health.leading:
+        yield Finding("mesos", "ok", f"this instance stands by; {health.leader or 'none that says where it is'} leads")
+    elif not health.subscribed:
         trouble = health.trouble or "it is not yet subscribed"
         yield Finding("mesos", "bad", f"no subscription to the master {health.master}: {trouble}")
+    else:
+        yield Finding("mesos", "ok", f"subscribed to the master {health.master} as {health.framework_id}")
+        if health.trouble is not None:
+            yield Finding("store", "bad", f"{health.trouble}; nothing is launched until that is mended")
 
 
 def _rights() -> Iterator[Finding]:

@@ -154,7 +154,10 @@ def _unsuitable(constraints: Sequence[Constraint], slack: Sequence[SeenSlack]) -
 def _largest(constraints: tuple[Constraint, ...], now: Situation) -> str:
     offered = [each for each in now.slack if each.resources.cpus > 0]
     if not offered:
-        return "no agent has offered revocable resources so far: is an estimator running, and subscribed?"
+        return (
+            "no agent offers slack just now: does an estimator run there, subscribed, "
+            "and does nobody hold its valve (`serenity estimator leases` there)?"
+        )
     suitable = [each for each in offered if satisfies(constraints, each.attributes)]
     largest = max(suitable or offered, key=lambda each: (each.resources.cpus, each.resources.mem_mb))
     where = largest.hostname + (", which satisfies its constraints" if constraints and suitable else "")

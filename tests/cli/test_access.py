@@ -12,7 +12,7 @@ import pytest
 from serenity.cli import main
 from serenity.cli.profile import PROFILE
 from serenity.wire.messages import api
-from tests.cli.conftest import Ran, Served
+from tests.cli.conftest import Ran, Served, framework_that_says
 
 Run = Callable[..., Ran]
 
@@ -158,6 +158,35 @@ def test_the_doctor_says_who_one_is_and_what_is_missing(framework, run):
     assert {"install", "rights", "cgroups", "counters", "resctrl", "pressure", "left behind"} <= set(found)
     shown = run("doctor", "--url", url(framework)).out
     assert len(shown.splitlines()) == len(json.loads(ran.out)) and "bad   mesos" in shown
+
+
+class OfAFramework(api.Health, frozen=True, kw_only=True):
+    """Whatever the doctor asks a framework for."""
+
+    name: str = "root"
+    role: str = "admin"
+    users: None = None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "leading", "about", "state", "text"),
+    [
+        ("cannot write f.db: database or disk is full", True, "store", "bad", "disk is full; nothing is launched"),
+        (None, False, "mesos", "ok", "https://h2:8640 leads"),
+    ],
+)
+def test_the_doctor_tells_a_framework_that_cannot_go_on_from_one_that_need_not(
+    run, trouble, leading, about, state, text
+):
+    answer = OfAFramework(
+        version="1", framework_id="F", master="m", subscribed=leading, jobs=1, trouble=trouble, leading=leading,
+        leader=None if leading else "https://h2:8640",
+    )  # fmt: skip
+    with framework_that_says(answer) as address:
+        ran = run("doctor", "--json", "--url", address)
+    found = {each["about"]: each for each in json.loads(ran.out)}
+    assert found[about]["state"] == state and text in found[about]["text"]
+    assert (ran.code == 4) == (trouble is not None)
 
 
 def test_the_doctor_s_word_on_corrections_that_are_off(run, tmp_path):

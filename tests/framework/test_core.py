@@ -377,7 +377,7 @@ def test_why_names_the_obstacle(life):
     job = life.submit()
     assert "not connected" in life.core.why(job)[0]
     life.subscribe()
-    assert any("no agent has offered revocable resources" in line for line in life.core.why(job))
+    assert any("no agent offers slack" in line for line in life.core.why(job))
     life.offer(cpus=0.2)
     life.round()
     assert any("largest slack offered last was 0.2 cpus and 4G on host-S0" in line for line in life.core.why(job))

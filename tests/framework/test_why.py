@@ -30,7 +30,7 @@ def ends(life, job):
 
 def test_no_slack_anywhere_and_the_largest_that_was_seen(life):
     job = life.submit()
-    assert "no agent has offered revocable resources" in why(life, job, "estimator")
+    assert "no agent offers slack" in why(life, job, "estimator")
     life.offer("S0", cpus=0.3)
     life.offer("S1", cpus=0.2)
     life.round()
