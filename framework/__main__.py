@@ -25,6 +25,7 @@ from serenity.wire.transport.trust_files import UnusableFile
 logger = logging.getLogger("serenity.framework")
 
 _CLICK = {float: click.FLOAT}
+_BUG = "this is a bug in Serenity"  # How the framework begins when it is one; else Mesos or the store refuses it.
 
 
 def _options() -> list[click.Parameter]:
@@ -98,7 +99,9 @@ def _serve(settings: FrameworkSettings, config: Path | None) -> int:
     framework.stop()
     for why in failures:
         sys.stderr.write(f"serenity framework: {why}\n")
-    return exits.BUG if failures else exits.OK
+    if any(why.startswith(_BUG) for why in failures):
+        return exits.BUG
+    return exits.REFUSED if failures else exits.OK
 
 
 def _tear_down(settings: FrameworkSettings, yes: bool) -> int:

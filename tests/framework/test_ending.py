@@ -22,7 +22,7 @@ def test_a_framework_that_mesos_does_not_take_ends_with_one_line(
 ) -> None:
     code, said = ForkedFramework(zygote, tmp_path, cluster.master, role="no/such/../role").run()
     (line,) = [each for each in said.splitlines() if each.startswith("serenity framework:")]
-    assert code == 1 and f"the Mesos master at {cluster.master} does not take this framework: " in line
+    assert code == 4 and f"the Mesos master at {cluster.master} does not take this framework: " in line
     assert "Traceback" not in said
 
 
