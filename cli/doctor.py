@@ -85,7 +85,7 @@ def _framework(url: str | None) -> Iterator[Finding]:
         none = failure.exit_code == exits.UNREACHABLE and failure.message.startswith("no framework found")
         yield Finding("framework", "less" if none else "bad", failure.message)
         return
-    users = "whomever the agents allow" if me.users is None else ", ".join(me.users) or "nobody"
+    users = "whomever the agents allow" if me.users is None else ", ".join(me.users) or "no user"
     yield Finding("framework", "ok", f"{framework.url}: here one is {me.name}, {me.role}; jobs run as {users}")
     if not health.leading:
         yield Finding("mesos", "ok", f"this instance stands by; {health.leader or 'none that says where it is'} leads")
