@@ -243,8 +243,8 @@ def test_a_local_that_cannot_be_says_why_in_one_line_before_it_starts_anything(a
     assert (ran.code, ran.out) == (code, "") and complaint in ran.err and len(ran.err.splitlines()) == 1
 
 
-def test_a_run_directory_that_cannot_be_is_one_line(alone):
-    ran = alone("local", "--embedded", "--listen", "none", SERENITY_RUN_DIR="/proc/nothing/here")
+def test_a_run_directory_that_cannot_be_is_one_line(alone, tmp_path):
+    ran = alone("local", "--embedded", "--work-dir", str(tmp_path / "w"), SERENITY_RUN_DIR="/proc/nothing/here")
     assert ran.code == 4 and last_line(ran).startswith("serenity: cannot use the run directory /proc/nothing")
 
 
