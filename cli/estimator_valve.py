@@ -85,7 +85,10 @@ def _socket(run_dir: str | None, agent_id: str | None) -> Path:
     """Raises Failure."""
     folder = Path(run_dir) if run_dir else node.run_dir()
     if agent_id is not None:
-        return node.socket_path(agent_id, folder)
+        try:
+            return node.socket_path(agent_id, folder)
+        except OSError as error:
+            raise Failure(f"{error.filename}: {error.strerror}", exits.USAGE) from None
     try:
         found = sorted(each for each in folder.iterdir() if each.suffix == ".sock" and each.is_socket())
     except FileNotFoundError:

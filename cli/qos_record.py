@@ -99,7 +99,10 @@ def _frames(settings: EstimatorSettings, access: Access, interval_s: float) -> t
         agent_id = roster.ask().identity.agent_id
     except (Unreachable, HttpError) as error:
         raise Failure(f"{error}; name this node's agent by --agent HOST:PORT", exits.UNREACHABLE) from None
-    path = node.socket_path(agent_id, settings.run_folder)
+    try:
+        path = node.socket_path(agent_id, settings.run_folder)
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", exits.USAGE) from None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(str(path))

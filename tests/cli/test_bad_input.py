@@ -275,6 +275,7 @@ def test_a_local_of_root_runs_the_jobs_of_others_whatever_the_umask_is(alone, tm
         (("nodes", "--hold", "a", "--for", "soon"), "'soon' is no duration"),
         (("estimator", "hold", "--for", "soon"), "'soon' is no duration"),
         (("estimator", "hold", "now"), "now"),
+        (("estimator", "leases", "--agent-id", "a", "--run-dir", "/" + "d" * 100), "too long for a Unix socket"),
     ],
 )
 def test_words_of_operators_that_make_no_sense(arguments, says, capsys):
