@@ -135,51 +135,9 @@ def to_executor(row: Mapping[Any, Any]) -> Executor:
     return Executor(row["agent_id"], row["id"], row["template_digest"], msgspec.json.decode(row["info"]))
 
 
-def from_cooldown(cooldown: Cooldown) -> Row:
-    return {
-        "job_id": cooldown.job_id,
-        "agent_id": cooldown.agent_id,
-        "hostname": cooldown.hostname,
-        "until": cooldown.until,
-    }
-
-
-def to_cooldown(row: Mapping[Any, Any]) -> Cooldown:
-    return Cooldown(row["job_id"], row["agent_id"], row["hostname"], row["until"])
-
-
-def from_antagonist(antagonist: Antagonist) -> Row:
-    return dataclasses.asdict(antagonist)
-
-
-def to_antagonist(row: Mapping[Any, Any]) -> Antagonist:
-    return Antagonist(**row)
-
-
-def from_statistics(kept: JobCpi | SloPeriod) -> Row:
+def from_kept(kept: Cooldown | Hold | Deployed | Antagonist | JobCpi | SloPeriod) -> Row:
+    """Of what has a column for each of its fields; so ``KIND(**row)`` is the way back."""
     return dataclasses.asdict(kept)
-
-
-def from_deployed(deployed: Deployed) -> Row:
-    return dataclasses.asdict(deployed)
-
-
-def to_deployed(row: Mapping[Any, Any]) -> Deployed:
-    return Deployed(**row)
-
-
-def from_hold(hold: Hold) -> Row:
-    return {
-        "agent_id": hold.agent_id,
-        "hostname": hold.hostname,
-        "reason": hold.reason,
-        "since": hold.since,
-        "until": hold.until,
-    }
-
-
-def to_hold(row: Mapping[Any, Any]) -> Hold:
-    return Hold(row["agent_id"], row["hostname"], row["reason"], row["since"], row["until"])
 
 
 def from_event(event: api.Event) -> Row:

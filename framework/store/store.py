@@ -7,15 +7,20 @@ changed and makes it durable in one transaction, so that a burst of updates cost
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
+from serenity.framework.cluster.antagonists import Antagonist
 from serenity.framework.cluster.kept import JobCpi, SloPeriod
 from serenity.framework.crash_points import CrashPoint, passing
+from serenity.framework.estimators.agent import Deployed
 from serenity.framework.jobs.job import Attempt
 from serenity.framework.jobs.views import concluded
+from serenity.framework.placement.cooldowns import Cooldown
+from serenity.framework.placement.holds import Hold
 from serenity.framework.store import retention, rows, schema
 from serenity.framework.store.changes import Changes, Snapshot
 from serenity.framework.store.database import database
@@ -25,6 +30,8 @@ from serenity.wire.messages import api
 from serenity.wire.messages.corrections import Outcome
 from serenity.wire.messages.kill_record import KillRecord
 from serenity.wire.messages.task_id import parse_task_id
+
+T = TypeVar("T")
 
 
 class Store:
@@ -132,35 +139,30 @@ class Store:
         for outcome in changes.outcomes.values():
             self._conclude(connection, outcome)
         self._upsert(connection, schema.executors, [rows.from_executor(each) for each in changes.executors.values()])
-        self._upsert(connection, schema.cooldowns, [rows.from_cooldown(each) for each in changes.cooldowns.values()])
-        self._upsert(connection, schema.holds, [rows.from_hold(each) for each in changes.holds.values()])
-        self._upsert(connection, schema.estimators, [rows.from_deployed(each) for each in changes.estimators.values()])
-        self._upsert(
-            connection, schema.antagonists, [rows.from_antagonist(each) for each in changes.antagonists.values()]
-        )
-        self._upsert(connection, schema.job_cpi, [rows.from_statistics(each) for each in changes.job_cpi.values()])
-        self._upsert(
-            connection, schema.slo_periods, [rows.from_statistics(each) for each in changes.slo_periods.values()]
-        )
+        for table, kept in (
+            (schema.cooldowns, changes.cooldowns),
+            (schema.holds, changes.holds),
+            (schema.estimators, changes.estimators),
+            (schema.antagonists, changes.antagonists),
+            (schema.job_cpi, changes.job_cpi),
+            (schema.slo_periods, changes.slo_periods),
+        ):
+            self._upsert(connection, table, [rows.from_kept(each) for each in kept.values()])
         self._upsert(connection, schema.events, [rows.from_event(each) for each in changes.events])
-        for agent_id, executor_id in changes.executors_gone:
-            table = schema.executors
-            connection.execute(table.delete().where(table.c.agent_id == agent_id, table.c.id == executor_id))
-        for job_id, agent_id in changes.cooldowns_over:
-            table = schema.cooldowns
-            connection.execute(table.delete().where(table.c.job_id == job_id, table.c.agent_id == agent_id))
-        for user, job, protected in changes.antagonists_over:
-            table = schema.antagonists
-            this = sa.and_(table.c.user == user, table.c.job == job, table.c.protected == protected)
-            connection.execute(table.delete().where(this))
+        for table, gone in (
+            (schema.executors, changes.executors_gone),
+            (schema.cooldowns, changes.cooldowns_over),
+            (schema.antagonists, changes.antagonists_over),
+            (schema.estimators, {(agent_id,) for agent_id in changes.estimators_gone}),
+            (schema.holds, {(agent_id,) for agent_id in changes.holds_over}),
+        ):
+            for key in gone:
+                this = sa.and_(*(column == part for column, part in zip(table.primary_key, key, strict=True)))
+                connection.execute(table.delete().where(this))
         if changes.statistics_over is not None:
             cpi_before_s, periods_before_s = changes.statistics_over
             connection.execute(schema.job_cpi.delete().where(schema.job_cpi.c.at < cpi_before_s))
             connection.execute(schema.slo_periods.delete().where(schema.slo_periods.c.start < periods_before_s))
-        for agent_id in changes.estimators_gone:
-            connection.execute(schema.estimators.delete().where(schema.estimators.c.agent_id == agent_id))
-        for agent_id in changes.holds_over:
-            connection.execute(schema.holds.delete().where(schema.holds.c.agent_id == agent_id))
 
     @staticmethod
     def _conclude(connection: sa.Connection, outcome: Outcome) -> None:
@@ -200,20 +202,18 @@ class Store:
                 executors=tuple(
                     rows.to_executor(each) for each in connection.execute(sa.select(schema.executors)).mappings()
                 ),
-                cooldowns=tuple(
-                    rows.to_cooldown(each) for each in connection.execute(sa.select(schema.cooldowns)).mappings()
-                ),
-                holds=tuple(rows.to_hold(each) for each in connection.execute(sa.select(schema.holds)).mappings()),
-                estimators=tuple(
-                    rows.to_deployed(each) for each in connection.execute(sa.select(schema.estimators)).mappings()
-                ),
-                antagonists=tuple(
-                    rows.to_antagonist(each) for each in connection.execute(sa.select(schema.antagonists)).mappings()
-                ),
+                cooldowns=self._all(connection, schema.cooldowns, Cooldown),
+                holds=self._all(connection, schema.holds, Hold),
+                estimators=self._all(connection, schema.estimators, Deployed),
+                antagonists=self._all(connection, schema.antagonists, Antagonist),
                 # Their columns are in the order of the fields: there may be half a million.
                 job_cpi=tuple(JobCpi(*each) for each in connection.execute(sa.select(schema.job_cpi))),
                 slo_periods=tuple(SloPeriod(*each) for each in connection.execute(sa.select(schema.slo_periods))),
             )
+
+    @staticmethod
+    def _all(connection: sa.Connection, table: sa.Table, kind: Callable[..., T]) -> tuple[T, ...]:
+        return tuple(kind(**each) for each in connection.execute(sa.select(table)).mappings())
 
     def ping(self) -> None:
         """Raises StoreLostError when the connection is gone."""

@@ -13,8 +13,13 @@ import msgspec
 import pytest
 
 from serenity.framework import metrics
+from serenity.framework.cluster.antagonists import Antagonist
+from serenity.framework.estimators.agent import Deployed
 from serenity.framework.jobs.book import Book
 from serenity.framework.jobs.job import Job, Seen, first_attempt, step
+from serenity.framework.placement.agents import Executor
+from serenity.framework.placement.cooldowns import Cooldown
+from serenity.framework.placement.holds import Hold
 from serenity.framework.store import schema
 from serenity.framework.store.changes import Changes
 from serenity.framework.store.errors import StoreBusyError, StoreError
@@ -65,6 +70,29 @@ def test_what_was_committed_is_there_after_opening_it_again(opened):
     }
     assert snapshot.executors == tuple(changes.executors.values())
     assert snapshot.cooldowns == tuple(changes.cooldowns.values())
+
+
+def test_what_is_over_is_there_no_more_and_all_else_is(opened):
+    store = opened()
+
+    def kept():
+        now = store.load()
+        return now.executors, now.cooldowns, now.holds, now.estimators, now.antagonists
+
+    changes, over = Changes(), Changes()
+    for n in "12":
+        changes.executors["S" + n, "E" + n] = Executor("S" + n, "E" + n, "digest", {"resources": []})
+        changes.cooldowns["J" + n, "S" + n] = Cooldown("J" + n, "S" + n, "h7", 99.0)
+        changes.holds["S" + n] = Hold("S" + n, "h7", "", 1.0, 99.0)
+        changes.estimators["S" + n] = Deployed("S" + n, "h7", "estimator.v.1.S" + n)
+        changes.antagonists["ann", "j" + n, "web"] = Antagonist("ann", "j" + n, "web", "cpu", 9.0, 2)
+    store.commit(changes)
+    committed = (changes.executors, changes.cooldowns, changes.holds, changes.estimators, changes.antagonists)
+    assert kept() == tuple(tuple(each.values()) for each in committed)
+    over.executors_gone, over.cooldowns_over = {("S1", "E1")}, {("J1", "S1")}
+    over.holds_over, over.estimators_gone, over.antagonists_over = {"S1"}, {"S1"}, {("ann", "j1", "web")}
+    store.commit(over)
+    assert kept() == tuple(tuple(each.values())[1:] for each in committed)
 
 
 def test_statistics_come_back_as_they_were_until_they_are_old(opened):

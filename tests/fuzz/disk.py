@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from serenity.framework.crash_points import CrashPoint, passing
+from serenity.framework.placement.cooldowns import Cooldown
 from serenity.framework.store import rows
 from serenity.framework.store.changes import Changes, Snapshot
 from serenity.framework.store.errors import StoreBusyError
@@ -39,7 +40,7 @@ class Disk:
         for task_id, attempt in changes.attempts.items():
             self.attempts[task_id] = rows.from_attempt(attempt, task_id not in changes.superseded)
         self._executors.update({key: rows.from_executor(each) for key, each in changes.executors.items()})
-        self._cooldowns.update({key: rows.from_cooldown(each) for key, each in changes.cooldowns.items()})
+        self._cooldowns.update({key: rows.from_kept(each) for key, each in changes.cooldowns.items()})
         for key in changes.executors_gone:
             self._executors.pop(key, None)
         for key in changes.cooldowns_over:
@@ -57,7 +58,7 @@ class Disk:
             jobs=tuple((rows.core_job(rows.to_job(rows.from_job(job))), job.kills) for job in alive.values()),
             attempts=tuple(rows.to_attempt(row) for row in current),
             executors=tuple(rows.to_executor(row) for row in self._executors.values()),
-            cooldowns=tuple(rows.to_cooldown(row) for row in self._cooldowns.values()),
+            cooldowns=tuple(Cooldown(**row) for row in self._cooldowns.values()),
         )
 
     def lead(self) -> bool:
