@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serenity.daemon.clock import Clock
-from serenity.executor.corrections.actuators import Target, lowest_priority
+from serenity.executor import lowest_priority
+from serenity.executor.corrections.actuators import Target
 from serenity.executor.corrections.corrector import Corrector
 from serenity.executor.inbox import Inbox
 from serenity.executor.tasks.cgroups import OwnedCgroup, TaskCgroups

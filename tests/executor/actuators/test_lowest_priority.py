@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from serenity.executor.corrections.actuators.lowest_priority import in_force, lower
+from serenity.executor.lowest_priority import in_force, lower
 from tests.executor.actuators.made_up_kernel import MadeUpKernel, cgroup_v2
 
 
