@@ -120,7 +120,7 @@ def _tear_down(settings: FrameworkSettings, yes: bool) -> int:
     except NotTornDown as error:
         sys.stderr.write(f"serenity framework: not torn down: {error}\n")
         return exits.REFUSED
-    return 0
+    return exits.OK
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from serenity.daemon.clock import Clock
@@ -40,7 +40,7 @@ class _Message:
     do: Callable[[Core], Any]
     answer: Future[Any] | None = None
     result: Any = None
-    error: BaseException | None = field(default=None)
+    error: BaseException | None = None
 
 
 class Loop:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from serenity import __version__
 from serenity.daemon.clock import Clock
 from serenity.framework import metrics
 from serenity.framework.core import CoreConfig, UnknownJob, same_job
@@ -97,7 +98,7 @@ class Framework:
             estimators=settings.estimators(dict(estimator_environment or {})),
         )
         self._store = StoreWorker(Store(settings.database))
-        self.watchers = Watchers(self._read_events, 0, self.metrics)
+        self.watchers = Watchers(self._read_events, 0, self.metrics, clock)
         self._stopping = threading.Event()
         self._submitting = threading.Lock()  # A job with an id of its client's.
         self._term = self._term_if_leading()
@@ -318,8 +319,6 @@ class Framework:
         return service
 
     def health(self) -> api.Health:
-        from serenity import __version__
-
         term = self._term
         self.metrics.set("serenity_framework_leading", float(term is not None))
         self.metrics.set("serenity_framework_subscribed", float(term is not None and term.driver.subscribed))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from serenity.daemon.clock import Clock, SystemClock
+from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
 from serenity.wire.messages import api
 from serenity.wire.messages.api import EventType
@@ -125,7 +125,7 @@ class _Page(NamedTuple):
 
 
 class Watchers:
-    def __init__(self, read: Read, last_event_id: int, metrics: MetricsTable, clock: Clock | None = None) -> None:
+    def __init__(self, read: Read, last_event_id: int, metrics: MetricsTable, clock: Clock) -> None:
         """`read` gives events after an id, at most so many, of one job or all, oldest first."""
         self._read = read
         self._last_id = last_event_id
@@ -133,7 +133,7 @@ class Watchers:
         self._pages: OrderedDict[int, _Page] = OrderedDict()  # By the id before the first; the last one used is last.
         self._news = threading.Condition()
         self._metrics = metrics
-        self._turns = Turns(clock or SystemClock())
+        self._turns = Turns(clock)
         self._watching = 0
         self._closed = threading.Event()
 

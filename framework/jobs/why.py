@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 from serenity.framework.cluster.antagonists import Antagonist
@@ -49,9 +49,7 @@ class Situation:
     lines: Lines
     held: Mapping[str, Held]
     now_s: float
-    apart: Mapping[str, Antagonist] = field(
-        default_factory=dict
-    )  # By hostname: there a production job lives that this job has hurt.
+    apart: Mapping[str, Antagonist]  # By hostname: there a production job lives that this job has hurt.
 
 
 def explain(job: Job, attempts: Sequence[Attempt], now: Situation) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def place(
         by_agent[offer.agent_id].append(offer)
     agents = [Agent(each, executors.get(agent_id, ()), template) for agent_id, each in by_agent.items()]
     if agents and lines:
-        least = Held(min(line.ask.cpus for line in lines), min(line.ask.mem for line in lines))
+        least = Ask(min(line.ask.cpus for line in lines), min(line.ask.mem for line in lines))
         room = Room(agents, least)
         total = sum((Held(agent.cpus, agent.mem) for agent in agents), sum(remembered.held.values(), Held()))
         by_priority: dict[int, list[Line]] = defaultdict(list)

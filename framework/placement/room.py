@@ -6,7 +6,6 @@ All agents at once, in arrays: there may be ten thousand of each, and a task for
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +22,10 @@ _NEW_EXECUTOR = 1e3
 _MOST_FOLLOWED = 50
 
 
-class Amounts(Protocol):
-    """Thousandths, of a CPU and of a MiB."""
-
-    @property
-    def cpus(self) -> int: ...
-    @property
-    def mem(self) -> int: ...
-
-
 class Room:
     """`least`: with less than that left of either, an agent is of no use to any task."""
 
-    def __init__(self, agents: Sequence[Agent], least: Amounts) -> None:
+    def __init__(self, agents: Sequence[Agent], least: Ask) -> None:
         self.agents = agents
         self.index = {agent.id: index for index, agent in enumerate(agents)}
         self.changed: list[int] = []  # Which agent, for each task that was placed.

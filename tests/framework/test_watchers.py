@@ -8,11 +8,14 @@ import threading
 import msgspec
 import pytest
 
+from serenity.daemon.clock import SystemClock
 from serenity.framework import metrics
 from serenity.framework.watchers import Turns, Watchers
 from serenity.wire.messages import api
 from serenity.wire.messages.api import EventType
 from tests.manual_clock import ManualClock
+
+CLOCK = SystemClock()  # Its streams wait in earnest.
 
 
 def event(number, job=None, kind=EventType.JOB):
@@ -28,7 +31,7 @@ class Told:
 
     def __init__(self, last_event_id=0):
         self.stored, self.reads = [], 0
-        self.watchers = Watchers(self._read, last_event_id, metrics.table())
+        self.watchers = Watchers(self._read, last_event_id, metrics.table(), CLOCK)
 
     def _read(self, after, limit, job):
         self.reads += 1
@@ -42,7 +45,10 @@ class Told:
 def test_a_watcher_gets_what_is_stored_and_then_what_comes():
     stored = [event(1), event(2)]
     watchers = Watchers(
-        lambda after, limit, job: [e for e in stored if e.id > after][:limit], last_event_id=2, metrics=metrics.table()
+        lambda after, limit, job: [e for e in stored if e.id > after][:limit],
+        last_event_id=2,
+        metrics=metrics.table(),
+        clock=CLOCK,
     )
     stream = watchers.stream(after=1)
     assert next(stream) == b"id: 1\n\n"
@@ -69,7 +75,7 @@ def test_what_comes_while_a_watcher_reads_does_not_wait_for_the_next_event(monke
             watchers.tell(2)
         return found
 
-    watchers = Watchers(read, last_event_id=1, metrics=metrics.table())
+    watchers = Watchers(read, last_event_id=1, metrics=metrics.table(), clock=CLOCK)
     stream = watchers.stream(after=0)
     next(stream)
     assert b"event 2" in next(stream)
@@ -78,7 +84,7 @@ def test_what_comes_while_a_watcher_reads_does_not_wait_for_the_next_event(monke
 def test_a_watcher_of_one_job_waits_while_others_have_news(monkeypatch):
     monkeypatch.setattr("serenity.framework.watchers.KEEP_ALIVE_S", 0.05)
     reads = []
-    watchers = Watchers(lambda *asked: reads.append(asked) or [], last_event_id=5, metrics=metrics.table())
+    watchers = Watchers(lambda *asked: reads.append(asked) or [], last_event_id=5, metrics=metrics.table(), clock=CLOCK)
     stream = watchers.stream(after=2, job_id="j1")
     assert next(stream) == b"id: 2\n\n"
     assert [next(stream) for _ in range(3)] == [b": alive\n\n"] * 3
@@ -86,7 +92,7 @@ def test_a_watcher_of_one_job_waits_while_others_have_news(monkeypatch):
 
 
 def test_a_watcher_without_a_last_id_starts_now():
-    watchers = Watchers(lambda after, limit, job: [], last_event_id=7, metrics=metrics.table())
+    watchers = Watchers(lambda after, limit, job: [], last_event_id=7, metrics=metrics.table(), clock=CLOCK)
     assert next(watchers.stream(after=None)) == b"id: 7\n\n"
 
 
@@ -256,7 +262,7 @@ def test_a_client_hears_that_we_live_while_it_stands_in_line(monkeypatch):
         assert go_on.wait(10.0)
         return [event(1)]
 
-    watchers = Watchers(read, last_event_id=1, metrics=metrics.table())
+    watchers = Watchers(read, last_event_id=1, metrics=metrics.table(), clock=CLOCK)
     slow, waiting = watchers.stream(after=0), watchers.stream(after=0)
     next(slow), next(waiting)
     thread = threading.Thread(target=next, args=(slow,))
