@@ -29,7 +29,9 @@ class Node(Protocol):
     """The estimator, and the other executors behind it."""
 
     def lease(self, reason: str, ttl_s: float) -> None: ...
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Of a lease that there may be."""
+
     def accuse(self, message: node.Accuse) -> None: ...
 
 
@@ -67,7 +69,6 @@ class TickLoop:
         self._overcommitted = False
         self._failing = False
         self._ticked_s: float | None = None
-        self._valve_closed = False
 
     def start(self) -> None:
         self._thread.start()
@@ -76,8 +77,7 @@ class TickLoop:
         self._stopping.set()
         self._frames.close()
         self._thread.join(5.0)
-        if self._valve_closed:
-            self._node.release()
+        self._node.release()
 
     def know(self, known: KnownJobs) -> None:
         """From any thread.  Taken up at the next tick."""
@@ -119,10 +119,8 @@ class TickLoop:
         """Whether the action needs nothing of main.  Main, too, must know whether the valve is closed."""
         match action:
             case CloseValve():
-                self._valve_closed = True
                 self._node.lease(action.reason, self._lease_s)
             case OpenValve():
-                self._valve_closed = False
                 self._node.release()
             case Accuse():
                 self._node.accuse(accusation(action.suspect, action.finding))

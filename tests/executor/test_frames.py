@@ -127,7 +127,10 @@ class Guard:
 
 def tick_loop(frames, clock, pipeline, guard, put, views=None):
     class Node:
-        lease = release = accuse = None
+        lease = accuse = None
+
+        def release(self):
+            """There is no lease."""
 
     accusations, limits = Accusations(clock, "here"), SlackLimits(1.0, 0.1, clock)
     decisions = Decisions(pipeline, guard, accusations, MemoryOverrun(clock), limits)
