@@ -82,7 +82,6 @@ class Link(Protocol):
 class _Stopping:
     """The executor is ending: its tasks have until `deadline_s`, their last updates a little longer than them."""
 
-    why: str
     deadline_s: float
     tasks_gone_s: float | None = None
 
@@ -212,7 +211,7 @@ class Executor:
             return
         grace_s = max(_LEAST_TASK_GRACE_S, self._link.shutdown_grace_s - _KEPT_BACK_S)
         logger.info("told to end by %s: %d tasks have %.1f s", why, len(self._runner.tasks), grace_s)
-        self._stopping = _Stopping(why, self._clock.monotonic_s() + grace_s)
+        self._stopping = _Stopping(self._clock.monotonic_s() + grace_s)
         for task in self._runner.tasks:
             ending = Ending(Reason.EXECUTOR_LOST, self._clock.now_s(), min(grace_s, task.spec.grace_s))
             self._runner.end(task.id, ending)

@@ -7,7 +7,6 @@ import selectors
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -111,7 +110,8 @@ class Inbox:
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
         self._selector.close()
-        self._close((self._wake_reader, self._wake_writer))
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
 
     def _told_to_stop(self, signum: int, _frame: FrameType | None) -> None:
         self.put(Shutdown(signal.Signals(signum).name))
@@ -130,8 +130,3 @@ class Inbox:
                 pass
         except BlockingIOError:
             pass  # Empty now, which is what was wanted.
-
-    @staticmethod
-    def _close(files: Iterable[int]) -> None:
-        for each in files:
-            os.close(each)

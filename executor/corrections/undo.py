@@ -6,7 +6,6 @@ lock is held, and its changes are its own business.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,6 @@ from serenity.executor.corrections.kernel_files import KernelFiles, is_known
 from serenity.executor.corrections.originals import Record, Untrusted, lock_file, put_back, read_record, record_file
 from serenity.executor.tasks import guardian
 from serenity.wire.transport.undecodable import UNDECODABLE
-
-logger = logging.getLogger(__name__)
 
 # Its processes are killed first; the kernel takes a moment to let go of the last of them.
 _REMOVED_WITHIN_S = 2.0

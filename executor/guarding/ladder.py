@@ -33,7 +33,7 @@ class Rung(enum.IntEnum):
 # enough for most.  Then an eighth: a quarter would cost another `watch_s` of production's time, and what is given
 # back in small steps finds the right level from below anyway; yet with an eighth a task still answers signals and
 # keeps its connections alive.
-_SHARE_LEFT = {Rung.HALF: 1 / 2, Rung.DEEP: 1 / 8, Rung.FROZEN: 0.0}
+_SHARE_LEFT = {Rung.HALF: 1 / 2, Rung.DEEP: 1 / 8}
 # The kernel takes no quota below 1 ms in its usual period of 100 ms.
 LEAST_CORES = 0.01
 
