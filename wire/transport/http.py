@@ -8,11 +8,12 @@ and, monkey-patched, in gevent's greenlets alike.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,21 +110,10 @@ class Client:
             Unreachable: no answer.
         """
         data, sent_headers = _encode(body, headers, self._access)
-        if self._connection is not None and closed_by_peer(self._connection):
-            self.close()
-        first = self._connection is None
-        try:
-            if self._connection is None:
-                self._connection = connect(self.endpoint, self._access, self._timeout_s)
-            if self._ended:
-                raise ConnectionAbortedError("ended by us")
-            self._connection.request(method, self.endpoint.prefix + path, body=data, headers=sent_headers)
-            answer = self._connection.getresponse()
+        with self._connected() as connection:
+            connection.request(method, self.endpoint.prefix + path, body=data, headers=sent_headers)
+            answer = connection.getresponse()
             content = _read_whole(answer)
-        except (OSError, http.client.HTTPException) as error:
-            may_have_arrived = self._connection is not None
-            self.close()
-            raise Unreachable(explain(self.endpoint, error, first), may_have_arrived) from error
         if answer.will_close:
             self.close()
         return Response(answer.status, _lower(answer), content)
@@ -136,6 +126,17 @@ class Client:
         Raises:
             Unreachable: a request got no answer; requests before and after it may have been carried out.
         """
+        with self._connected() as connection:
+            connection.sock.sendall(b"".join(self._raw(method, path, body, headers) for body in bodies))
+            answers = Answers(connection.sock.makefile("rb"))
+            responses = [Response(*answers.next()) for _ in bodies]
+        if answers.ended:
+            self.close()
+        return responses
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[http.client.HTTPConnection]:
+        """The kept connection, or a new one.  What goes wrong with it closes it, and becomes Unreachable."""
         if self._connection is not None and closed_by_peer(self._connection):
             self.close()
         first = self._connection is None
@@ -144,17 +145,11 @@ class Client:
                 self._connection = connect(self.endpoint, self._access, self._timeout_s)
             if self._ended:
                 raise ConnectionAbortedError("ended by us")
-            connection = self._connection
-            connection.sock.sendall(b"".join(self._raw(method, path, body, headers) for body in bodies))
-            answers = Answers(connection.sock.makefile("rb"))
-            responses = [Response(*answers.next()) for _ in bodies]
+            yield self._connection
         except (OSError, http.client.HTTPException) as error:
             may_have_arrived = self._connection is not None
             self.close()
             raise Unreachable(explain(self.endpoint, error, first), may_have_arrived) from error
-        if answers.ended:
-            self.close()
-        return responses
 
     def _raw(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> bytes:
         """A request as http.client would send it; http.client itself insists on its answer before the next request."""
