@@ -102,9 +102,9 @@ def run(settings: ExecutorSettings, environ: MutableMapping[str, str]) -> int:
 
     become_subreaper()
     trees = Trees(not_tasks=guardian)
-    stop_and_go = StopAndGo(trees, clock.monotonic_s)
-    actuators = actuators_by_cause(originals, container_id, trees, stop_and_go, clock.monotonic_s)
-    corrector = Corrector(actuators, stop_and_go, clock.monotonic_s)
+    stop_and_go = StopAndGo(trees, clock)
+    actuators = actuators_by_cause(originals, container_id, trees, stop_and_go, clock)
+    corrector = Corrector(actuators, stop_and_go, clock)
     disk = DiskWatch(
         sandbox,
         settings.output_bytes,

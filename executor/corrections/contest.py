@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
+
+from serenity.daemon.clock import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +36,15 @@ class _Contest:
 class Contests:
     """By task and actuator."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._contests: dict[tuple[str, str], _Contest] = {}
 
     def judge(self, task_id: str, actuator: str, foreign: str | None) -> Verdict:
         """`foreign`: what another writer has made of our value; None: it is as we set it."""
         if foreign is None:
             return Verdict.LEAVE
-        now_s = self._monotonic()
+        now_s = self._clock.monotonic_s()
         contest = self._contests.setdefault((task_id, actuator), _Contest())
         if contest.applied_again:
             contest.applied_again = False
@@ -65,7 +66,7 @@ class Contests:
     def given_up(self, task_id: str, actuator: str) -> str | None:
         """Why the actuator is not to be used on this task now; None when it may be."""
         contest = self._contests.get((task_id, actuator))
-        if contest is None or self._monotonic() >= contest.given_up_until_s:
+        if contest is None or self._clock.monotonic_s() >= contest.given_up_until_s:
             return None
         return "another writer keeps changing it"
 

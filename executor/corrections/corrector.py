@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from serenity.daemon.clock import Clock
 from serenity.executor.corrections.actuators import Actuator, ActuatorError, Allowance, Target
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.contest import Contests, Verdict
@@ -41,14 +42,12 @@ class _Held:
 class Corrector:
     """`actuators`: by cause, and for `FREEZE`, the best first; `DEFAULT` is among them.  Main thread only."""
 
-    def __init__(
-        self, actuators: Mapping[str, Sequence[Actuator]], stop_and_go: StopAndGo, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, actuators: Mapping[str, Sequence[Actuator]], stop_and_go: StopAndGo, clock: Clock) -> None:
         self._actuators = actuators
         self._stop_and_go = stop_and_go
-        self._monotonic = monotonic
+        self._clock = clock
         self._held: dict[str, _Held] = {}
-        self._contests = Contests(monotonic)
+        self._contests = Contests(clock)
         self._look_s = 0.0
         self._said: dict[str, str] = {}  # By actuator: what is wrong with it.
 
@@ -106,7 +105,7 @@ class Corrector:
         Another writer's value stays for a while, is overwritten once, and from then on is left alone.
         """
         self._stop_and_go.turn()
-        now_s = self._monotonic()
+        now_s = self._clock.monotonic_s()
         if not self._held or now_s < self._look_s:
             return {}
         self._look_s = now_s + _LOOK_EVERY_S

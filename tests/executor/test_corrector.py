@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 import pytest
 
+from serenity.daemon.clock import SystemClock
 from serenity.executor.corrections.actuators import ActuatorError, Allowance, Resource, Target
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
 from serenity.executor.corrections.corrector import FREEZE, Corrector
@@ -58,8 +58,8 @@ class Bench:
         cpu = (self.quota, self.duty)
         self.corrector = Corrector(
             {"cpu": cpu, "llc": (self.cache, *cpu), FREEZE: (self.freezer, self.signals)},
-            StopAndGo(Trees(), time.monotonic),
-            self.clock.monotonic_s,
+            StopAndGo(Trees(), SystemClock()),
+            self.clock,
         )
 
     def in_force(self):

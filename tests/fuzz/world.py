@@ -273,8 +273,8 @@ class ExecutorProcess:
         cgroups: Any = NoCgroups()
         disk: Any = NoDisk()
         link = AgentLink(dict(self._container.environment), inbox.put)
-        stop_and_go = StopAndGo(trees, clock.monotonic_s)
-        corrector = Corrector({"cpu": ()}, stop_and_go, clock.monotonic_s)
+        stop_and_go = StopAndGo(trees, clock)
+        corrector = Corrector({"cpu": ()}, stop_and_go, clock)
         around = Surroundings(
             self.container_id,
             self._container.sandbox,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from serenity.daemon.clock import Clock
 from serenity.executor.corrections.actuators import Actuator
 from serenity.executor.corrections.actuators.cache_ways import CacheWays
 from serenity.executor.corrections.actuators.cpu_quota import CpuQuota
@@ -26,7 +27,7 @@ def actuators_by_cause(
     container_id: str,
     trees: Trees,
     stop_and_go: StopAndGo,
-    monotonic: Callable[[], float],
+    clock: Clock,
 ) -> Mapping[str, tuple[Actuator, ...]]:
     """As `Corrector` wants them.  Without a better one the CPU is limited: a task that runs less uses less of all."""
 
@@ -40,5 +41,5 @@ def actuators_by_cause(
         "llc": (CacheWays(resctrl), *cpu),
         "memory_bandwidth": (MemoryBandwidth(resctrl), *cpu),
         "io": (IoLimit(originals), *cpu),
-        "freeze": (Freezer(originals, monotonic), StoppedTree(stop_and_go)),
+        "freeze": (Freezer(originals, clock), StoppedTree(stop_and_go)),
     }

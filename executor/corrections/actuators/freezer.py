@@ -9,9 +9,9 @@ to freeze, and at the lowest priority on a busy machine it may wait for it for l
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+from serenity.daemon.clock import Clock
 from serenity.executor.corrections.actuators import ActuatorError, Allowance, Resource, Target
 from serenity.executor.corrections.actuators.knobs_of_tasks import KnobsOfTasks
 from serenity.executor.corrections.kernel_files import Knob
@@ -27,9 +27,9 @@ class Freezer(KnobsOfTasks):
     of: Resource = "all"
     stops_processes = True
 
-    def __init__(self, originals: Originals, monotonic: Callable[[], float]) -> None:
+    def __init__(self, originals: Originals, clock: Clock) -> None:
         super().__init__(originals)
-        self._monotonic = monotonic
+        self._clock = clock
 
     def available(self, target: Target) -> str | None:
         folder = target.folder("freezer")
@@ -44,9 +44,9 @@ class Freezer(KnobsOfTasks):
             raise ActuatorError("the task has no freezer cgroup of its own")
         knob, value = (Knob(folder / "cgroup.freeze"), "1") if target.v2 else (Knob(folder / "freezer.state"), "FROZEN")
         self._turn(target, {knob: value})
-        deadline_s = self._monotonic() + _WITHIN_S
+        deadline_s = self._clock.monotonic_s() + _WITHIN_S
         while not self._is_frozen(folder, target.v2):
-            if self._monotonic() > deadline_s:
+            if self._clock.monotonic_s() > deadline_s:
                 return "freezing"
             time.sleep(_LOOK_AGAIN_S)
         return "frozen"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from serenity.daemon.clock import Clock
 from serenity.executor.corrections.actuators import ActuatorError
 from serenity.executor.tasks import processes
 from serenity.executor.tasks.trees import Trees
@@ -36,9 +36,9 @@ class _Cycle:
 class StopAndGo:
     """Whatever stops and continues a task's processes does it here: two such would undo each other's work."""
 
-    def __init__(self, trees: Trees, monotonic: Callable[[], float]) -> None:
+    def __init__(self, trees: Trees, clock: Clock) -> None:
         self._trees = trees
-        self._monotonic = monotonic
+        self._clock = clock
         self._cycles: dict[str, _Cycle] = {}
 
     def throttle(self, task_id: str, run: float) -> None:
@@ -70,7 +70,7 @@ class StopAndGo:
         cycle = self._cycles.get(task_id)
         if cycle is not None:
             cycle.frozen = False
-            cycle.next_s = self._monotonic()
+            cycle.next_s = self._clock.monotonic_s()
             self._let_go_if_idle(task_id, cycle)
 
     @property
@@ -79,7 +79,7 @@ class StopAndGo:
         return min((cycle.next_s for cycle in self._cycles.values()), default=None)
 
     def turn(self) -> None:
-        now_s = self._monotonic()
+        now_s = self._clock.monotonic_s()
         for task_id, cycle in self._cycles.items():
             if now_s < cycle.next_s:
                 continue
@@ -91,7 +91,7 @@ class StopAndGo:
                 cycle.next_s = now_s + cycle.run * _PERIOD_S
 
     def _cycle(self, task_id: str) -> _Cycle:
-        return self._cycles.setdefault(task_id, _Cycle(self._monotonic()))
+        return self._cycles.setdefault(task_id, _Cycle(self._clock.monotonic_s()))
 
     def _let_go_if_idle(self, task_id: str, cycle: _Cycle) -> None:
         if cycle.idle:
@@ -105,10 +105,10 @@ class StopAndGo:
 
     def _stop(self, task_id: str, cycle: _Cycle) -> bool:
         """Whether it stops: a process in a system call (D) counts as stopped; one forked meanwhile is left out."""
-        deadline_s = self._monotonic() + _STOPS_WITHIN_S
-        self._stop_now(task_id, cycle, self._monotonic())
+        deadline_s = self._clock.monotonic_s() + _STOPS_WITHIN_S
+        self._stop_now(task_id, cycle, self._clock.monotonic_s())
         while going := [each.process.pid for each in self._trees.members(task_id) if each.state in ("R", "S")]:
-            if self._monotonic() > deadline_s:
+            if self._clock.monotonic_s() > deadline_s:
                 return all(map(processes.is_stopping, going))
             time.sleep(0.002)  # On another core it takes the signal a moment later.
             self._trees.signal(task_id, signal.SIGSTOP)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
+from serenity.daemon.clock import SystemClock
 from serenity.executor.corrections.actuators import Allowance, Target
 from serenity.executor.corrections.actuators.by_cause import actuators_by_cause
 from serenity.executor.corrections.actuators.stop_and_go import StopAndGo
@@ -22,9 +22,9 @@ QUARTER = Allowance(0.2, 0.8)
 
 @pytest.fixture
 def corrector(originals, trees):
-    stop_and_go = StopAndGo(trees, time.monotonic)
-    actuators = actuators_by_cause(originals, NAME, trees, stop_and_go, time.monotonic)
-    return Corrector(actuators, stop_and_go, time.monotonic)
+    stop_and_go = StopAndGo(trees, SystemClock())
+    actuators = actuators_by_cause(originals, NAME, trees, stop_and_go, SystemClock())
+    return Corrector(actuators, stop_and_go, SystemClock())
 
 
 @pytest.mark.root
@@ -62,9 +62,9 @@ def test_a_frozen_task_runs_for_its_sigterm_and_no_faster_than_before(burner, co
 @pytest.mark.root
 def test_another_writer_on_the_real_kernel(burner, cgroup, originals, trees):
     clock = ManualClock()
-    stop_and_go = StopAndGo(trees, time.monotonic)
-    actuators = actuators_by_cause(originals, NAME, trees, stop_and_go, time.monotonic)
-    corrector = Corrector(actuators, stop_and_go, clock.monotonic_s)
+    stop_and_go = StopAndGo(trees, SystemClock())
+    actuators = actuators_by_cause(originals, NAME, trees, stop_and_go, SystemClock())
+    corrector = Corrector(actuators, stop_and_go, clock)
     corrector.throttle(Target("t1", cgroup), QUARTER)
     for quota_in_force in (0.9, 0.9, 0.9, 0.9, 0.2):  # Seen at 3 s, left alone until 13.
         set_quota(cgroup, 0.9)

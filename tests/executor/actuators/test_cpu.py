@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from pathlib import Path
 
 import pytest
 
+from serenity.daemon.clock import SystemClock
 from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
 from serenity.executor.corrections.actuators.cpu_quota import CpuQuota
 from serenity.executor.corrections.actuators.cpuset import Cpuset, written
@@ -141,7 +141,7 @@ class TestCpuset:
 
 class TestDutyCycle:
     def test_it_lowers_use_and_gives_it_back(self, burner, trees):
-        stop_and_go = StopAndGo(trees, time.monotonic)
+        stop_and_go = StopAndGo(trees, SystemClock())
         duty, target = DutyCycle(stop_and_go), Target("t1")
         free = cores_used(burner.pid, 0.4)
         assert duty.available(target) is None
@@ -154,20 +154,20 @@ class TestDutyCycle:
         assert cores_used(burner.pid, 0.4) > 1.5 * throttled
 
     def test_the_tree_has_stopped_when_it_says_so(self, burner, trees):
-        duty = DutyCycle(StopAndGo(trees, time.monotonic))
+        duty = DutyCycle(StopAndGo(trees, SystemClock()))
         duty.apply(Target("t1"), A_TENTH)
         assert states(burner.pid) == {"T"}
         duty.undo(Target("t1"))
 
     def test_it_objects_when_the_tree_does_not_stop(self, burner, trees, monkeypatch):
         monkeypatch.setattr(trees, "signal", lambda *_: None)
-        stop_and_go = StopAndGo(trees, time.monotonic)
+        stop_and_go = StopAndGo(trees, SystemClock())
         with pytest.raises(ActuatorError, match="do not stop"):
             DutyCycle(stop_and_go).apply(Target("t1"), A_TENTH)
         assert stop_and_go.next_s is None
 
     def test_eased_to_all_of_it_nothing_is_stopped_any_more(self, burner, trees):
-        stop_and_go = StopAndGo(trees, time.monotonic)
+        stop_and_go = StopAndGo(trees, SystemClock())
         duty = DutyCycle(stop_and_go)
         duty.apply(Target("t1"), A_TENTH)
         duty.apply(Target("t1"), Allowance(1.0, 1.0))

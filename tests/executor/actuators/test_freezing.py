@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from serenity.daemon.clock import SystemClock
 from serenity.executor.corrections.actuators import ActuatorError, Allowance, Target
 from serenity.executor.corrections.actuators.duty_cycle import DutyCycle
 from serenity.executor.corrections.actuators.freezer import Freezer
@@ -61,7 +62,7 @@ def _frozen_and_thawed(burner, freezer, target):
 @pytest.mark.root
 def test_the_freezer_of_v1(burner, cgroup, originals):
     target = Target("t1", cgroup)
-    freezer = Freezer(originals, time.monotonic)
+    freezer = Freezer(originals, SystemClock())
     if freezer.available(target) is not None or cgroup.v2:
         pytest.skip(f"no freezer of v1: {freezer.available(target)}")
     frozen, thawed = _frozen_and_thawed(burner, freezer, target)
@@ -70,13 +71,13 @@ def test_the_freezer_of_v1(burner, cgroup, originals):
 
 @pytest.mark.root
 def test_the_freezer_of_v2(burner, unified, originals):
-    frozen, thawed = _frozen_and_thawed(burner, Freezer(originals, time.monotonic), Target("t1", unified))
+    frozen, thawed = _frozen_and_thawed(burner, Freezer(originals, SystemClock()), Target("t1", unified))
     assert frozen == 0 < thawed
 
 
 @pytest.mark.root
 def test_whoever_thaws_it_is_seen(burner, cgroup, originals):
-    target, freezer = Target("t1", cgroup), Freezer(originals, time.monotonic)
+    target, freezer = Target("t1", cgroup), Freezer(originals, SystemClock())
     if freezer.available(target) is not None:
         pytest.skip(freezer.available(target))
     freezer.apply(target, NOTHING)
@@ -93,7 +94,7 @@ def test_what_has_yet_to_freeze_is_held_all_the_same(tmp_path):
             file.write_text(f"{text}\n")  # A process gets no CPU to freeze, or is in a system call: frozen 0.
 
     target = Target("t1", cgroup_v2(tmp_path / "t1"))
-    freezer = Freezer(Originals(tmp_path / "originals", "c1", Slow()), time.monotonic)
+    freezer = Freezer(Originals(tmp_path / "originals", "c1", Slow()), SystemClock())
     assert freezer.apply(target, NOTHING) == "freezing"
     assert freezer.look(target) is None
     assert (tmp_path / "t1/cgroup.freeze").read_text() == "1\n"
@@ -103,13 +104,13 @@ def test_a_freezer_that_refuses(tmp_path):
     kernel, target = MadeUpKernel(), Target("t1", cgroup_v2(tmp_path / "t1"))
     kernel.refuses["cgroup.freeze"] = errno.EPERM
     with pytest.raises(ActuatorError, match=r"cgroup\.freeze"):
-        Freezer(Originals(tmp_path / "originals", "c1", kernel), time.monotonic).apply(target, NOTHING)
-    assert Freezer(Originals(tmp_path / "originals", "c2", kernel), time.monotonic).available(Target("t1")) is not None
+        Freezer(Originals(tmp_path / "originals", "c1", kernel), SystemClock()).apply(target, NOTHING)
+    assert Freezer(Originals(tmp_path / "originals", "c2", kernel), SystemClock()).available(Target("t1")) is not None
 
 
 class TestStoppedTree:
     def test_it_stops_and_goes_on(self, burner, trees):
-        stop_and_go = StopAndGo(trees, time.monotonic)
+        stop_and_go = StopAndGo(trees, SystemClock())
         stopped, target = StoppedTree(stop_and_go), Target("t1")
         stopped.apply(target, NOTHING)
         assert states(burner.pid) == {"T"}
@@ -118,7 +119,7 @@ class TestStoppedTree:
         assert stop_and_go.next_s is None
 
     def test_a_duty_cycle_beneath_does_not_wake_it(self, burner, trees):
-        stop_and_go = StopAndGo(trees, time.monotonic)
+        stop_and_go = StopAndGo(trees, SystemClock())
         DutyCycle(stop_and_go).apply(Target("t1"), Allowance(0.5, 1.0))
         StoppedTree(stop_and_go).apply(Target("t1"), NOTHING)
         assert cores_used(burner.pid, 0.3, stop_and_go.turn) == 0
@@ -134,12 +135,12 @@ class TestStoppedTree:
         (cgroup.folder / "cpu.cfs_period_us").write_text("1000000")
         (cgroup.folder / "cpu.cfs_quota_us").write_text("1000")
         time.sleep(0.1)  # Now it has used up its millisecond of this second.
-        StoppedTree(StopAndGo(trees, time.monotonic)).apply(Target("t1"), NOTHING)
+        StoppedTree(StopAndGo(trees, SystemClock())).apply(Target("t1"), NOTHING)
         (cgroup.folder / "cpu.cfs_quota_us").write_text("-1")
         assert eventually(lambda: states(burner.pid) == {"T"}, "it has stopped")
 
     def test_whom_somebody_else_continues_is_stopped_again(self, burner, trees):
-        stop_and_go = StopAndGo(trees, time.monotonic)
+        stop_and_go = StopAndGo(trees, SystemClock())
         StoppedTree(stop_and_go).apply(Target("t1"), NOTHING)
         os.killpg(burner.pid, signal.SIGCONT)
 
@@ -152,6 +153,6 @@ class TestStoppedTree:
 
 def test_a_v1_cgroup_without_a_freezer(tmp_path):
     cgroup = OwnedCgroup("/t1", {"cpu": tmp_path, "freezer": tmp_path}, v2=False)
-    assert Freezer(Originals(tmp_path, "c1", MadeUpKernel()), time.monotonic).available(Target("t1", cgroup)) == (
+    assert Freezer(Originals(tmp_path, "c1", MadeUpKernel()), SystemClock()).available(Target("t1", cgroup)) == (
         f"{Path(tmp_path)} has no freezer.state"
     )
