@@ -1,1 +1,1 @@
-"""What every process of ours needs: clock, configuration, exit codes, log format, metrics, signals, HTTP serving."""
+"""What every process of ours needs: clock, settings, exit codes, locks, files, log, metrics, signals, HTTP serving."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from serenity.daemon.whole_file import replace_file
 from serenity.estimator.report import Amount
-from serenity.estimator.state_file import replace_file
 from serenity.wire.mesos.state import Container
 from serenity.wire.transport.undecodable import UNDECODABLE
 

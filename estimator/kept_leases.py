@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from serenity.daemon.clock import Clock
-from serenity.estimator.state_file import replace_file
+from serenity.daemon.whole_file import replace_file
 from serenity.estimator.state_writer import StateWriter
 from serenity.estimator.valve import MAX_TTL_S, ActiveLease
 from serenity.wire.transport.undecodable import UNDECODABLE

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from serenity.daemon.whole_file import replace_file
 from serenity.estimator.pipeline import SlackPipeline
-from serenity.estimator.state_file import replace_file
 from serenity.estimator.state_writer import StateWriter
 from serenity.wire.transport.undecodable import UNDECODABLE
 

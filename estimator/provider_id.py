@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from serenity.daemon.lock import FileLock
-from serenity.estimator.state_file import replace_file
+from serenity.daemon.whole_file import replace_file
 
 logger = logging.getLogger(__name__)
 

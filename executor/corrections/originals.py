@@ -7,7 +7,6 @@ executor ends, however it ends.  `undo` reads them.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from serenity.daemon.lock import FileLock, Taken
+from serenity.daemon.whole_file import replace_file
 from serenity.executor.corrections.actuators import ActuatorError
 from serenity.executor.corrections.kernel_files import KernelFiles, Knob
 
@@ -217,7 +217,7 @@ class Originals:
             changes=tuple(changes.values()),
             folders=made,
         )
-        write_whole(record_file(self._folder, self._container_id), msgspec.json.encode(record), synced)
+        replace_file(record_file(self._folder, self._container_id), msgspec.json.encode(record), synced=synced)
 
     def _commit_undoing(self) -> None:
         """Not synced: where this is lost, undoing once more changes nothing."""
@@ -236,28 +236,6 @@ def put_back(kernel: KernelFiles, change: Change) -> bool:
     except FileNotFoundError:
         return False  # The cgroup has been removed, and its values with it.
     return True
-
-
-def write_whole(file: Path, content: bytes, synced: bool) -> None:
-    """Whole or not at all; `synced`: once this returns, the file is there even after a power cut.  Raises OSError."""
-    beside = file.with_suffix(".new")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        written = os.write(handle, content)
-        if written < len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(beside))
-        if synced:
-            os.fsync(handle)
-    finally:
-        os.close(handle)
-    beside.replace(file)
-    if not synced:
-        return
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _lock(file: Path) -> FileLock:

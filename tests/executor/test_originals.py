@@ -79,10 +79,10 @@ def test_it_is_synced_with_its_folder_and_nobody_else_may_read_it(made, folder, 
 def test_on_a_full_disk_nothing_is_changed_and_what_is_can_be_undone(made, kernel, quota, monkeypatch):
     made.set({quota: "50000 100000"})
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/run")
 
-    monkeypatch.setattr(originals_module, "write_whole", full)
+    monkeypatch.setattr(originals_module, "replace_file", full)
     with pytest.raises(ActuatorError, match=r"cannot be written down before: No space left on device \(/run\)"):
         made.set({quota: "25000 100000"})
     assert kernel.value(quota) == "50000 100000"
@@ -108,14 +108,6 @@ def test_on_a_really_full_disk(folder, kernel, quota):
         made.end()
     finally:
         subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_disk_that_takes_half_of_it_is_full(tmp_path, monkeypatch):
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda file, content: real(file, content[: len(content) // 2]))
-    with pytest.raises(OSError, match="No space left"):
-        originals_module.write_whole(tmp_path / "c1.json", b"0123456789", synced=True)
-    assert not (tmp_path / "c1.json").exists()
 
 
 def test_a_value_that_is_written_in_another_way_than_known_is_refused(made, quota, tmp_path):
