@@ -114,7 +114,6 @@ class Counts:
     subscribed_at: float = 0.0
     first_launch_at: float = 0.0
     last_finish_at: float = 0.0
-    last_reconcile_at: float = 0.0
     by_call: dict[str, int] = field(default_factory=dict)
 
 
@@ -222,7 +221,6 @@ class Master:
             f'"source":"SOURCE_MASTER","reason":"REASON_RECONCILIATION","timestamp":{time.time()}}}}}}}'
         )
         self.counts.reconciled += 1
-        self.counts.last_reconcile_at = time.time()
 
     # -- events ----------------------------------------------------------------------------------
 

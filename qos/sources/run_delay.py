@@ -131,7 +131,6 @@ class _Processes:
     what = "processes"
 
     def __init__(self, residents: Residents, taskstats: Taskstats) -> None:
-        self._residents = residents
         self._taskstats = taskstats
         self.ids = residents.pids
 
