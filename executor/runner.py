@@ -251,6 +251,8 @@ class TaskRunner:
                 self._thaw(running)
                 self._trees.signal(task.id, signal.SIGTERM, signal.SIGCONT)
             elif each is Instruction.KILL:
+                # What is stopped does not see that it can no longer fork, and so ends by our signal.
+                self._trees.signal(task.id, signal.SIGSTOP)
                 self._seal(running)
                 self._trees.kill(task.id, running.cgroup)
                 self._thaw(running)

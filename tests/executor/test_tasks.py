@@ -119,6 +119,17 @@ def test_whatever_a_job_asks_for_the_executor_lives_on(executor, agent, labels, 
     agent.wait_for("t2", "TASK_FINISHED")
 
 
+def test_what_forks_all_the_time_ends_by_the_signal_that_it_is_killed_by(executor, agent):
+    """Where forking is forbidden for the kill, a shell that sees this ends by itself, with 2."""
+    for attempt in range(5):
+        task_id = f"t{attempt}"
+        agent.launch(task_id, "sh", "-c", "trap '' TERM; echo up; while :; do /bin/true; done", grace_s=60.0)
+        executor.wait_for_output(task_id, "up")
+        agent.kill(task_id, grace_s=0.0)
+        written = record(agent.wait_for(task_id, "TASK_KILLED"))
+        assert (written.exit.code, written.exit.signal) == (None, signal.SIGKILL)
+
+
 def test_a_kill_gives_the_grace_of_the_call_and_then_ends_the_whole_tree(executor, agent, labels, marker):
     stubborn = f"trap '' TERM; {ESCAPE.format(marker=marker)} echo up; while :; do sleep 0.1; done"
     agent.launch("t1", "sh", "-c", stubborn, grace_s=60.0)
