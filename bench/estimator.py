@@ -24,9 +24,9 @@ from typing import IO
 import msgspec
 import numpy as np
 
-from serenity.estimator.pipeline import SlackStages
 from serenity.estimator.predictors.ahead import Ahead, AheadParameters
-from serenity.estimator.replay import SlackReplay
+from serenity.estimator.slack.pipeline import SlackStages
+from serenity.estimator.slack.replay import SlackReplay
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
 from serenity.qos.pipeline import read
 from serenity.qos.trace import read_trace

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from bench.regroup import GroupedNode, days, grouped
-from serenity.estimator.hindsight import judge
-from serenity.estimator.pipeline import SlackStages
-from serenity.estimator.replay import SlackReplay
+from serenity.estimator.slack.hindsight import judge
+from serenity.estimator.slack.pipeline import SlackStages
+from serenity.estimator.slack.replay import SlackReplay
 from serenity.qos.frame import Floats
 from serenity.qos.pipeline import DEFAULT_FILE, read
 

@@ -15,7 +15,7 @@ from serenity.daemon import exits
 @click.argument("file", type=click.Path(path_type=Path))
 def command(file: Path) -> int:
     """Say whether pipeline FILE can be used; if not, which key is wrong and what to write."""
-    from serenity.estimator.pipeline import SlackStages
+    from serenity.estimator.slack.pipeline import SlackStages
     from serenity.qos.pipeline import Pipeline, read
     from serenity.qos.stages import PipelineError
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write it there, and not to stdout.")
 def command(file: Path | None, wanted: str, output: Path | None) -> int:
     """Draw pipeline FILE, or the built-in one: its chains of stages with their parameters."""
-    from serenity.estimator.pipeline import SlackStages
+    from serenity.estimator.slack.pipeline import SlackStages
     from serenity.qos import draw
     from serenity.qos.pipeline import DEFAULT_FILE, Pipeline, read
     from serenity.qos.stages import PipelineError
@@ -58,8 +58,8 @@ def command(file: Path | None, wanted: str, output: Path | None) -> int:
 
 def _slack_stages(tables: PipelineFile) -> dict[str, tuple[str, type]]:
     from serenity.estimator.predictors import DEFAULT_PREDICTOR, PREDICTORS
-    from serenity.estimator.report import ReportParameters
-    from serenity.estimator.slack import Limits
+    from serenity.estimator.slack.formula import Limits
+    from serenity.estimator.slack.pipeline import ReportParameters
 
     predictor = tables.slack.get("predictor", {}).get("name", DEFAULT_PREDICTOR)
     return {

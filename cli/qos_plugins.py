@@ -43,8 +43,8 @@ def command(name: str | None, as_json: bool) -> int:
 
 def _stages() -> list[Plugin]:
     from serenity.estimator.predictors import PREDICTORS
-    from serenity.estimator.report import ReportParameters
-    from serenity.estimator.slack import Limits
+    from serenity.estimator.slack.formula import Limits
+    from serenity.estimator.slack.pipeline import ReportParameters
     from serenity.qos.detectors import DETECTORS
     from serenity.qos.filters import FILTERS
     from serenity.qos.plugins import plugin, plugins

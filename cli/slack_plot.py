@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from serenity.estimator.hindsight import Judgement, judge
-from serenity.estimator.slack import Slack
+from serenity.estimator.slack.formula import Slack
+from serenity.estimator.slack.hindsight import Judgement, judge
 from serenity.qos.frame import Floats, Frame
 
 _INK, _GREY, _BLUE, _GREEN, _RED = "#22313f", "#8d99a6", "#2471a3", "#3f9b6c", "#c0392b"

@@ -15,8 +15,8 @@ from serenity.cli.output import words
 from serenity.daemon import exits
 
 if TYPE_CHECKING:
-    from serenity.estimator.pipeline import SlackStages
-    from serenity.estimator.replay import Step
+    from serenity.estimator.slack.pipeline import SlackStages
+    from serenity.estimator.slack.replay import Step
 
 
 @click.command("replay")
@@ -32,7 +32,7 @@ def command(trace: Path, predictor: str | None, config: Path | None, plot: Path 
 
     Nothing looks ahead: a trace cut short gives the same estimates up to the cut.
     """
-    from serenity.estimator.replay import SlackReplay
+    from serenity.estimator.slack.replay import SlackReplay
     from serenity.qos.stages import PipelineError
     from serenity.qos.trace import TraceError, read_trace
 
@@ -56,7 +56,7 @@ def command(trace: Path, predictor: str | None, config: Path | None, plot: Path 
 def _stages(config: Path | None, predictor: str | None) -> SlackStages:
     from dataclasses import replace
 
-    from serenity.estimator.pipeline import SlackStages
+    from serenity.estimator.slack.pipeline import SlackStages
     from serenity.qos.pipeline import DEFAULT_FILE, read
 
     file = read(config or DEFAULT_FILE)

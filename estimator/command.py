@@ -19,12 +19,13 @@ from serenity.daemon.lock import Taken
 from serenity.daemon.serving import Bounds, CannotListen, serve
 from serenity.daemon.settings import SettingsError, resolve
 from serenity.daemon.signals import stop_event
-from serenity.estimator import agent_check, metrics
+from serenity.estimator import metrics
+from serenity.estimator.agent import suitability
 from serenity.estimator.http_api import application
 from serenity.estimator.look import look_once
-from serenity.estimator.pipeline import SlackStages
 from serenity.estimator.session import Session
 from serenity.estimator.settings import EstimatorSettings
+from serenity.estimator.slack.pipeline import SlackStages
 from serenity.qos import pipeline
 from serenity.qos.pipeline import PipelineFile
 from serenity.qos.sources.roster import Roster, asking_interval_s
@@ -67,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given.verbose:
             logging.getLogger().setLevel(logging.WARNING)  # It is asked for the slack, not for what the machine lacks.
         try:
-            agent_check.check(reader)  # What is not reported to an agent is no slack of it.
+            suitability.check(reader)  # What is not reported to an agent is no slack of it.
             sys.stdout.write(look_once(roster, stages, clock, settings, as_json=given.json))
-        except agent_check.AgentUnfit as error:
+        except suitability.AgentUnfit as error:
             return _complain(str(error), exits.REFUSED)
         except (Unreachable, HttpError) as error:
             return _complain(str(error), exits.UNREACHABLE)
@@ -152,7 +153,7 @@ class Estimator:
             return self._sessions(stopping)
         except Taken as error:
             return _complain(f"{node.ANOTHER_ESTIMATOR}: {error}", exits.REFUSED)
-        except agent_check.AgentUnfit as error:
+        except suitability.AgentUnfit as error:
             return _complain(str(error), exits.REFUSED)
         except OSError as error:
             return _complain(f"{error.filename or 'a folder'} cannot be used: {error.strerror or error}", exits.REFUSED)
@@ -182,7 +183,7 @@ class Estimator:
         reader, told = AgentReader(self._settings.agent, access=self._access), False
         while not stopping.is_set():
             try:
-                agent_check.check(reader)
+                suitability.check(reader)
                 identity = self._roster.ask().identity
                 if identity.agent_id:
                     return identity

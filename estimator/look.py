@@ -8,10 +8,10 @@ from dataclasses import replace
 import msgspec
 
 from serenity.daemon.clock import Clock
-from serenity.estimator.pipeline import SlackPipeline, SlackStages
+from serenity.estimator.account.report import Amount
 from serenity.estimator.predictors.peak import Peak, PeakParameters
-from serenity.estimator.report import Amount
 from serenity.estimator.settings import EstimatorSettings
+from serenity.estimator.slack.pipeline import SlackPipeline, SlackStages
 from serenity.qos.frame import PRODUCTION, Frame
 from serenity.qos.sources.roster import LEAST_S, Roster
 from serenity.qos.sources.sampler import Sampler

@@ -21,7 +21,7 @@ import msgspec
 
 from serenity.daemon.lock import FileLock
 from serenity.daemon.serving import peer_uid
-from serenity.estimator.valve import LeaseError
+from serenity.estimator.account.valve import LeaseError
 from serenity.wire.messages import node
 
 logger = logging.getLogger(__name__)

@@ -15,21 +15,21 @@ import msgspec
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
-from serenity.estimator.balance import Balance
-from serenity.estimator.earlier import Earlier
-from serenity.estimator.history import History
-from serenity.estimator.kept_frames import KeptFrames
-from serenity.estimator.kept_leases import KeptLeases
-from serenity.estimator.kept_predictor import KeptPredictor
+from serenity.estimator.account.balance import Balance
+from serenity.estimator.account.earlier import Earlier
+from serenity.estimator.account.report import Amount
+from serenity.estimator.agent.provider import SlackProvider
+from serenity.estimator.agent.provider_id import ProviderIdFile
+from serenity.estimator.kept.frames import KeptFrames
+from serenity.estimator.kept.history import History
+from serenity.estimator.kept.leases import KeptLeases
+from serenity.estimator.kept.packed_frame import pack
+from serenity.estimator.kept.predictor import KeptPredictor
+from serenity.estimator.kept.state_writer import StateWriter
 from serenity.estimator.left_over import LeftOver
 from serenity.estimator.node_server import NodeServer
-from serenity.estimator.packed_frame import pack
-from serenity.estimator.pipeline import SlackPipeline, SlackStages
-from serenity.estimator.provider import SlackProvider
-from serenity.estimator.provider_id import ProviderIdFile
-from serenity.estimator.report import Amount
 from serenity.estimator.settings import EstimatorSettings
-from serenity.estimator.state_writer import StateWriter
+from serenity.estimator.slack.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.ticks import Ticks
 from serenity.qos.frame import Frame
 from serenity.qos.sources.roster import Roster

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from serenity.daemon.state_dir import default_state_dir
-from serenity.estimator.bounds import Bounds, Room
+from serenity.estimator.account.bounds import Bounds, Room
 from serenity.qos.sources.indicator import Rule
 from serenity.wire.messages import node
 from serenity.wire.transport.http import Endpoint

@@ -38,6 +38,13 @@ MAY_IMPORT_WITHIN = {
         "guarding": set(),
         "corrections": {"tasks"},
     },
+    "estimator": {
+        "predictors": set(),
+        "slack": {"predictors"},
+        "account": {"slack", "metrics"},
+        "kept": {"slack", "account", "metrics"},
+        "agent": {"account", "metrics"},
+    },
 }
 # What stands beside the parts is for all of them (the frame, a stage's kind), or else joins them (the runner).
 FOR_ALL_PARTS = {"qos"}
@@ -232,6 +239,10 @@ def test_src_links_to_every_room():
         ),
         ("qos/filters/ewma.py", "from ...wire.reason import Reason\nfrom ..frame import Frame"),
         ("qos/detectors/drop.py", "from serenity.qos.evidence import odds\nfrom serenity.qos.rows import Rows"),
+        (
+            "estimator/account/balance.py",
+            "from serenity.estimator import metrics\nfrom serenity.estimator.slack.formula import Slack",
+        ),
         ("cli/demo.py", "def run():\n    from serenity.localmesos import master"),
         ("wire/drivers.py", "from ._vendor.pymesos import Scheduler"),
         ("framework/__main__.py", '"""The framework."""\nfrom gevent import monkey\nmonkey.patch_all()\nimport time'),
@@ -261,6 +272,16 @@ def test_allowed(path, source):
             "executor/tasks/runner.py",
             "from serenity.executor.inbox import Inbox",
             "executor/tasks may not import serenity.executor.inbox",
+        ),
+        (
+            "estimator/slack/pipeline.py",
+            "from serenity.estimator.account.report import Amount",
+            "estimator/slack may not import serenity.estimator.account",
+        ),
+        (
+            "estimator/agent/provider.py",
+            "from serenity.estimator.session import Session",
+            "estimator/agent may not import serenity.estimator.session",
         ),
         ("executor/run.py", "from serenity.framework import store", "executor may not import serenity.framework"),
         ("framework/api.py", "from .. import qos", "framework may not import serenity.qos"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from serenity.estimator.predictors.prediction import Json, Peaks, Prediction
 from serenity.estimator.predictors.rowwise import COLUMNS, MOST_S, MOST_USED
-from serenity.estimator.sliding import SlidingMax
+from serenity.estimator.predictors.sliding import SlidingMax
 from serenity.qos.frame import Floats, Frame
 from serenity.qos.stages import NOT_NEGATIVE, POSITIVE, SHARE, Parameters, parameter
 

@@ -16,7 +16,7 @@ FORGED = """
 import logging, sys
 from serenity.daemon.log import set_up
 set_up()
-logger = logging.getLogger("serenity.estimator.balance")
+logger = logging.getLogger("serenity.estimator.account.balance")
 logger.info("valve closed: %s", "a\\n2026-01-01T00:00:00.000 ERROR   x: y\\r\\x1b[2J")
 try:
     raise ValueError("one\\ntwo")
@@ -45,5 +45,5 @@ def test_verbose_says_more_of_ours_and_not_of_others() -> None:
 def test_what_others_say_begins_no_entry_and_moves_no_terminal() -> None:
     _, (first, second, *traceback) = run(program=FORGED)
     assert first.endswith(r"valve closed: a\n2026-01-01T00:00:00.000 ERROR   x: y\r\x1b[2J")
-    assert second.endswith("serenity.estimator.balance: failed")
+    assert second.endswith("serenity.estimator.account.balance: failed")
     assert traceback[0] == "  Traceback (most recent call last):" and traceback[-2:] == ["  ValueError: one", "  two"]

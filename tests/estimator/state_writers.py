@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from serenity.estimator.state_writer import StateWriter
+from serenity.estimator.kept.state_writer import StateWriter
 
 
 class Awaited(StateWriter):

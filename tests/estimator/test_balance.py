@@ -6,14 +6,15 @@ import tracemalloc
 import pytest
 
 from serenity.estimator import metrics
-from serenity.estimator.balance import Balance
-from serenity.estimator.held import Held
-from serenity.estimator.history import History
-from serenity.estimator.packed_frame import pack
-from serenity.estimator.report import Amount, Report, ReportParameters, next_report
-from serenity.estimator.slack import Slack
+from serenity.estimator.account.balance import Balance
+from serenity.estimator.account.held import Held
+from serenity.estimator.account.report import Amount, Report, next_report
+from serenity.estimator.account.valve import ActiveLease, LeaseError, Valve
+from serenity.estimator.kept.history import History
+from serenity.estimator.kept.packed_frame import pack
+from serenity.estimator.slack.formula import Slack
+from serenity.estimator.slack.pipeline import ReportParameters
 from serenity.estimator.ticks import Ticks
-from serenity.estimator.valve import ActiveLease, LeaseError, Valve
 from serenity.wire.messages import node
 from tests.manual_clock import ManualClock
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from serenity.estimator import metrics
-from serenity.estimator.balance import Balance
-from serenity.estimator.earlier import Earlier
-from serenity.estimator.report import Amount, Report, ReportParameters
-from serenity.estimator.slack import Slack
+from serenity.estimator.account.balance import Balance
+from serenity.estimator.account.earlier import Earlier
+from serenity.estimator.account.report import Amount, Report
+from serenity.estimator.slack.formula import Slack
+from serenity.estimator.slack.pipeline import ReportParameters
 from serenity.wire.mesos.state import Container
 from serenity.wire.messages.node import Overcommitment
 from tests.manual_clock import ManualClock

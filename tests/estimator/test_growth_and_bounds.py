@@ -7,11 +7,11 @@ import math
 import pytest
 
 from serenity.daemon.settings import SettingsError, resolve
-from serenity.estimator.bounds import Bounds, Room
-from serenity.estimator.growth import Growth
-from serenity.estimator.report import Amount
+from serenity.estimator.account.bounds import Bounds, Room
+from serenity.estimator.account.growth import Growth
+from serenity.estimator.account.report import Amount
 from serenity.estimator.settings import EstimatorSettings
-from serenity.estimator.slack import Slack
+from serenity.estimator.slack.formula import Slack
 
 GIB = 1 << 30
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from serenity.estimator import metrics
-from serenity.estimator.balance import Balance
-from serenity.estimator.kept_frames import KeptFrames
-from serenity.estimator.kept_leases import KeptLeases
-from serenity.estimator.packed_frame import PackedFrame, pack
-from serenity.estimator.report import Report, ReportParameters
+from serenity.estimator.account.balance import Balance
+from serenity.estimator.account.report import Report
+from serenity.estimator.kept.frames import KeptFrames
+from serenity.estimator.kept.leases import KeptLeases
+from serenity.estimator.kept.packed_frame import PackedFrame, pack
+from serenity.estimator.slack.pipeline import ReportParameters
 from tests.estimator.state_writers import Awaited
 from tests.manual_clock import ManualClock
 

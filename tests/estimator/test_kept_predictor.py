@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from serenity.estimator.kept_predictor import KeptPredictor
-from serenity.estimator.pipeline import SlackPipeline, SlackStages
+from serenity.estimator.kept.predictor import KeptPredictor
+from serenity.estimator.slack.pipeline import SlackPipeline, SlackStages
 from serenity.qos import pipeline
 from serenity.qos.frame import PRODUCTION, Container, Frame, Node
 from tests.estimator.state_writers import Awaited

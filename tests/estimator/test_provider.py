@@ -11,10 +11,10 @@ import pytest
 
 from serenity.daemon.clock import SystemClock
 from serenity.estimator import metrics
-from serenity.estimator import provider as module
-from serenity.estimator.provider import SlackProvider
-from serenity.estimator.provider_id import ProviderIdFile
-from serenity.estimator.report import Amount, Report
+from serenity.estimator.account.report import Amount, Report
+from serenity.estimator.agent import provider as module
+from serenity.estimator.agent.provider import SlackProvider
+from serenity.estimator.agent.provider_id import ProviderIdFile
 from serenity.wire.transport.access import ANONYMOUS
 from tests.polling import eventually
 from tests.wire.conftest import Peer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serenity.daemon.lock import Taken
-from serenity.estimator.provider_id import ProviderIdFile
+from serenity.estimator.agent.provider_id import ProviderIdFile
 
 
 def test_the_id_is_kept_and_locked(tmp_path):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from serenity.estimator import metrics
-from serenity.estimator.pipeline import SlackStages
 from serenity.estimator.session import Session
 from serenity.estimator.settings import EstimatorSettings
+from serenity.estimator.slack.pipeline import SlackStages
 from serenity.qos import pipeline
 from serenity.qos.sources.roster import Look
 from serenity.wire.mesos.state import AgentIdentity, Container

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serenity.estimator.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.predictors import PREDICTORS
 from serenity.estimator.predictors.peak import Peak, PeakParameters
 from serenity.estimator.predictors.prediction import Peaks, Prediction
-from serenity.estimator.slack import Limits, slack
-from serenity.estimator.sliding import SlidingMax
+from serenity.estimator.predictors.sliding import SlidingMax
+from serenity.estimator.slack.formula import Limits, slack
+from serenity.estimator.slack.pipeline import SlackPipeline, SlackStages
 from serenity.qos import pipeline
 from serenity.qos.frame import BEST_EFFORT, PRODUCTION, Container, Frame, Node
 from serenity.qos.stages import PipelineError

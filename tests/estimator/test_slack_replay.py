@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from serenity.cli.main import main
-from serenity.estimator.hindsight import judge
 from serenity.estimator.predictors import PREDICTORS
+from serenity.estimator.slack.hindsight import judge
 
 
 @pytest.fixture

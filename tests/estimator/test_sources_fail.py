@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from serenity.estimator.pipeline import SlackPipeline, SlackStages
-from serenity.estimator.slack import Slack
+from serenity.estimator.slack.formula import Slack
+from serenity.estimator.slack.pipeline import SlackPipeline, SlackStages
 from serenity.estimator.ticks import Ticks
 from serenity.qos import pipeline
 from serenity.qos.sources import sampler

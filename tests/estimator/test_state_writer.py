@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from serenity.estimator.state_writer import StateWriter
+from serenity.estimator.kept.state_writer import StateWriter
 
 
 class Hanging:

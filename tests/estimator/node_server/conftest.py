@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from serenity.estimator.account.valve import LeaseError
 from serenity.estimator.node_server import NodeServer
-from serenity.estimator.valve import LeaseError
 from serenity.wire.messages import node
 
 HELLO = node.Hello(framework_id="F", executor_id="E", container_id="C", pid=1)

@@ -15,8 +15,8 @@ import pytest
 
 from serenity.daemon.lock import Taken
 from serenity.estimator import node_server
+from serenity.estimator.agent.provider_id import ProviderIdFile
 from serenity.estimator.node_server import NodeServer
-from serenity.estimator.provider_id import ProviderIdFile
 from serenity.wire.messages import node
 from tests.estimator.node_server.conftest import Peer
 from tests.polling import eventually

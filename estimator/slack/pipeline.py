@@ -9,21 +9,36 @@ from typing import Any
 
 import numpy as np
 
-from serenity.estimator.last_used import LastUsed
-from serenity.estimator.machine_memory import MachineMemory
-from serenity.estimator.nonsense import without_nonsense
 from serenity.estimator.predictors import DEFAULT_PREDICTOR, PREDICTORS
 from serenity.estimator.predictors.prediction import Json, Predictor
 from serenity.estimator.predictors.rowwise import MOST_S
-from serenity.estimator.report import ReportParameters
-from serenity.estimator.slack import Limits, Slack, slack
-from serenity.estimator.sliding import SlidingMax
+from serenity.estimator.predictors.sliding import SlidingMax
+from serenity.estimator.slack.formula import Limits, Slack, slack
+from serenity.estimator.slack.last_used import LastUsed
+from serenity.estimator.slack.machine_memory import MachineMemory
+from serenity.estimator.slack.nonsense import without_nonsense
 from serenity.qos.filters import FILTERS, Filter
 from serenity.qos.frame import COLUMNS, Bools, Frame
 from serenity.qos.pipeline import PipelineFile, stages
 from serenity.qos.rows import moved
-from serenity.qos.stages import PipelineError, build, convert
+from serenity.qos.stages import NOT_NEGATIVE, Parameters, PipelineError, build, convert, parameter
 from serenity.qos.steady_time import SteadyTime
+
+
+@dataclass(frozen=True)
+class ReportParameters(Parameters):
+    """When the agent is told of a change in the slack: a fall at once, a rise step by step: `[slack.report]`."""
+
+    rise_s: float = parameter(5.0, "s", "how long a rise must have lasted before it is told", NOT_NEGATIVE)
+    grow_s: float = parameter(
+        5.0, "s", "over which a rise from nothing to all of the slack is told, part by part", NOT_NEGATIVE
+    )
+    dead_band_cpus: float = parameter(
+        0.1, "cores", "a smaller change is not told: each rescinds the open offers", NOT_NEGATIVE
+    )
+    dead_band_mem_mb: float = parameter(
+        64.0, "MiB", "a smaller change is not told: each rescinds the open offers", NOT_NEGATIVE
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from serenity.daemon.whole_file import replace_file
-from serenity.estimator.packed_frame import PackedFrame, split, unpack
-from serenity.estimator.state_writer import StateWriter
+from serenity.estimator.kept.packed_frame import PackedFrame, split, unpack
+from serenity.estimator.kept.state_writer import StateWriter
 from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)

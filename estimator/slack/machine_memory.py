@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from serenity.estimator.sliding import SlidingMax
+from serenity.estimator.predictors.sliding import SlidingMax
 from serenity.qos.frame import Frame
 
 

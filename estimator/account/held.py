@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from serenity.estimator.report import Amount
+from serenity.estimator.account.report import Amount
 
 
 @dataclass(slots=True)

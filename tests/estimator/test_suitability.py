@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from serenity.estimator.agent_check import AgentUnfit, check
+from serenity.estimator.agent.suitability import AgentUnfit, check
 from serenity.wire.transport.http import HttpError
 
 

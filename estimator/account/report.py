@@ -5,26 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from serenity.estimator.slack import Slack
-from serenity.qos.stages import NOT_NEGATIVE, Parameters, parameter
+from serenity.estimator.slack.formula import Slack
+from serenity.estimator.slack.pipeline import ReportParameters
 
 _MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class ReportParameters(Parameters):
-    """When the agent is told of a change in the slack: a fall at once, a rise step by step: `[slack.report]`."""
-
-    rise_s: float = parameter(5.0, "s", "how long a rise must have lasted before it is told", NOT_NEGATIVE)
-    grow_s: float = parameter(
-        5.0, "s", "over which a rise from nothing to all of the slack is told, part by part", NOT_NEGATIVE
-    )
-    dead_band_cpus: float = parameter(
-        0.1, "cores", "a smaller change is not told: each rescinds the open offers", NOT_NEGATIVE
-    )
-    dead_band_mem_mb: float = parameter(
-        64.0, "MiB", "a smaller change is not told: each rescinds the open offers", NOT_NEGATIVE
-    )
 
 
 @dataclass(frozen=True, slots=True)

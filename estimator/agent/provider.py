@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
-from serenity.estimator import agent_check, metrics
-from serenity.estimator.provider_id import ProviderIdFile
-from serenity.estimator.report import Amount, Report
+from serenity.estimator import metrics
+from serenity.estimator.account.report import Amount, Report
+from serenity.estimator.agent import suitability
+from serenity.estimator.agent.provider_id import ProviderIdFile
 from serenity.wire.mesos.provider import ProviderDriver, new_version, slack
 from serenity.wire.mesos.resources import Resources
 from serenity.wire.mesos.state import AgentReader
@@ -131,8 +132,8 @@ class SlackProvider:
         deadline_s = self._clock.monotonic_s() + _FORGOTTEN_WITHIN_S
         while True:
             try:
-                agent_check.check(self._reader)
-                agent_check.check_ours(self._reader, self._agent_id, INFO, None)
+                suitability.check(self._reader)
+                suitability.check_ours(self._reader, self._agent_id, INFO, None)
                 return
             except HttpError:
                 # A recovering agent says which id it has only seconds later, and must have us before it launches
@@ -140,8 +141,8 @@ class SlackProvider:
                 if self._driver.provider_id is None:
                     raise
                 return
-            except agent_check.AgentUnfit as error:
-                if not isinstance(error, agent_check.Crowded) or self._clock.monotonic_s() >= deadline_s:
+            except suitability.AgentUnfit as error:
+                if not isinstance(error, suitability.Crowded) or self._clock.monotonic_s() >= deadline_s:
                     raise FinalError(str(error)) from error
             if self._stopping.wait(_LOOK_AGAIN_S):
                 raise Unreachable("we are stopping")
@@ -184,8 +185,8 @@ class SlackProvider:
     def _settle(self) -> None:
         """Runs before a subscription's first total: nothing is offered yet, and a later estimator finds us there."""
         provider_id = self._driver.provider_id
-        agent_check.check(self._reader)
-        agent_check.check_ours(self._reader, self._agent_id, INFO, provider_id)
+        suitability.check(self._reader)
+        suitability.check_ours(self._reader, self._agent_id, INFO, provider_id)
         try:
             self._settling(provider_id is not None and provider_id != self._kept_id)
             if provider_id is not None:
@@ -209,7 +210,7 @@ class SlackProvider:
             assert total is not None  # Else `_up_to_date` would hold, and there would be nothing to send.
             resources = slack(self._role, cpus=total.cpus, mem=total.mem_bytes / _MIB)
             self._driver.update_state(resources, version)
-        except (agent_check.AgentUnfit, FinalError) as error:
+        except (suitability.AgentUnfit, FinalError) as error:
             self.failed(str(error))
             return False
         except (Unreachable, HttpError) as error:

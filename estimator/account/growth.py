@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from serenity.estimator.report import Amount
-from serenity.estimator.slack import Slack
+from serenity.estimator.account.report import Amount
+from serenity.estimator.slack.formula import Slack
 
 
 class Growth:

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from serenity.daemon.whole_file import replace_file
-from serenity.estimator.pipeline import SlackPipeline
-from serenity.estimator.state_writer import StateWriter
+from serenity.estimator.kept.state_writer import StateWriter
+from serenity.estimator.slack.pipeline import SlackPipeline
 from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from serenity.estimator.slack import Slack
+from serenity.estimator.slack.formula import Slack
 from serenity.wire.mesos.quantities import parse_mem_bytes
 
 

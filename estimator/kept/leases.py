@@ -11,8 +11,8 @@ import msgspec
 
 from serenity.daemon.clock import Clock
 from serenity.daemon.whole_file import replace_file
-from serenity.estimator.state_writer import StateWriter
-from serenity.estimator.valve import MAX_TTL_S, ActiveLease
+from serenity.estimator.account.valve import MAX_TTL_S, ActiveLease
+from serenity.estimator.kept.state_writer import StateWriter
 from serenity.wire.transport.undecodable import UNDECODABLE
 
 logger = logging.getLogger(__name__)

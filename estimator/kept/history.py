@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from serenity.estimator.packed_frame import PackedFrame, unpack
+from serenity.estimator.kept.packed_frame import PackedFrame, unpack
 
 # Decoded, a line is some five times as large in an executor, which would never give all of that back.
 _LINE_BYTES = 1 << 18

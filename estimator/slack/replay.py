@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from serenity.estimator.pipeline import SlackPipeline, SlackStages
-from serenity.estimator.slack import Slack
+from serenity.estimator.slack.formula import Slack
+from serenity.estimator.slack.pipeline import SlackPipeline, SlackStages
 from serenity.qos.frame import Frame
 
 

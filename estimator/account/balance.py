@@ -10,11 +10,12 @@ from typing import Any
 from serenity.daemon.clock import Clock
 from serenity.daemon.metrics import MetricsTable
 from serenity.estimator import metrics
-from serenity.estimator.growth import Growth
-from serenity.estimator.held import Held
-from serenity.estimator.report import Amount, Report, ReportParameters, next_report
-from serenity.estimator.slack import Slack
-from serenity.estimator.valve import ActiveLease, Valve
+from serenity.estimator.account.growth import Growth
+from serenity.estimator.account.held import Held
+from serenity.estimator.account.report import Amount, Report, next_report
+from serenity.estimator.account.valve import ActiveLease, Valve
+from serenity.estimator.slack.formula import Slack
+from serenity.estimator.slack.pipeline import ReportParameters
 from serenity.wire.messages.node import HeldLease, Overcommitment
 
 logger = logging.getLogger(__name__)

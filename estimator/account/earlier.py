@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from serenity.daemon.whole_file import replace_file
-from serenity.estimator.report import Amount
+from serenity.estimator.account.report import Amount
 from serenity.wire.mesos.state import Container
 from serenity.wire.transport.undecodable import UNDECODABLE
 

@@ -1,0 +1,1 @@
+"""From frames to slack.  Pure: depends on the frames alone."""
