@@ -49,13 +49,13 @@ class Interference:
     container's own looks like a mechanism (cpu, io, memory, slo), but is short.  d: how long that shift has lasted;
     r: the container's stalls an hour, learnt over an hour.  N: samples in `false_alarm_days`.
 
-    Fires when the odds of some mechanism and τ reach 1, τ is at least 1.5 s ago (two samples, at one a second), and the
-    signals have not recovered since.  L is a martingale where nothing changes, so that by Ville's inequality noise gets
-    there at most about once in `false_alarm_days`.  Where a neighbour is known to have suffered by the same mechanism
-    since τ, the odds are L(mechanism) / (1000 + L(phase) + S / `phase_odds`); since d seconds before or after τ, these
-    times (1 / d - 1 / 60) / (1 / 1.5 - 1 / 60): a contention that builds up may seem to begin at any time meanwhile.
-    The same odds as beside a neighbour hold where a job that harmed the container within the last hour, by the same
-    mechanism, rose at τ by a quarter of what did that harm.
+    Fires when the odds of all mechanisms together reach 1 at some τ at least 1.5 s ago (two samples, at one a second),
+    and the signals have not recovered since; the likeliest mechanism is the cause.  L is a martingale where nothing
+    changes, so that by Ville's inequality noise gets there at most about once in `false_alarm_days`.  Where a neighbour
+    is known to have suffered by the same mechanism since τ, the odds are L(mechanism) / (1000 + L(phase) + S /
+    `phase_odds`); since d seconds before or after τ, these times (1 / d - 1 / 60) / (1 / 1.5 - 1 / 60): a contention
+    that builds up may seem to begin at any time meanwhile.  The same odds as beside a neighbour hold where a job that
+    harmed the container within the last hour, by the same mechanism, rose at τ by a quarter of what did that harm.
 
     The contention holds, levels frozen, until the signals that showed it are half-way back; until the tasks whose
     pressure rose at its onset have let go for 15 s; or for `give_up_s`, after which the present state is the baseline.

@@ -159,15 +159,18 @@ class Onsets:
             score[..., worth_it], slowdown[..., worth_it] = self._odds(
                 seen.of(worth_it), rows[worth_it], prior, together[..., worth_it]
             )
-        best = score.max(axis=(0, 1))
+        # What several mechanisms explain alike, where little is measured, is interference by any of them.
+        total = np.logaddexp.reduce(score, axis=0)
+        best = total.max(axis=0)
         self._near[rows] = best >= -0.5 * threshold
         found = []
         for i in np.flatnonzero(best >= 0.0):
-            m, a = np.unravel_index(np.argmax(score[:, :, i]), score.shape[:2])
+            a = int(np.argmax(total[:, i]))
+            m = int(np.argmax(score[:, a, i]))
             began = int(ages[_about(ages, worth)[a, :, _RESOURCE_OF[m]].argmax()])
             of_signals = seen.level[a, :, i], seen.delta[a, :, i], seen.variance[a, :, i]
             at, slowed = float(known.times(began)[0]), float(slowdown[m, a, i])
-            found.append(Onset(protected[i], at, began, int(ages[a]), int(m), slowed, *of_signals))
+            found.append(Onset(protected[i], at, began, int(ages[a]), m, slowed, *of_signals))
         self._dismiss(rows, best < 0.0, mechanisms.change(seen.of_one_kind()), ages)
         return found
 

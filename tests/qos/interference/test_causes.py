@@ -151,3 +151,20 @@ def test_who_gets_no_cpu_at_all_waits(made):
     assert not node.seconds(300)
     found = node.seconds(5, task={"cpu": 3.9}, cpu=0.005, run_delay=3.9, without=("cycles", "instructions", "sli"))
     assert found
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_a_latency_tells_harm_beside_a_start_that_is_not_unheard_of_where_there_are_no_counters(made, seed):
+    """It may be the cache, the bandwidth or anything: each of them is not likelier than another phase, but together."""
+    luck, detector, found = np.random.default_rng(seed), Interference(InterferenceParameters()), []
+    starts, use = set(luck.integers(60, 1700, 80).tolist()), 0.02
+    for t in range(1860):
+        harm = t >= 1800
+        if t in starts:
+            use = luck.choice([0.02, 0.1, 0.3, 0.6, 1.0])
+        web = {"cpu": 1.0, "run_delay": 0.01 * luck.lognormal(0.0, 0.3)}
+        web["sli"] = 20.0 * (1.4 if harm else 1.0) * luck.lognormal(0.0, 0.06)
+        others = made.best_effort("b", cpu=use * luck.lognormal(0.0, 0.05))
+        rows = made.production("web", made.latency, **web), others, made.best_effort("hog", cpu=1.0 if harm else 0.02)
+        found += [(t, each.cause) for each in detector.step(made.frame(float(t), *rows, node=NODE))]
+    assert found and 1800 < found[0][0] <= 1803 and {cause for _, cause in found} == {"slo"}
