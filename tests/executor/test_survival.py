@@ -54,6 +54,7 @@ def test_a_stranger_in_a_task_s_cgroup_does_not_keep_it(executor, agent):
         agent.kill("t1", grace_s=0.0)
         agent.wait_for("t1", "TASK_KILLED")
         eventually(lambda: not set(joined) & set(executor.cgroups()), "its cgroups are removed")
+        assert stranger.wait(timeout=10.0) == -signal.SIGKILL
     finally:
         stranger.kill()
         stranger.wait()
